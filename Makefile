@@ -1,0 +1,25 @@
+# make demo and make test are all a newcomer needs; each line below also works typed by hand (see README).
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: help demo test lint lock
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
+
+$(VENV)/.installed: pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --require-hashes -r requirements.lock
+	$(RUN) -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(VENV)/.installed  ## the main job: five methods, each plain, with TADrop and with its control, on eight tasks
+	$(RUN) run.py +experiment=demo
+	$(RUN) -m experiments.tables demo
+
+test: $(VENV)/.installed  ## the test suite
+	$(RUN) -m pytest
+
+lint: $(VENV)/.installed  ## ruff, as CI runs it
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .

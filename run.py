@@ -1,0 +1,62 @@
+"""Merge fine-tuned models and measure the result: compose, load, sparsify, merge, evaluate, record.
+
+    python run.py                                     the default run
+    python run.py merge=ties tadrop=off               one row of the table
+    python run.py -m merge=ties,emr tadrop=off,on     a sweep
+    python run.py --help                              every choice
+"""
+
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+
+def run(cfg: DictConfig):
+    """One run, or its record if there is one already. Returns the record."""
+    from tadrop import pipeline, record
+    from tadrop.console import stages
+
+    config = OmegaConf.to_container(cfg, resolve=True)
+    folder = Path(cfg.paths.records)
+    file = record.path(folder, config)
+    if file.exists() and not cfg.overwrite:
+        return record.read(file)
+
+    meter = pipeline.Meter()
+    with stages(pipeline.label(config)) as progress:
+        with meter.stage("load"):
+            bench, stream = pipeline.load(config)
+        with meter.stage("sparsify"):
+            sparse = pipeline.sparsify(stream, cfg.sparsify, cfg.tadrop, progress)
+        with meter.stage("merge"):
+            merged = pipeline.merge(sparse, cfg.merge.method, progress)
+        with meter.stage("select"):
+            selection = pipeline.select(cfg, bench, merged, progress)
+        with meter.stage("evaluate"):
+            scores = pipeline.evaluate(bench, merged, selection.scale, cfg.split, progress)
+        result = pipeline.describe(config, bench, stream, merged, selection, scores, meter)
+        record.write(folder, result, pipeline.tensor_rows(sparse), scores)
+    return result
+
+
+def reference_configs(cfg: DictConfig):
+    """The runs that every table needs: the individual models and the untouched base on the same tasks."""
+    plain = {"sparsify": None, "tadrop": None, "select": "fixed", "seed": 0, "overwrite": False}
+    return [OmegaConf.merge(cfg, plain, {"merge": merge}) for merge in cfg.references.values()]
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(cfg: DictConfig) -> None:
+    from tadrop.console import show
+    from tadrop.types import TadropError
+
+    try:
+        show([run(each) for each in (*reference_configs(cfg), cfg)], Path(cfg.paths.records))
+    except TadropError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

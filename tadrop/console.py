@@ -1,0 +1,70 @@
+"""What people see in a terminal: progress bars on standard error, tables on standard output."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table as RichTable
+
+from tadrop.record import Record
+from tadrop.table import Table, build
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class Progress:
+    """Named bars; a bar is a function to call once per step. Silent where standard error is not a terminal."""
+
+    def __init__(self, bars: RichProgress | None = None) -> None:
+        self._bars = bars
+
+    def bar(self, name: str, steps: int) -> Callable[[], None]:
+        if self._bars is None:
+            return lambda: None
+        task = self._bars.add_task(name, total=steps)
+        return lambda: self._bars.advance(task)
+
+
+@contextmanager
+def stages(title: str) -> Iterator[Progress]:
+    """Bars for the stages of one run, gone when it is done; without a terminal one line says what runs."""
+    if not err.is_terminal:
+        err.print(f"running {title}")
+        yield Progress()
+        return
+    columns = (TextColumn(f"{title:<28} {{task.description:<9}}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with RichProgress(*columns, console=err, transient=True) as bars:
+        yield Progress(bars)
+
+
+def render(table: Table) -> RichTable:
+    """The table for a terminal; differences to the row without TADrop in green or red."""
+    rich = RichTable(title=table.title, caption=table.caption, title_justify="left", caption_justify="left", box=None)
+    rich.add_column("method", no_wrap=True)
+    for heading in table.headings:
+        rich.add_column(heading, justify="right")
+    for row in table.rows:
+        cells = table.cells(row)
+        if row.difference is not None:
+            colour = "green" if row.difference > 0 else "red"
+            at = table.headings.index("diff")
+            cells[at] = f"[{colour}]{cells[at]}[/{colour}]"
+        rich.add_row(row.label, *cells, end_section=row.ends_section)
+    return rich
+
+
+def show(records: Sequence[Record], folder: Path) -> None:
+    """Prints the rows of these records and where the last one is stored."""
+    print_table(build(records))
+    out.print(f"record: {folder / records[-1]['key']}.json", soft_wrap=True)
+
+
+def print_table(table: Table) -> None:
+    """As wide as it needs to be: a table that wraps cannot be read."""
+    rich = render(table)
+    width = max(out.width, Console(width=500).measure(rich).maximum) if not out.is_terminal else out.width
+    out.print(rich, width=width)

@@ -1,0 +1,80 @@
+"""Evaluates weights on tasks: the module is built once and weights are swapped in place. No averaging, no files."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tadrop.backbones.backbone import Backbone
+from tadrop.checkpoint import Checkpoint
+from tadrop.merge import Merged, materialise
+from tadrop.types import Score, TadropError, Tasks
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A module on a device, with the base's weights in it and each task's private tensors at hand."""
+
+    module: nn.Module
+    base: Checkpoint
+    experts: Mapping[str, Checkpoint]
+    backbone: Backbone
+    tasks: Tasks
+    device: torch.device
+
+
+def set_up(
+    backbone: Backbone, base: Checkpoint, experts: Mapping[str, Checkpoint], tasks: Tasks, device: torch.device
+) -> Bench:
+    """Builds the module once and loads the base's weights; what the merge does not touch stays the base's."""
+    module = backbone.build().to(device).eval().requires_grad_(False)
+    bench = Bench(module, base, experts, backbone, tasks, device)
+    shared = {n: t for n, t in base.tensors.items() if n not in backbone.private_tensors(base)}
+    install(module, shared.items())
+    return bench
+
+
+@torch.no_grad()
+def install(module: nn.Module, weights: Iterable[tuple[str, Tensor]]) -> None:
+    """Copies weights into the module's parameters and buffers in place."""
+    places = dict(module.named_parameters()) | dict(module.named_buffers())
+    for name, weight in weights:
+        if name not in places:
+            raise TadropError(f"the model has no tensor called {name!r}; this checkpoint is of another architecture")
+        if places[name].shape != weight.shape:
+            ours, theirs = list(places[name].shape), list(weight.shape)
+            raise TadropError(f"tensor {name!r} has shape {theirs}; the model's has {ours}")
+        places[name].copy_(weight)
+
+
+@torch.inference_mode()
+def score(bench: Bench, task: str, split: str) -> Score:
+    """Runs the module as it is over one split of one task."""
+    bench.backbone.equip(bench.module, bench.backbone.private_tensors(bench.experts[task]))
+    values = [
+        bench.tasks.grade(bench.module(inputs.to(bench.device)), targets.to(bench.device))
+        for inputs, targets in bench.tasks.batches(task, split)
+    ]
+    per_example = torch.cat(values).cpu()
+    value = float(per_example.double().mean())
+    return Score(task, split, bench.tasks.metric, value, len(per_example), per_example)
+
+
+def evaluate(
+    bench: Bench,
+    merged: Merged,
+    scale: float,
+    split: str,
+    names: Sequence[str] | None = None,
+    on_task: Callable[[Score], None] = lambda score: None,
+) -> list[Score]:
+    """Scores theta0 + scale * delta on each task's split. Shared weights are put in place once."""
+    scores, installed = [], False
+    for task in names or bench.tasks.names:
+        if not (merged.is_shared and installed):
+            install(bench.module, materialise(bench.base, merged, task, scale))
+            installed = True
+        scores.append(score(bench, task, split))
+        on_task(scores[-1])
+    return scores

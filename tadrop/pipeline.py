@@ -1,0 +1,168 @@
+"""The stages of a run, from configuration nodes to a record; run.py strings them together."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+
+from tadrop import evaluate as evaluation
+from tadrop import merge as merging
+from tadrop import record as records
+from tadrop.console import Progress
+from tadrop.evaluate import Bench
+from tadrop.merge import Merged
+from tadrop.meter import Meter
+from tadrop.select import Selection
+from tadrop.select import select as select_scale
+from tadrop.sparsify.magnitude import Magnitude
+from tadrop.sparsify.tadrop import TADrop
+from tadrop.stream import Sparse, TaskVectors, all_cuts, numel
+from tadrop.types import Score, Sparsifier, Stream, TadropError
+
+__all__ = ["Meter", "describe", "evaluate", "label", "load", "merge", "select", "sparsify", "tensor_rows"]
+
+
+def label(config: Mapping[str, Any]) -> str:
+    """A short name of a run for progress bars: row, and TADrop where it is on."""
+    tadrop = config["tadrop"]
+    suffix = "" if tadrop is None else " + TADrop" if tadrop["assign"] == "adaptive" else f" + {tadrop['assign']}"
+    return config["merge"]["title"] + suffix
+
+
+def device_of(word: str) -> torch.device:
+    """auto: the GPU if there is one."""
+    if word == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if word == "cuda" and not torch.cuda.is_available():
+        raise TadropError("device=cuda, but torch sees no GPU here; use device=cpu or device=auto")
+    return torch.device(word)
+
+
+def load(config: Mapping[str, Any]) -> tuple[Bench, TaskVectors]:
+    """Opens checkpoints and tasks; shared by all jobs of a sweep that use the same ones."""
+    return _load(json.dumps([config["model"], config["tasks"], config["device"]]))
+
+
+@lru_cache(maxsize=1)
+def _load(nodes: str) -> tuple[Bench, TaskVectors]:
+    model, tasks, device = json.loads(nodes)
+    backbone, suite, device = instantiate(model), instantiate(tasks), device_of(device)
+    base = backbone.open_base()
+    experts = {task: backbone.open_expert(task) for task in suite.names}
+    stream = TaskVectors(base, experts, tuple(backbone.private), device)
+    return evaluation.set_up(backbone, base, experts, suite, device), stream
+
+
+def sparsify(stream: Stream, native: Any, tadrop: Any, progress: Progress) -> Stream:
+    """The native sparsifier, TADrop in its place, or TADrop before it. Plans every cut."""
+    native, tadrop = instantiate(native), instantiate(tadrop)
+    for rule in _order(native, tadrop):
+        if isinstance(rule, TADrop) and rule.assign == "uniform":
+            rule = _control(stream, rule, progress)
+        stream = _planned(stream, rule, progress)
+    return stream
+
+
+def _order(native: Sparsifier | None, tadrop: TADrop | None) -> list[Sparsifier]:
+    if tadrop is None:
+        return [native] if native else []
+    return [tadrop, native] if native and tadrop.placement == "before" else [tadrop]
+
+
+def _planned(stream: Stream, rule: Sparsifier, progress: Progress) -> Sparse:
+    count = len(stream.tasks) * (1 if rule.scope == "model" else len(stream.names))
+    sparse = Sparse(stream, rule, progress.bar("sparsify", count))
+    all_cuts(sparse)
+    return sparse
+
+
+def _control(stream: Stream, rule: TADrop, progress: Progress) -> Magnitude:
+    """Uniform magnitude pruning that keeps as many entries in all as the adaptive rule, with its norm."""
+    facts = [cut.facts() for cut in all_cuts(_planned(stream, rule, progress)).values()]
+    keep = sum(f["kept"] for f in facts) / sum(f["size"] for f in facts)
+    return Magnitude(keep, norm=rule.norm)
+
+
+def merge(stream: Stream, method: Any, progress: Progress) -> Merged:
+    tick = progress.bar("merge", len(stream.names))
+    return merging.merge(stream, instantiate(method), lambda name: tick())
+
+
+def select(cfg: Any, bench: Bench, merged: Merged, progress: Progress) -> Selection:
+    grid = list(cfg.merge.scale_grid)
+    tick = progress.bar("select", len(grid) * len(bench.tasks.names)) if cfg.select == "grid" else None
+    return select_scale(
+        cfg.select,
+        cfg.merge.scale,
+        grid,
+        lambda scale: evaluation.evaluate(bench, merged, scale, "validation", on_task=lambda score: tick()),
+    )
+
+
+def evaluate(bench: Bench, merged: Merged, scale: float, split: str, progress: Progress) -> list[Score]:
+    tick = progress.bar("evaluate", len(bench.tasks.names))
+    return evaluation.evaluate(bench, merged, scale, split, on_task=lambda score: tick())
+
+
+def tensor_rows(stream: Stream) -> list[dict[str, Any]]:
+    """One row per task and tensor with what TADrop, or the last per-tensor magnitude rule, did to it."""
+    if not isinstance(stream, Sparse) or stream.sparsifier.scope != "tensor":
+        return []
+    rows = []
+    for (task, name), cut in stream.cuts.items():
+        facts = cut.facts()
+        if "kept" not in facts:
+            return []
+        sparsity = 1 - facts["kept"] / facts["size"]
+        row = {"task": task, "tensor": name, "size": facts["size"], "ratio": facts.get("ratio", "")}
+        rows.append(row | {"sparsity": sparsity, "scale": facts["scale"]})
+    return rows
+
+
+def describe(
+    config: Mapping[str, Any],
+    bench: Bench,
+    stream: TaskVectors,
+    merged: Merged,
+    selection: Selection,
+    scores: Sequence[Score],
+    meter: Meter,
+) -> dict[str, Any]:
+    """The record of a run."""
+    splits = {config["split"]} | ({selection.split} if selection.split else set())
+    result = {
+        "format": records.FORMAT,
+        "key": records.key(config),
+        "label": label(config),
+        "config": records.science(config),
+        "protocol": {
+            "tasks": bench.tasks.protocol,
+            "split": config["split"],
+            "limit": config["limit"],
+            "metric": bench.tasks.metric,
+        },
+        "selection": {
+            "rule": selection.rule,
+            "scale": selection.scale,
+            "split": selection.split,
+            "grid": selection.grid,
+        },
+        "scores": [
+            {"task": s.task, "split": s.split, "metric": s.metric, "value": s.value, "count": s.count} for s in scores
+        ],
+        "density": merged.density,
+        "parameters": sum(numel(shape) for shape in stream.shapes.values()),
+        "stored_bytes": merged.stored_bytes(),
+        "factors": None if merged.factors is None else dict(zip(merged.tasks, merged.factors.tolist(), strict=True)),
+        "checkpoints": {"base": bench.base.fingerprint()} | {t: c.fingerprint() for t, c in bench.experts.items()},
+        "data": {f"{t}/{s}": bench.tasks.fingerprint(t, s) for t in bench.tasks.names for s in sorted(splits)},
+        "threads": torch.get_num_threads(),
+        "device": str(bench.device) if bench.device.type == "cpu" else torch.cuda.get_device_name(bench.device),
+        "seconds": dict(meter.seconds),
+        "peak_bytes": meter.peak_bytes(),
+    }
+    return result | records.provenance()
+

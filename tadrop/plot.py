@@ -1,0 +1,134 @@
+"""Figures: pure functions of records, as vector and as PNG, legible at paper width and safe for colour-blind readers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tadrop.files import write_atomically
+from tadrop.table import Row, Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+VARIANTS = {"": ("plain", "#4d4d4d"), "TADrop": ("+ TADrop", "#d55e00"), "uniform": ("+ uniform control", "#56b4e9")}
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """A figure that needs no display; sizes in inches. Text stays text in vector files."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    matplotlib.rcParams.update({"svg.hashsalt": "tadrop", "svg.fonttype": "none", "font.size": 9})
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: "Figure", stem: Path) -> list[Path]:
+    """Writes stem.svg and stem.png, the same bytes each time."""
+    paths = []
+    for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
+        path = stem.with_suffix(suffix)
+        write_atomically(path, lambda t, m=metadata: figure.savefig(t, dpi=200, metadata=m))
+        paths.append(path)
+    return paths
+
+
+def _methods(table: Table) -> list[tuple[str, dict[str, Row]]]:
+    """(title, {variant: row}) per method, without the reference rows."""
+    methods: list[tuple[str, dict[str, Row]]] = []
+    for row in table.rows:
+        if row.density is None:
+            continue
+        variant = row.label.strip().removeprefix("+ ") if row.label.startswith("  +") else ""
+        if not variant:
+            methods.append((row.label, {}))
+        if methods and variant.split(",")[0] in VARIANTS:
+            methods[-1][1].setdefault(variant.split(",")[0], row)
+    return methods
+
+
+def accuracy_bars(table: Table) -> "Figure":
+    """Average accuracy per method: plain, with TADrop, with the control; reference rows as lines."""
+    methods = _methods(table)
+    figure = new_figure(6.8, 3.2)
+    axes = figure.subplots()
+    width = 0.8 / len(VARIANTS)
+    for i, (variant, (label, colour)) in enumerate(VARIANTS.items()):
+        bars = [(x + (i - 1) * width, rows[variant].average) for x, (_, rows) in enumerate(methods) if variant in rows]
+        if bars:
+            drawn = axes.bar(*zip(*bars, strict=True), width, label=label, color=colour)
+            axes.bar_label(drawn, fmt="%.1f", fontsize=7, padding=1)
+    for row in table.rows:
+        if row.density is None:
+            axes.axhline(row.average, color="#009e73", linestyle="--", linewidth=1)
+            axes.annotate(f"{row.label} {row.average:.1f}", (len(methods) - 0.55, row.average), fontsize=7, va="bottom", ha="right")
+    axes.set_xticks(range(len(methods)), [title for title, _ in methods])
+    averages = [row.average for row in table.rows]
+    axes.set_ylim(max(0, min(averages) - 8), min(100, max(averages) + 8))
+    axes.set_ylabel("average accuracy, %")
+    axes.set_title(table.title, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    return figure
+
+
+def _place(tensor: str) -> tuple[str, str]:
+    """(layer, kind) of a tensor name: blocks.3.qkv.weight -> (3, qkv.weight)."""
+    words = tensor.split(".")
+    numbers = [i for i, word in enumerate(words) if word.isdigit()]
+    if words[0] in ("blocks", "layers", "h") or (numbers and numbers[0] > 0 and len(words) - numbers[0] > 2):
+        return words[numbers[0]], ".".join(words[numbers[0] + 1 :])
+    return "other", tensor
+
+
+def sparsity_map(statistics: "DataFrame", title: str = "") -> "Figure":
+    """Mean sparsity over tasks for each kind of tensor (rows) and layer (columns)."""
+    frame = statistics.assign(place=[_place(name) for name in statistics["tensor"]])
+    frame["layer"], frame["kind"] = zip(*frame["place"], strict=True)
+    inner, outer = frame[frame["layer"] != "other"], frame[frame["layer"] == "other"]
+    figure = new_figure(6.8, 0.24 * max(inner["kind"].nunique(), outer["kind"].nunique()) + 1.2)
+    grids = [inner.pivot_table("sparsity", "kind", "layer"), outer.pivot_table("sparsity", "kind", "layer")]
+    axes = figure.subplots(1, 2, width_ratios=[max(grids[0].shape[1], 1), 1.2])
+    top = max(float(grid.max(axis=None)) for grid in grids if grid.size)
+    for axis, grid in zip(axes, grids, strict=True):
+        image = axis.imshow(grid, cmap="cividis", vmin=0, vmax=top, aspect="auto")
+        axis.set_xticks(range(grid.shape[1]), grid.columns if axis is axes[0] else ["not in a block"])
+        axis.set_yticks(range(grid.shape[0]), grid.index, fontsize=7)
+        _annotate(axis, grid.to_numpy(), top)
+    axes[0].set_xlabel("block")
+    figure.colorbar(image, ax=axes, label="sparsity (fraction dropped)")
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def _annotate(axis: "object", values: "object", top: float) -> None:
+    """Writes each cell's value in a colour that can be read on it."""
+    for y, row in enumerate(values):
+        for x, value in enumerate(row):
+            if value == value:
+                axis.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=6, color="k" if value > top / 2 else "w")
+
+
+def heat_map(grid: "DataFrame", title: str, label: str) -> "Figure":
+    """A grid of numbers with its axis names, each cell labelled."""
+    figure = new_figure(0.62 * grid.shape[1] + 2.2, 0.38 * grid.shape[0] + 1.3)
+    axes = figure.subplots()
+    image = axes.imshow(grid, cmap="cividis", aspect="auto")
+    axes.set_xticks(range(grid.shape[1]), grid.columns)
+    axes.set_yticks(range(grid.shape[0]), grid.index)
+    axes.set_xlabel(grid.columns.name)
+    axes.set_ylabel(grid.index.name)
+    low, high = float(grid.min(axis=None)), float(grid.max(axis=None))
+    for y, row in enumerate(grid.to_numpy()):
+        for x, value in enumerate(row):
+            if value == value:
+                colour = "k" if value > (low + high) / 2 else "w"
+                axes.text(x, y, f"{value:.1f}", ha="center", va="center", fontsize=7, color=colour)
+    figure.colorbar(image, label=label)
+    axes.set_title(title, fontsize=9)
+    return figure
+
+
+def write_figures(folder: Path, figures: Sequence[tuple[str, "Figure"]]) -> list[Path]:
+    """Saves (name, figure) pairs under a folder."""
+    return [path for name, figure in figures for path in save(figure, folder / name)]

@@ -1,0 +1,78 @@
+"""TADrop, Tensor-wise Adaptive Drop (arXiv 2508.06163): every tensor gets its own sparsity.
+
+The paper's text could not be read in full; this is our reading of its published description. With v = |tau| of one
+task's tensor, R = Q_lo(v) / Q_hi(v) in [0, 1] is small for a heavy tail, which should keep more, and large for a dense,
+even one. The fraction dropped is s = R (or a map of it), the smallest magnitudes go, and the survivors are rescaled to
+the norm of the whole tensor.
+"""
+
+from dataclasses import dataclass, replace
+from math import floor
+
+from tadrop.quantile import Spectrum, spectrum
+from tadrop.sparsify.cut import TopCut, check_norm, restored, top
+from tadrop.types import TadropError, Vector, check_scope
+
+MAPS = ("identity", "power", "affine")
+ASSIGNMENTS = ("adaptive", "uniform")
+PLACEMENTS = ("replace", "before")
+
+
+@dataclass(frozen=True)
+class TADrop:
+    """The rule and where it stands in the pipeline.
+
+    q_lo, q_hi: the two quantiles of |tau|, 0 < q_lo < q_hi <= 1
+    norm:       what the survivors' rescaling restores: none, l1 or l2
+    map:        sparsity from ratio. identity: R; power: R ** gamma; affine: slope * R + offset in [s_min, s_max]
+    assign:     adaptive: each tensor its own sparsity; uniform: the control, one keep for all at the same density
+    placement:  replace: stands in for the method's own sparsifier; before: runs ahead of it
+    """
+
+    q_lo: float
+    q_hi: float
+    norm: str = "l1"
+    map: str = "identity"
+    gamma: float = 1.0
+    slope: float = 1.0
+    offset: float = 0.0
+    s_min: float = 0.0
+    s_max: float = 1.0
+    assign: str = "adaptive"
+    placement: str = "replace"
+    scope: str = "tensor"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.q_lo < self.q_hi <= 1:
+            raise TadropError(f"q_lo is {self.q_lo} and q_hi is {self.q_hi}; 0 < q_lo < q_hi <= 1 must hold")
+        check_norm(self.norm)
+        check_scope(self.scope, ("tensor", "model"))
+        if not 0 <= self.s_min <= self.s_max <= 1:
+            raise TadropError(f"s_min is {self.s_min} and s_max is {self.s_max}; 0 <= s_min <= s_max <= 1 must hold")
+        if self.gamma <= 0:
+            raise TadropError(f"gamma is {self.gamma}; it must be positive")
+        for word, allowed in (("map", MAPS), ("assign", ASSIGNMENTS), ("placement", PLACEMENTS)):
+            if getattr(self, word) not in allowed:
+                raise TadropError(f"{word} is {getattr(self, word)!r}; it must be one of {', '.join(allowed)}")
+
+    def ratio(self, magnitudes: Spectrum) -> float:
+        """R = Q_lo / Q_hi, in [0, 1]; 0 where Q_hi is 0, so that a mostly-zero tensor loses nothing."""
+        low, high = magnitudes.quantiles([self.q_lo, self.q_hi])
+        return low / high if high > 0 else 0.0
+
+    def sparsity(self, ratio: float) -> float:
+        """The fraction dropped, in [0, 1]."""
+        if self.map == "power":
+            return ratio**self.gamma
+        if self.map == "affine":
+            return min(max(self.slope * ratio + self.offset, self.s_min), self.s_max)
+        return ratio
+
+    def plan(self, vector: Vector) -> TopCut:
+        """Keeps k = n - floor(s n) entries, at least one; tensors of one entry are left alone."""
+        if vector.size <= 1:
+            return TopCut(vector.size, vector.size, -1.0, 0, ratio=0.0)
+        magnitudes = spectrum(vector)
+        ratio = self.ratio(magnitudes)
+        count = max(vector.size - floor(self.sparsity(ratio) * vector.size), 1)
+        return restored(vector, replace(top(vector, magnitudes, count), ratio=ratio), self.norm)

@@ -1,0 +1,231 @@
+"""Tables: a pure function of records. Nobody types a number.
+
+Rows with TADrop, or with its uniform control, follow the row of the same method without it and show the difference
+of averages. Records that differ in the seed alone are one row: mean, with the standard deviation of the average.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import mean, stdev
+from typing import Any
+
+from tadrop.record import Record
+from tadrop.types import TadropError
+
+REFERENCES = ("individual", "pretrained")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: accuracies in percent by task, their mean, and what it is compared with."""
+
+    label: str
+    values: Mapping[str, float]
+    average: float
+    deviation: float | None
+    normalised: float | None
+    density: float | None
+    stored_bytes: int
+    scale: str
+    keys: tuple[str, ...]
+    difference: float | None = None
+    ends_section: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows over tasks, in order."""
+
+    title: str
+    tasks: tuple[str, ...]
+    rows: tuple[Row, ...]
+    caption: str = ""
+    extra: tuple[str, ...] = field(default=("avg", "norm", "diff", "kept", "lambda"))
+
+    @property
+    def headings(self) -> list[str]:
+        return [*(task.replace("_", " ") for task in self.tasks), *self.extra]
+
+    def cells(self, row: Row) -> list[str]:
+        """The cells of a row, without its label."""
+        spread = "" if row.deviation is None else f" ± {row.deviation:.1f}"
+        extra = {
+            "avg": f"{row.average:.1f}{spread}",
+            "norm": "" if row.normalised is None else f"{row.normalised:.1f}",
+            "diff": "" if row.difference is None else f"{row.difference:+.1f}",
+            "kept": "" if row.density is None else f"{row.density:.2f}",
+            "lambda": row.scale,
+        }
+        return [f"{row.values[task]:.1f}" for task in self.tasks] + [extra[name] for name in self.extra]
+
+
+def _merge(record: Record) -> Mapping[str, Any]:
+    return record["config"]["merge"]
+
+
+def _is_reference(record: Record) -> bool:
+    return _merge(record)["name"] in REFERENCES
+
+
+def _identity(record: Record, *without: str) -> str:
+    """The configuration as a string, without some of its nodes: equal strings are the same row."""
+    return json.dumps({k: v for k, v in record["config"].items() if k not in without}, sort_keys=True)
+
+
+def _values(record: Record) -> dict[str, float]:
+    return {score["task"]: 100 * score["value"] for score in record["scores"]}
+
+
+def _grouped(records: Iterable[Record], identity: Callable[[Record], str]) -> dict[str, list[Record]]:
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(identity(record), []).append(record)
+    return groups
+
+
+def _row(group: Sequence[Record], label: str, individual: Mapping[str, float] | None) -> Row:
+    values = [_values(record) for record in group]
+    tasks = list(values[0])
+    averages = [mean(v.values()) for v in values]
+    ratios = None if individual is None else mean(v[t] / individual[t] for v in values for t in tasks) * 100
+    reference = _is_reference(group[0])
+    scales = sorted({record["selection"]["scale"] for record in group})
+    return Row(
+        label=label,
+        values={t: mean(v[t] for v in values) for t in tasks},
+        average=mean(averages),
+        deviation=stdev(averages) if len(group) > 1 else None,
+        normalised=ratios,
+        density=None if reference else mean(record["density"] for record in group),
+        stored_bytes=max(record["stored_bytes"] for record in group),
+        scale="" if reference else "/".join(f"{s:g}" for s in scales),
+        keys=tuple(record["key"] for record in group),
+    )
+
+
+def _labels(groups: Sequence[Sequence[Record]]) -> list[str]:
+    """Title and TADrop variant; settings are spelled out only where several rows would read the same."""
+    plain = [_label(group[0]) for group in groups]
+    return [
+        label if plain.count(label) == 1 else f"{label} ({_settings(group[0], [g[0] for g, p in _with(groups, plain, label)])})"
+        for group, label in zip(groups, plain, strict=True)
+    ]
+
+
+def _with(groups: Sequence[Sequence[Record]], labels: Sequence[str], label: str) -> list[tuple[Sequence[Record], str]]:
+    return [(g, p) for g, p in zip(groups, labels, strict=True) if p == label]
+
+
+def _label(record: Record) -> str:
+    tadrop = record["config"]["tadrop"]
+    if tadrop is None:
+        return _merge(record)["title"]
+    name = "TADrop" if tadrop["assign"] == "adaptive" else tadrop["assign"]
+    return f"  + {name}" + (", before" if tadrop["placement"] == "before" else "")
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(node, Mapping):
+        return {k: v for key, value in node.items() for k, v in _flat(value, f"{prefix}{key}.").items()}
+    return {prefix[:-1]: node}
+
+
+def _settings(record: Record, rivals: Sequence[Record]) -> str:
+    """The settings in which a record differs from those that share its label."""
+    flats = [_flat(rival["config"]) for rival in rivals]
+    keys = sorted(k for k in set().union(*flats) if k != "seed" and len({json.dumps(f.get(k)) for f in flats}) > 1)
+    mine = _flat(record["config"])
+    return ", ".join(f"{k.split('.')[-1]}={mine.get(k)}" for k in keys)
+
+
+def build(records: Sequence[Record], title: str = "", caption: str = "") -> Table:
+    """The table of these records, references first, then in the order given, variants after their method's row."""
+    if not records:
+        raise TadropError("no records to make a table of")
+    task_lists = {tuple(_values(record)) for record in records}
+    if len(task_lists) > 1:
+        raise TadropError("these records are of different task sets; a table has one")
+    ordered = sorted(records, key=lambda r: (not _is_reference(r), r["config"]["merge"]["name"] != "individual"))
+    groups = list(_grouped(_by_method(ordered), lambda r: _identity(r, "seed")).values())
+    individual = next((_values(r) for r in records if _merge(r)["name"] == "individual"), None)
+    rows = [_row(group, label, individual) for group, label in zip(groups, _labels(groups), strict=True)]
+    rows = _compared(rows, [group[0] for group in groups])
+    return Table(title or _title(records), tuple(task_lists.pop()), tuple(rows), caption or _caption(records))
+
+
+def _by_method(records: Sequence[Record]) -> list[Record]:
+    """Stable: rows of one method together, the one without TADrop first."""
+    first: dict[str, int] = {}
+    for record in records:
+        first.setdefault(_identity(record, "seed", "tadrop"), len(first))
+    return sorted(records, key=lambda r: (first[_identity(r, "seed", "tadrop")], r["config"]["tadrop"] is not None))
+
+
+def _compared(rows: Sequence[Row], heads: Sequence[Record]) -> list[Row]:
+    """Adds each TADrop row's difference to the row of the same method without it, and where sections end."""
+    plain = {_identity(h, "seed", "tadrop"): r for r, h in zip(rows, heads, strict=True) if h["config"]["tadrop"] is None}
+    result = []
+    for at, (row, head) in enumerate(zip(rows, heads, strict=True)):
+        base = plain.get(_identity(head, "seed", "tadrop"))
+        difference = row.average - base.average if base and head["config"]["tadrop"] is not None else None
+        following = heads[at + 1] if at + 1 < len(heads) else None
+        ends = following is not None and not (_is_reference(head) and _is_reference(following))
+        ends = ends and _identity(head, "seed", "tadrop") != _identity(following, "seed", "tadrop")
+        result.append(Row(**(vars(row) | {"difference": difference, "ends_section": ends})))
+    return result
+
+
+def _title(records: Sequence[Record]) -> str:
+    config = records[0]["config"]
+    return f"{config['model']['name']}, {len(config['tasks']['names'])} tasks"
+
+
+def _caption(records: Sequence[Record]) -> str:
+    protocol = records[0]["protocol"]
+    limit = "" if protocol["limit"] is None else f", first {protocol['limit']} examples"
+    count = sum(score["count"] for score in records[0]["scores"])
+    return (
+        f"{protocol['metric']} in percent, {protocol['split']} split, {count} examples{limit}, protocol {protocol['tasks']}. "
+        "norm: mean over tasks of the ratio to the individual model. diff: to the row without TADrop. "
+        "kept: fraction of task-vector entries not zero when merged."
+    )
+
+
+def markdown(table: Table) -> str:
+    """GitHub-flavoured Markdown."""
+    head = ["method", *table.headings]
+    lines = [f"| {' | '.join(head)} |", "|" + "|".join([":--"] + ["--:"] * len(table.headings)) + "|"]
+    for row in table.rows:
+        label = row.label.replace("  + ", "&nbsp;&nbsp;+ ")
+        lines.append(f"| {label} | {' | '.join(table.cells(row))} |")
+    return f"**{table.title}**\n\n" + "\n".join(lines) + f"\n\n{table.caption}\n"
+
+
+def csv(table: Table) -> str:
+    """Full precision, one line a row, with the records' keys."""
+    head = ["method", *table.tasks, "average", "deviation", "normalised", "difference", "density", "scale", "bytes", "records"]
+    lines = [",".join(head)]
+    for row in table.rows:
+        numbers = [*(row.values[t] for t in table.tasks), row.average, row.deviation, row.normalised, row.difference]
+        cells = [_number(n) for n in (*numbers, row.density)]
+        label = f'"{row.label.strip()}"' if "," in row.label else row.label.strip()
+        lines.append(",".join([label, *cells, row.scale, str(row.stored_bytes), " ".join(row.keys)]))
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
+
+
+def latex(table: Table) -> str:
+    """A booktabs tabular."""
+    lines = [f"% {table.title}", r"\begin{tabular}{l" + "r" * len(table.headings) + "}", r"\toprule"]
+    lines += [" & ".join(["method", *table.headings]).replace("_", r"\_") + r" \\", r"\midrule"]
+    for row in table.rows:
+        label = row.label.replace("  + ", r"\quad + ")
+        cells = [cell.replace("±", r"$\pm$") for cell in table.cells(row)]
+        lines.append(" & ".join([label, *cells]).replace("_", r"\_").replace("%", r"\%") + r" \\")
+        if row.ends_section:
+            lines.append(r"\midrule")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
