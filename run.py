@@ -44,7 +44,7 @@ def run(cfg: DictConfig):
 def reference_configs(cfg: DictConfig):
     """The runs that every table needs: the individual models and the untouched base on the same tasks."""
     plain = {"sparsify": None, "tadrop": None, "select": "fixed", "seed": 0, "overwrite": False}
-    return [OmegaConf.merge(cfg, plain, {"merge": merge}) for merge in cfg.references.values()]
+    return [OmegaConf.create({**cfg, **plain, "merge": merge}) for merge in cfg.references.values()]
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")

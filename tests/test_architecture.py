@@ -1,0 +1,134 @@
+"""The house holds: imports point one way, nothing asks for a method's name, nothing heavy is imported early."""
+
+import ast
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted([*ROOT.glob("tadrop/**/*.py"), *ROOT.glob("baselines/*.py"), *ROOT.glob("experiments/*.py"), ROOT / "run.py"])
+LAYERS = (  # low to high; a module imports from lower layers, or from its own where that makes no circle
+    ("tadrop.types",),
+    ("tadrop.ops", "tadrop.seeds", "tadrop.files", "tadrop.quantile", "tadrop.checkpoint", "tadrop.sparsify", "tadrop.linalg", "baselines"),
+    ("tadrop.stream",),
+    ("tadrop.merge",),
+    ("tadrop.backbones", "tadrop.tasks"),
+    ("tadrop.evaluate",),
+    ("tadrop.select", "tadrop.record", "tadrop.meter", "tadrop.table", "tadrop.plot", "tadrop.console"),
+    ("tadrop.pipeline",),
+    ("run", "experiments"),
+)
+HEAVY = {"transformers", "open_clip", "datasets", "pandas", "matplotlib", "sklearn", "wandb", "torchvision", "numba"}
+
+
+def module_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def layer(module):
+    for height, prefixes in enumerate(LAYERS):
+        if any(module == p or module.startswith(p + ".") for p in prefixes):
+            return height
+    return None
+
+
+def imports(path, top_level_only=False):
+    """(module, imported) pairs, all of them or only those run on import."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+OURS = {module_of(path): path for path in SOURCES if path.name != "__init__.py"}
+
+
+@cache
+def edges():
+    """(importer, imported module) for every import among our modules."""
+    found = []
+    for module, path in OURS.items():
+        for name in imports(path):
+            found += [(module, c) for c in (name, name.rpartition(".")[0]) if c in OURS][:1]
+    return found
+
+
+def test_every_module_has_a_layer():
+    assert [m for m in OURS if layer(m) is None] == []
+
+
+def test_imports_point_down():
+    upward = [(a, b) for a, b in edges() if layer(b) > layer(a)]
+    assert upward == []
+
+
+def test_no_circles():
+    graph = {m: {b for a, b in edges() if a == m} for m in OURS}
+    done, path = set(), []
+
+    def visit(module):
+        assert module not in path, f"circle: {' -> '.join([*path, module])}"
+        if module in done:
+            return
+        path.append(module)
+        for imported in sorted(graph[module]):
+            visit(imported)
+        path.pop()
+        done.add(module)
+
+    for module in sorted(graph):
+        visit(module)
+
+
+def test_tadrop_never_imports_baselines():
+    assert [(a, b) for a, b in edges() if a.startswith("tadrop") and b.startswith("baselines")] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_nothing_heavy_is_imported_on_import(path):
+    if module_of(path).startswith("experiments"):
+        return
+    found = {name.split(".")[0] for name in imports(path, top_level_only=True)} & HEAVY
+    assert not found
+
+
+def test_no_branch_on_a_methods_name():
+    rows = [path.stem for path in (ROOT / "conf/merge").glob("*.yaml")]
+    known = {"individual", "pretrained"}  # the reference rows every table starts with
+    for path in SOURCES:
+        if path.parent.name in ("baselines",):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Compare):
+                words = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+                assert not words & (set(rows) - known), f"{path}: compares with a method's name: {words}"
+
+
+def test_package_inits_are_empty():
+    for path in (*ROOT.glob("tadrop/*/**/__init__.py"), ROOT / "baselines/__init__.py"):
+        assert path.read_text() == ""
+
+
+def test_no_prints_in_the_library():
+    for path in SOURCES:
+        if not module_of(path).startswith("experiments"):
+            assert not re.search(r"^\s*print\(", path.read_text(), re.M), path
+
+
+def test_functions_stay_small():
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 45, f"{path}: {node.name} is too long"
+
+
+def test_help_does_not_import_torch():
+    code = "import sys, run; assert 'torch' not in sys.modules, 'torch is imported before a run needs it'"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)

@@ -1,0 +1,109 @@
+"""Streams: re-iterable, order-free, equal bits whole and in pieces; wrong checkpoints are refused by name."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from tadrop.checkpoint import Checkpoint
+from tadrop.sparsify.dare import Dare
+from tadrop.sparsify.magnitude import Magnitude
+from tadrop.sparsify.tadrop import TADrop
+from tadrop.stream import Sparse, TaskVectors, all_cuts, density
+from tadrop.types import TadropError
+from tests.golden import TAUS, flat, golden, stream_of
+
+RULES = [Magnitude(0.5, scope="model"), Magnitude(0.5), Dare(0.5, seed=0), TADrop(0.5, 0.9)]
+
+
+def test_task_vectors_are_differences_in_float32():
+    theta0 = {"w": torch.tensor([1.0, 2, 3], dtype=torch.float16)}
+    experts = {"t": Checkpoint(Path("t"), (), {"w": torch.tensor([1.5, 2, 2], dtype=torch.bfloat16)})}
+    taus = TaskVectors(Checkpoint(Path("b"), (), theta0), experts).taus("w")
+    assert taus.dtype == torch.float32
+    assert taus.tolist() == [[0.5, 0, -1]]
+
+
+def test_private_and_integer_tensors_are_not_merged():
+    theta0 = {"w": torch.zeros(2), "steps": torch.tensor(3), "head.weight": torch.zeros(2, 2)}
+    experts = {"t": Checkpoint(Path("t"), (), theta0 | {"head.weight": torch.zeros(5, 2)})}
+    assert TaskVectors(Checkpoint(Path("b"), (), theta0), experts, ("head.*",)).names == ("w",)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_pieces_equal_the_whole_in_any_order(rule):
+    whole, other = Sparse(golden(), rule), Sparse(golden(), rule)
+    for name in reversed(other.names):
+        size = whole.taus(name)[0].numel()
+        parts = [other.taus(name, start, min(start + 3, size)) for start in range(0, size, 3)]
+        assert torch.equal(torch.cat(parts, 1), whole.taus(name).reshape(3, -1))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_streams_are_reiterable_and_leave_checkpoints_alone(rule):
+    source = golden()
+    before = {n: source.experts["t1"][n].clone() for n in "Ab"}
+    sparse = Sparse(source, rule)
+    first = {n: sparse.taus(n).clone() for n in sparse.names}
+    assert all(torch.equal(sparse.taus(n), first[n]) for n in sparse.names)
+    assert all(torch.equal(source.experts["t1"][n], before[n]) for n in "Ab")
+
+
+def test_model_scope_trims_the_concatenation():
+    stream = Sparse(golden(), Magnitude(0.3, scope="model"))
+    for i, task in enumerate(TAUS):
+        vector = flat(TAUS[task])
+        threshold = vector.abs().sort(descending=True).values[2]
+        got = flat({n: stream.taus(n)[i] for n in "Ab"})
+        assert int((got != 0).sum()) == 3
+        assert bool((got.abs()[got != 0] >= threshold).all())
+
+
+def test_a_sparsifier_on_a_sparse_stream_sees_what_is_left():
+    stream = Sparse(Sparse(golden(), Magnitude(0.5)), Magnitude(0.5, scope="model"))
+    inner = {n: Sparse(golden(), Magnitude(0.5)).taus(n) for n in "Ab"}
+    for i in range(3):
+        vector = flat({n: inner[n][i] for n in "Ab"})
+        kept = flat({n: stream.taus(n)[i] for n in "Ab"})
+        assert torch.equal(kept.abs().sort().values, torch.where(vector.abs() > 0, vector.abs(), 0).sort().values)
+
+
+def test_density_counts_what_is_not_zero():
+    assert density(golden()) == pytest.approx((9 + 9 + 9) / 30)
+    assert density(golden(), piece=3) == density(golden())
+    assert set(all_cuts(Sparse(golden(), TADrop(0.5, 0.9)))) == {(t, n) for t in TAUS for n in "Ab"}
+
+
+def expert(**tensors):
+    return {"good": {"w": torch.ones(2, 3), "v": torch.ones(4)}, "bad": {"w": torch.ones(2, 3), "v": torch.ones(4)} | tensors}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        ({"v": torch.ones(5)}, ("bad", "'v'", r"\[5\]", r"\[4\]")),
+        ({"x": torch.ones(5)}, ("bad", "'x'", "not in the base")),
+        ({"v": torch.ones(4, dtype=torch.int64)}, ("bad", "'v'", "int64")),
+    ],
+)
+def test_wrong_tensors_name_file_and_key(tensors, words):
+    checkpoints = {t: Checkpoint(Path(t), (), ts) for t, ts in expert(**tensors).items()}
+    with pytest.raises(TadropError) as caught:
+        TaskVectors(checkpoints["good"], checkpoints)
+    for word in words:
+        assert re.search(word, str(caught.value))
+
+
+def test_a_missing_tensor_names_file_and_key():
+    checkpoints = {t: Checkpoint(Path(t), (), ts) for t, ts in expert().items()}
+    del checkpoints["bad"].tensors["w"]
+    with pytest.raises(TadropError, match=r"bad: tensor 'w' is missing"):
+        TaskVectors(checkpoints["good"], checkpoints)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nonfinite_task_vectors_name_task_and_tensor(value):
+    stream = stream_of({"fine": {"w": torch.ones(4)}, "broken": {"w": torch.tensor([0, value, 0, 1])}})
+    with pytest.raises(TadropError, match=r"'broken', 'w': 1 entries"):
+        stream.taus("w")
