@@ -1,21 +1,26 @@
-"""Runs a merging method over a stream of task vectors and holds what comes out.
+"""Runs a merging method over a stream of task vectors and hands on, or holds, what comes out.
 
-An entry-scope method is fed pieces that fit a processor's cache, a tensor-scope method whole tensors; no stage sees
-more than one of them at a time. The scale (lambda) is applied afterwards, so one merge serves a whole grid of scales.
+An entry-scope method is fed blocks that fit a processor's cache, on all threads; a tensor-scope method whole tensors,
+one at a time. What comes out goes to a sink block by block: into memory here, to disk in export.py. The scale (lambda)
+is applied afterwards, so one merge serves a whole grid of scales.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import prod
+from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tadrop.blocks import over_blocks
 from tadrop.checkpoint import Checkpoint
-from tadrop.stream import numel
-from tadrop.types import Masked, Method, Stream, TadropError, Taus
+from tadrop.stream import Sparse, all_cuts, count_nonzero
+from tadrop.types import Deltas, Masked, Method, Stream, TadropError, Taus
 
-BLOCK = 1 << 20  # entries of all tasks together in one piece of an entry-scope method
+Put = Callable[[str, int, Deltas | Masked], None]  # takes (tensor name, first flat index, merged block) on any thread
 
 
 @dataclass(frozen=True)
@@ -34,13 +39,16 @@ class Merged:
     factors: Tensor | None = None
     density: float = 1.0
 
-    def delta(self, task: str, name: str) -> Tensor:
-        """Task t's delta of one tensor, before the scale."""
+    def delta(self, task: str, name: str, start: int = 0, stop: int | None = None) -> Tensor:
+        """Task t's delta of one tensor, or its flat entries start (a multiple of 8) to stop, before the scale."""
         index = self.tasks.index(task)
         stacked = self.deltas[name]
         delta = stacked[index if len(stacked) > 1 else 0]
+        if start or stop is not None:
+            delta = delta.reshape(-1)[start:stop]
         if name in self.masks:
-            bits = np.unpackbits(self.masks[name][index].numpy(), count=delta.numel())
+            packed = self.masks[name][index, start // 8 : (start + delta.numel() + 7) // 8]
+            bits = np.unpackbits(packed.numpy(), count=delta.numel())
             delta = delta * torch.from_numpy(bits).to(delta.device).view(delta.shape)
         return delta if self.factors is None else delta * self.factors[index].to(delta)
 
@@ -57,17 +65,6 @@ class Merged:
         )
 
 
-def pieces(stream: Stream, name: str, scope: str) -> Iterator[tuple[int, int | None]]:
-    """The (start, stop) of the blocks in which a method of this scope is shown a tensor."""
-    size = numel(stream.shapes[name])
-    step = max(BLOCK // len(stream.tasks), 1)
-    if scope == "tensor" or size <= step:
-        yield 0, None
-        return
-    for start in range(0, size, step):
-        yield start, min(start + step, size)
-
-
 def _expect_shape(merged: Tensor | Masked, taus: Taus, name: str) -> None:
     """A formula that returns the wrong shape is a bug worth naming at once."""
     tasks, *shape = taus.shape
@@ -79,38 +76,91 @@ def _expect_shape(merged: Tensor | Masked, taus: Taus, name: str) -> None:
         raise TadropError(f"the method returned a result that does not fit tensor {name!r} of shape {shape}")
 
 
-def _join(parts: list[Tensor | Masked], shape: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
-    """The blocks of one tensor as deltas [model, *shape] and packed masks."""
-    if not isinstance(parts[0], Masked):
-        joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-        return joined.reshape(len(joined), *shape), None
-    shared = torch.cat([p.shared.reshape(-1) for p in parts]).reshape(1, *shape)
-    masks = torch.cat([p.masks.reshape(len(p.masks), -1) for p in parts], dim=1)
-    return shared, torch.from_numpy(np.packbits(masks.cpu().numpy(), axis=1))
+class Summary(NamedTuple):
+    """What is known of a merge when the last block is done: see Merged."""
+
+    factors: Tensor | None
+    density: float
+
+
+class _Block(NamedTuple):
+    entries: int
+    nonzero: int
+    tally: Tensor | int
+
+
+def merge_into(
+    put: Put, stream: Stream, method: Method, on_tensor: Callable[[str], None] = lambda name: None
+) -> Summary:
+    """Merges block by block and puts every result into a sink, in any order and from several threads at once.
+
+    on_tensor is told each name when it is done.
+    """
+    if isinstance(stream, Sparse):
+        all_cuts(stream)
+    survey = {} if method.survey is None else {"survey": method.survey(stream)}
+    sizes = {name: prod(stream.shapes[name]) for name in stream.names}
+
+    def work(name: str, start: int, taus: Taus) -> _Block:
+        nonzero = count_nonzero(taus, sizes[name])
+        merged = method.merge(taus, **survey)
+        _expect_shape(merged, taus, name)
+        tally = 0 if method.tally is None else method.tally(taus, merged)
+        put(name, start, merged)
+        return _Block(taus[0].numel(), nonzero, tally)
+
+    tallies, nonzero, entries = dict.fromkeys(stream.names, 0), 0, 0
+    for name, results in over_blocks(stream, work, method.scope):
+        for result in results:
+            nonzero += result.nonzero
+            entries += result.entries
+            tallies[name] = tallies[name] + result.tally
+        if entries == sizes[name]:
+            on_tensor(name)
+            entries = 0
+    factors = None
+    if method.rescale is not None:
+        factors = method.rescale(torch.stack(list(tallies.values())), torch.tensor(list(sizes.values())))
+    return Summary(factors, nonzero / (len(stream.tasks) * sum(sizes.values())))
+
+
+class _Memory:
+    """A sink that holds everything: deltas and packed masks by name."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self.shapes, self.lock = shapes, Lock()
+        self.deltas: dict[str, Tensor] = {}
+        self.masks: dict[str, Tensor] = {}
+
+    def put(self, name: str, start: int, merged: Deltas | Masked) -> None:
+        shared = merged.shared[None] if isinstance(merged, Masked) else merged
+        self._place(self.deltas, name, start, shared.flatten(1), prod(self.shapes[name]))
+        if isinstance(merged, Masked):
+            bits = pack(merged.masks)
+            self._place(self.masks, name, start // 8, bits, (prod(self.shapes[name]) + 7) // 8)
+
+    def _place(self, where: dict[str, Tensor], name: str, start: int, rows: Tensor, size: int) -> None:
+        """rows [k, n] into where[name] [k, size] at column start."""
+        with self.lock:
+            if name not in where:
+                where[name] = torch.empty(len(rows), size, dtype=rows.dtype, device=rows.device)
+        if where[name].shape[0] != len(rows):
+            raise TadropError(f"the method returned {len(rows)} models for a part of tensor {name!r}, others elsewhere")
+        where[name][:, start : start + rows.shape[1]] = rows
+
+
+def pack(masks: Tensor) -> Tensor:
+    """Bool masks [task, *shape] as bits [task, ceil(n / 8)] uint8, laid out as numpy.packbits does."""
+    return torch.from_numpy(np.packbits(masks.flatten(1).cpu().numpy(), axis=1))
 
 
 def merge(stream: Stream, method: Method, on_tensor: Callable[[str], None] = lambda name: None) -> Merged:
-    """Merges tensor by tensor. on_tensor is told each name when it is done."""
-    survey = {} if method.survey is None else {"survey": method.survey(stream)}
-    deltas, masks, tallies, nonzero = {}, {}, [], 0
-    for name in stream.names:
-        parts, tally = [], 0
-        for start, stop in pieces(stream, name, method.scope):
-            taus = stream.taus(name, start, stop)
-            nonzero += int(torch.count_nonzero(taus))
-            part = method.merge(taus, **survey)
-            _expect_shape(part, taus, name)
-            if method.tally is not None:
-                tally = tally + method.tally(taus, part)
-            parts.append(part)
-        deltas[name], mask = _join(parts, stream.shapes[name])
-        if mask is not None:
-            masks[name] = mask
-        tallies.append(tally)
-        on_tensor(name)
-    sizes = torch.tensor([numel(stream.shapes[n]) for n in stream.names])
-    factors = None if method.rescale is None else method.rescale(torch.stack(tallies), sizes)
-    return Merged(stream.tasks, deltas, masks, factors, nonzero / (len(stream.tasks) * int(sizes.sum())))
+    """Merges tensor by tensor and holds the result. on_tensor is told each name when it is done."""
+    memory = _Memory(stream.shapes)
+    factors, density = merge_into(memory.put, stream, method, on_tensor)
+    deltas = {n: memory.deltas[n].view(-1, *stream.shapes[n]) for n in stream.names}
+    masks = {n: memory.masks[n] for n in stream.names if n in memory.masks}
+    return Merged(stream.tasks, deltas, masks, factors, density)
 
 
 def materialise(base: Checkpoint, merged: Merged, task: str, scale: float) -> Iterator[tuple[str, Tensor]]:

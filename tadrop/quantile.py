@@ -1,20 +1,27 @@
-"""Exact order statistics of magnitudes, for vectors of any size.
+"""Exact order statistics and norms of magnitudes, for vectors of any size.
 
 torch.quantile refuses more than 2**24 entries and sorting costs a copy. The bits of a non-negative float32 sort like
 the number itself, so a histogram of the upper 15 bits and a second one of the lower 16 bits inside the few bins that
 matter give any order statistic exactly, in two passes over pieces of any length and with constant memory.
+
+The histograms also carry the sums of the lower bits and of their squares. These are integers, so the l1 and l2 norms
+of the vector, and of whatever lies above an order statistic, follow without another pass and do not depend on the
+pieces.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from math import floor
+from math import floor, sqrt
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from tadrop import compiled
 from tadrop.types import TadropError, Vector
 
 _LOW_BITS = 16
+_LOWS = 1 << _LOW_BITS
 _COARSE_BINS = 1 << (31 - _LOW_BITS)
 _INFINITY_BIN = 0x7F80  # upper bits of infinity and NaN
 
@@ -32,41 +39,78 @@ def _bits(piece: Tensor) -> Tensor:
     return piece.abs().view(torch.int32)
 
 
+def _count_upper(piece: Tensor, size: int, table: np.ndarray) -> None:
+    """Adds a piece to table [upper bits, 3]: counts, sums of lower bits, sums of their squares."""
+    if compiled.worthwhile(size, piece):
+        from tadrop import kernels
+
+        kernels.count_upper(compiled.bits(piece), table)
+        return
+    for bits in _bits(piece).split(1 << 20):  # so few that float64 adds their whole numbers exactly
+        upper, low = bits >> _LOW_BITS, (bits & (_LOWS - 1)).double()
+        table[:, 0] += torch.bincount(upper, minlength=_COARSE_BINS).cpu().numpy()
+        for column, weights in ((1, low), (2, low.square())):
+            table[:, column] += torch.bincount(upper, weights, minlength=_COARSE_BINS).cpu().numpy().astype(np.int64)
+
+
+def _count_lower(piece: Tensor, size: int, slots: np.ndarray, fine: np.ndarray) -> None:
+    """Adds a piece to fine [slot, lower bits], for the upper bits whose slot is not -1."""
+    if compiled.worthwhile(size, piece):
+        from tadrop import kernels
+
+        kernels.count_lower(compiled.bits(piece), slots, fine)
+        return
+    bits = _bits(piece)
+    upper = bits >> _LOW_BITS
+    for b in np.flatnonzero(slots >= 0):
+        lower = bits[upper == int(b)] & (_LOWS - 1)
+        fine[slots[b]] += torch.bincount(lower, minlength=_LOWS).cpu().numpy()
+
+
+def _scale_of(uppers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A float32 with these upper bits and lower bits l is (significand + l) * unit."""
+    exponent = uppers >> 7
+    significand = ((uppers & 127) | np.where(exponent > 0, 128, 0)) << _LOW_BITS
+    return significand.astype(np.float64), np.ldexp(1.0, np.maximum(exponent, 1) - 150)
+
+
 @dataclass
 class Spectrum:
     """The magnitudes of one vector, counted by value. Ranks are 0-based and ascending."""
 
     size: int
     pieces: Callable[[], Iterator[Tensor]]
-    coarse: Tensor  # [2**15] counts by upper bits, cumulated
-    _fine: dict[int, Tensor] = field(default_factory=dict)
+    table: np.ndarray  # [2**15, 3] by upper bits: counts, sums of lower bits, sums of their squares
+    coarse: np.ndarray = field(init=False)  # [2**15] counts, cumulated
+    _fine: dict[int, np.ndarray] = field(default_factory=dict)  # upper bits -> [2**16] counts, cumulated
+
+    def __post_init__(self) -> None:
+        self.coarse = self.table[:, 0].cumsum()
 
     def _refine(self, bins: set[int]) -> None:
         missing = sorted(bins - self._fine.keys())
         if not missing:
             return
-        counts = {b: torch.zeros(1 << _LOW_BITS, dtype=torch.int64) for b in missing}
+        slots = np.full(_COARSE_BINS, -1, dtype=np.int32)
+        slots[missing] = np.arange(len(missing))
+        fine = np.zeros((len(missing), _LOWS), dtype=np.int64)
         for piece in self.pieces():
-            bits = _bits(piece)
-            upper = bits >> _LOW_BITS
-            for b in missing:
-                lower = bits[upper == b] & ((1 << _LOW_BITS) - 1)
-                counts[b] += torch.bincount(lower, minlength=1 << _LOW_BITS).cpu()
-        self._fine |= {b: c.cumsum(0) for b, c in counts.items()}
+            _count_lower(piece, self.size, slots, fine)
+        self._fine |= dict(zip(missing, fine.cumsum(1), strict=True))
 
     def order_statistics(self, ranks: list[int]) -> list[OrderStatistic]:
         """The entries of the given ranks; one pass over the pieces for all bins not yet refined."""
         if any(not 0 <= r < self.size for r in ranks):
             raise ValueError(f"ranks {ranks} of a vector with {self.size} entries")
-        bins = torch.searchsorted(self.coarse, torch.tensor(ranks), right=True).tolist()
+        bins = np.searchsorted(self.coarse, ranks, side="right").tolist()
         self._refine(set(bins))
         found = []
         for rank, b in zip(ranks, bins, strict=True):
             before = int(self.coarse[b - 1]) if b else 0
             fine = self._fine[b]
-            low = int(torch.searchsorted(fine, rank - before, right=True))
+            low = int(np.searchsorted(fine, rank - before, side="right"))
             below = before + (int(fine[low - 1]) if low else 0)
-            value = torch.tensor((b << _LOW_BITS) | low, dtype=torch.int32).view(torch.float32).item()
+            value = float(np.uint32((b << _LOW_BITS) | low).view(np.float32))
             found.append(OrderStatistic(value, below, before + int(fine[low]) - below))
         return found
 
@@ -79,12 +123,43 @@ class Spectrum:
         pairs = zip(places, lows, values[: len(lows)], values[len(lows) :], strict=True)
         return [a + (place - low) * (b - a) for place, low, a, b in pairs]
 
+    def norm(self, p: int, kept: int | None = None) -> float:
+        """The l1 or l2 norm of the vector, or of its `kept` largest magnitudes; from the counts, without a pass."""
+        if kept is not None and kept <= 0:
+            return 0.0
+        if kept is None or kept >= self.size:
+            total = self._power_above(-1, p)
+        else:
+            (at,) = self.order_statistics([self.size - kept])
+            bits = int(np.float32(at.value).view(np.uint32))
+            surely = self.size - at.below - at.equal
+            total = self._power_above(bits >> _LOW_BITS, p) + self._power_within(bits, p)
+            total += (kept - surely) * at.value**p
+        return total if p == 1 else sqrt(total)
+
+    def _power_above(self, upper: int, p: int) -> float:
+        """The sum of |x| or x**2 over the entries whose upper bits are larger than `upper`."""
+        uppers = upper + 1 + np.flatnonzero(self.table[upper + 1 :, 0])
+        significand, unit = _scale_of(uppers)
+        count, low, square = self.table[uppers].T.astype(np.float64)
+        if p == 1:
+            return float(((significand * count + low) * unit).sum())
+        return float(((significand * (significand * count + 2 * low) + square) * unit**2).sum())
+
+    def _power_within(self, bits: int, p: int) -> float:
+        """The same over the entries with the upper bits of `bits` and larger lower bits."""
+        upper, low = bits >> _LOW_BITS, bits & (_LOWS - 1)
+        counts = np.diff(self._fine[upper][low:]).astype(np.float64)
+        significand, unit = _scale_of(np.array(upper))
+        values = (significand + np.arange(low + 1, _LOWS)) * unit
+        return float((counts * values**p).sum())
+
 
 def spectrum(vector: Vector) -> Spectrum:
     """Counts the magnitudes of a vector. Raises TadropError if an entry is NaN or infinite."""
-    counts = torch.zeros(_COARSE_BINS, dtype=torch.int64)
+    table = np.zeros((_COARSE_BINS, 3), dtype=np.int64)
     for piece in vector.pieces():
-        counts += torch.bincount(_bits(piece) >> _LOW_BITS, minlength=_COARSE_BINS).cpu()
-    if bad := int(counts[_INFINITY_BIN:].sum()):
+        _count_upper(piece, vector.size, table)
+    if bad := int(table[_INFINITY_BIN:, 0].sum()):
         raise TadropError(f"task vector {vector.task!r}, {vector.name!r}: {bad} entries are NaN or infinite")
-    return Spectrum(vector.size, vector.pieces, counts.cumsum(0))
+    return Spectrum(vector.size, vector.pieces, table)

@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
+from math import prod
 
 import torch
 from torch import Tensor
 
+from tadrop import compiled
+from tadrop.blocks import device_of, in_order, over_blocks
 from tadrop.checkpoint import Checkpoint
 from tadrop.types import Cut, Sparsifier, Stream, TadropError, Taus, Vector
 
-PIECE = 1 << 22  # entries of one task handed to a planner at once
+PIECE = 1 << 16  # entries of one task handed to a planner at once: 256 KB, half of a core's cache
+DEVICE_PIECE = 1 << 24  # the same on an accelerator
 
 
 def is_private(name: str, patterns: Sequence[str]) -> bool:
@@ -68,35 +72,45 @@ class TaskVectors:
         whole = start == 0 and stop is None
         base = self._read(self.base, name, start, stop)
         out = torch.empty(len(self.tasks), base.numel(), device=self.device)
+        bad = 0
         for row, expert in zip(out, self.experts.values(), strict=True):
-            torch.sub(self._read(expert, name, start, stop), base, out=row)
-        self._refuse_nonfinite(out, name)
+            bad += self._subtract(self._read(expert, name, start, stop), base, row, name)
+        if bad:
+            self._refuse_nonfinite(out, name)
         return out.view(len(self.tasks), *self.shapes[name]) if whole else out
+
+    def _subtract(self, theta: Tensor, theta0: Tensor, tau: Tensor, name: str) -> int:
+        """tau = theta - theta0 in place; returns a number that is 0 if every entry of tau is finite."""
+        if compiled.worthwhile(prod(self.shapes[name]), theta):
+            from tadrop import kernels
+
+            return kernels.subtract(compiled.array(theta), compiled.array(theta0), compiled.array(tau))
+        torch.sub(theta, theta0, out=tau)
+        return int(not torch.isfinite(tau.sum(dtype=torch.float64)))
 
     def vector(self, task: int, name: str | None) -> Vector:
         names = self.names if name is None else (name,)
-        size = sum(self.base[n].numel() for n in names)
+        size = sum(prod(self.shapes[n]) for n in names)
         shape = (size,) if name is None else self.shapes[name]
         return Vector(self.tasks[task], name or "model", shape, size, lambda: self._pieces(task, names))
 
     def _pieces(self, task: int, names: Sequence[str]) -> Iterator[Tensor]:
         expert = self.experts[self.tasks[task]]
+        step = PIECE if self.device.type == "cpu" else DEVICE_PIECE
         for name in names:
-            size = self.base[name].numel()
-            for start in range(0, size, PIECE):
-                stop = min(start + PIECE, size)
+            size = prod(self.shapes[name])
+            for start in range(0, size, step):
+                stop = min(start + step, size)
                 yield self._read(expert, name, start, stop) - self._read(self.base, name, start, stop)
 
     def _read(self, checkpoint: Checkpoint, name: str, start: int, stop: int | None) -> Tensor:
         return checkpoint[name].reshape(-1)[start:stop].to(self.device, torch.float32)
 
     def _refuse_nonfinite(self, taus: Tensor, name: str) -> None:
-        """A sum is NaN or infinite if an entry is; only then is it worth looking for which."""
-        if torch.isfinite(taus.sum(dtype=torch.float64)):
-            return
-        for task, tau in zip(self.tasks, taus, strict=True):
+        for (task, expert), tau in zip(self.experts.items(), taus, strict=True):
             if bad := int((~torch.isfinite(tau)).sum()):
-                raise TadropError(f"task vector {task!r}, {name!r}: {bad} entries are NaN or infinite")
+                where = f"{expert.path} or {self.base.path}"
+                raise TadropError(f"task vector {task!r}, {name!r}: {bad} entries are NaN or infinite ({where})")
 
 
 @dataclass(frozen=True)
@@ -120,6 +134,10 @@ class Sparse:
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         return self.source.shapes
 
+    @property
+    def device(self) -> torch.device:
+        return device_of(self.source)
+
     def cut(self, task: int, name: str) -> tuple[Cut, int]:
         """The cut that covers a tensor, and the tensor's first flat index in the cut vector."""
         whole_model = self.sparsifier.scope == "model"
@@ -134,14 +152,16 @@ class Sparse:
         offsets, at = {}, 0
         for name in self.names:
             offsets[name] = at
-            at += numel(self.shapes[name])
+            at += prod(self.shapes[name])
         return offsets
 
     def taus(self, name: str, start: int = 0, stop: int | None = None) -> Taus:
         taus = self.source.taus(name, start, stop)
         for row, task in zip(taus, range(len(self.tasks)), strict=True):
             cut, offset = self.cut(task, name)
-            row.copy_(cut.apply(row, offset + start))
+            survivors = cut.apply(row, offset + start)
+            if survivors is not row:
+                row.copy_(survivors)
         return taus
 
     def vector(self, task: int, name: str | None) -> Vector:
@@ -158,27 +178,43 @@ class Sparse:
 
 def numel(shape: Sequence[int]) -> int:
     """Entries of a shape; 1 for a scalar."""
-    count = 1
-    for side in shape:
-        count *= side
-    return count
+    return prod(shape)
 
 
 def all_cuts(stream: Sparse) -> dict[tuple[str, str], Cut]:
-    """Plans whatever is not planned yet and returns every cut by (task, tensor name or 'model')."""
-    for name in stream.names:
-        for task in range(len(stream.tasks)):
-            stream.cut(task, name)
-    return dict(stream.cuts)
+    """Plans whatever is not planned yet and returns every cut by (task, tensor name or 'model').
+
+    Vectors are planned side by side on all threads; the order of the cuts is that of names, then tasks.
+    """
+    if isinstance(stream.source, Sparse):
+        all_cuts(stream.source)
+    tasks, whole_model = range(len(stream.tasks)), stream.sparsifier.scope == "model"
+    wanted = [(task, None) for task in tasks] if whole_model else [(t, n) for n in stream.names for t in tasks]
+    keys = [(stream.tasks[task], name or "model") for task, name in wanted]
+    todo = [(key, job) for key, job in zip(keys, wanted, strict=True) if key not in stream.cuts]
+
+    def plan(item: tuple[tuple[str, str], tuple[int, str | None]]) -> tuple[tuple[str, str], Cut]:
+        key, (task, name) = item
+        return key, stream.sparsifier.plan(stream.source.vector(task, name))
+
+    threads = torch.get_num_threads() if device_of(stream).type == "cpu" else 1
+    for key, cut in in_order(plan, todo, threads):
+        stream.cuts[key] = cut
+        stream.on_plan()
+    return {key: stream.cuts[key] for key in keys}
 
 
-def density(stream: Stream, piece: int = PIECE) -> float:
+def density(stream: Stream) -> float:
     """The fraction of entries of all task vectors that are not zero."""
-    nonzero = total = 0
-    for name in stream.names:
-        size = numel(stream.shapes[name])
-        for start in range(0, size, piece):
-            taus = stream.taus(name, start, min(start + piece, size))
-            nonzero += int(torch.count_nonzero(taus))
-            total += taus.numel()
-    return nonzero / total
+    sizes = {name: prod(stream.shapes[name]) for name in stream.names}
+    counts = over_blocks(stream, lambda name, start, taus: count_nonzero(taus, sizes[name]))
+    return sum(sum(some) for _, some in counts) / (len(stream.tasks) * sum(sizes.values()))
+
+
+def count_nonzero(taus: Taus, size: int) -> int:
+    """How many entries of a piece of a tensor of so many entries are not zero."""
+    if compiled.worthwhile(size, taus):
+        from tadrop import kernels
+
+        return kernels.count_nonzero(compiled.bits(taus.view(len(taus), -1)))
+    return int(torch.count_nonzero(taus))

@@ -1,14 +1,14 @@
 """Cuts: what a sparsifier decides about one vector, small enough to keep and exact to replay piece by piece."""
 
 from dataclasses import dataclass, replace
-from math import sqrt
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tadrop import compiled
 from tadrop.quantile import Spectrum
-from tadrop.seeds import generator
+from tadrop.seeds import key
 from tadrop.types import Tau, TadropError, Vector
 
 
@@ -36,11 +36,43 @@ class TopCut:
     def apply(self, tau: Tau, start: int = 0) -> Tau:
         if self.kept == self.size and self.scale == 1:
             return tau
+        if compiled.worthwhile(self.size, tau):
+            return self._apply_compiled(tau, start)
         return torch.where(self.keeps(tau, start), tau * self.scale, 0)
+
+    def _apply_compiled(self, tau: Tau, start: int) -> Tau:
+        from tadrop import kernels
+
+        out, flat = torch.empty_like(tau), tau.reshape(-1)
+        ties = min(max(self.tie_end - start, 0), len(flat))
+        bounds = np.float32(self.threshold), ties, np.float32(self.scale)
+        kernels.cut_top(compiled.array(flat), *bounds, compiled.array(out.view(-1)))
+        return out
 
     def facts(self) -> dict[str, float]:
         facts = {"size": self.size, "kept": self.kept, "threshold": self.threshold, "scale": self.scale}
         return facts if self.ratio is None else facts | {"ratio": self.ratio}
+
+
+_GOLDEN, _MIX1, _MIX2 = (c - 2**64 for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+
+def draws(words: tuple[object, ...], start: int, size: int, device: torch.device | str = "cpu") -> Tensor:
+    """Uniform whole numbers in [0, 2**32), int64: entry i of the sequence that belongs to the words, i from start.
+
+    SplitMix64 (Steele, Lea, Flood 2014) evaluated at key + i // 2; even entries take the lower half, odd the upper.
+    Addressed by index, so any piece can be drawn alone, on any device, with the same bits.
+    """
+    first = start // 2
+    z = torch.arange(first, (start + size + 1) // 2, device=device) * _GOLDEN + _signed(key(*words))
+    for shift, factor in ((30, _MIX1), (27, _MIX2), (31, 1)):
+        z = (z ^ ((z >> shift) & ((1 << (64 - shift)) - 1))) * factor  # int64 wraps; the mask makes the shift logical
+    halves = torch.stack((z & 0xFFFFFFFF, (z >> 32) & 0xFFFFFFFF), dim=1).reshape(-1)
+    return halves[start - 2 * first :][:size]
+
+
+def _signed(word: int) -> int:
+    return word - 2**64 if word >= 2**63 else word
 
 
 @dataclass(frozen=True)
@@ -48,19 +80,33 @@ class RandomCut:
     """Keeps each entry with probability keep, by a draw that depends on the seed words and the index alone."""
 
     words: tuple[object, ...]
+    size: int
     keep: float
     scale: float
 
+    @property
+    def limit(self) -> int:
+        """Draws below it keep their entry."""
+        return min(round(self.keep * 2**32), 2**32 - 1)
+
     def keeps(self, tau: Tau, start: int = 0) -> Tensor:
-        """The mask of survivors, of tau's shape. Two entries share one 64-bit draw."""
-        size, skip = tau.numel(), start % 2
-        draws = generator(*self.words, offset=start // 2).bit_generator.random_raw((size + skip + 1) // 2)
-        limit = min(round(self.keep * 2**32), 2**32 - 1)
-        mask = draws.astype("<u8", copy=False).view("<u4")[skip : skip + size] < np.uint32(limit)
-        return torch.from_numpy(mask).to(tau.device).view(tau.shape)
+        """The mask of survivors, of tau's shape."""
+        return (draws(self.words, start, tau.numel(), tau.device) < self.limit).view(tau.shape)
 
     def apply(self, tau: Tau, start: int = 0) -> Tau:
-        return tau if self.keep == 1 else torch.where(self.keeps(tau, start), tau * self.scale, 0)
+        if self.keep == 1:
+            return tau
+        if compiled.worthwhile(self.size, tau):
+            return self._apply_compiled(tau, start)
+        return torch.where(self.keeps(tau, start), tau * self.scale, 0)
+
+    def _apply_compiled(self, tau: Tau, start: int) -> Tau:
+        from tadrop import kernels
+
+        out = torch.empty_like(tau)
+        bounds = np.uint64(key(*self.words)), start, np.uint64(self.limit), np.float32(self.scale)
+        kernels.cut_random(compiled.array(tau.reshape(-1)), *bounds, compiled.array(out.view(-1)))
+        return out
 
     def facts(self) -> dict[str, float]:
         return {"keep": self.keep, "scale": self.scale}
@@ -82,23 +128,21 @@ def _index_after_tie(vector: Vector, value: float, wanted: int) -> int:
     """One past the flat index of the wanted-th entry whose magnitude is value."""
     start = 0
     for piece in vector.pieces():
-        (ties,) = torch.nonzero(piece.abs() == value, as_tuple=True)
-        if len(ties) >= wanted:
+        count = _count_equal(piece, vector.size, value)
+        if count >= wanted:
+            (ties,) = torch.nonzero(piece.abs() == value, as_tuple=True)
             return start + int(ties[wanted - 1]) + 1
-        wanted -= len(ties)
+        wanted -= count
         start += len(piece)
     raise AssertionError("the spectrum counted ties that the vector does not have")
 
 
-def norm(vector: Vector, p: int, cut: TopCut | None = None) -> float:
-    """The l1 or l2 norm of the vector, or of what the cut keeps of it, summed in float64."""
-    total, start = 0.0, 0
-    for piece in vector.pieces():
-        kept = piece if cut is None else piece[cut.keeps(piece, start)]
-        kept = kept.double()
-        total += float(kept.abs().sum() if p == 1 else kept.square().sum())
-        start += len(piece)
-    return total if p == 1 else sqrt(total)
+def _count_equal(piece: Tensor, size: int, value: float) -> int:
+    if compiled.worthwhile(size, piece):
+        from tadrop import kernels
+
+        return kernels.count_equal(compiled.bits(piece), np.float32(value).view(np.uint32))
+    return int(torch.count_nonzero(piece.abs() == value))
 
 
 NORMS = {"none": 0, "l1": 1, "l2": 2}
@@ -110,11 +154,10 @@ def check_norm(rule: str) -> None:
         raise TadropError(f"norm is {rule!r}; it must be one of {', '.join(NORMS)}")
 
 
-def restored(vector: Vector, cut: TopCut, rule: str) -> TopCut:
+def restored(magnitudes: Spectrum, cut: TopCut, rule: str) -> TopCut:
     """The cut with the factor that gives survivors the norm of the whole vector; 1 where nothing is left."""
     p = NORMS[rule]
     if p == 0 or cut.kept == cut.size:
         return cut
-    after = norm(vector, p, cut)
-    scale = norm(vector, p) / after if after else 1.0
-    return replace(cut, scale=scale)
+    after = magnitudes.norm(p, cut.kept)
+    return replace(cut, scale=magnitudes.norm(p) / after if after else 1.0)

@@ -25,4 +25,4 @@ class Dare:
 
     def plan(self, vector: Vector) -> RandomCut:
         words = ("dare", self.seed, vector.task, vector.name)
-        return RandomCut(words, self.keep, 1 / self.keep if self.rescale else 1.0)
+        return RandomCut(words, vector.size, self.keep, 1 / self.keep if self.rescale else 1.0)

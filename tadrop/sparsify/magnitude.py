@@ -36,4 +36,5 @@ class Magnitude:
 
     def plan(self, vector: Vector) -> TopCut:
         count = COUNTS[self.count](self.keep, vector.size)
-        return restored(vector, top(vector, spectrum(vector), count), self.norm)
+        magnitudes = spectrum(vector)
+        return restored(magnitudes, top(vector, magnitudes, count), self.norm)

@@ -75,4 +75,4 @@ class TADrop:
         magnitudes = spectrum(vector)
         ratio = self.ratio(magnitudes)
         count = max(vector.size - floor(self.sparsity(ratio) * vector.size), 1)
-        return restored(vector, replace(top(vector, magnitudes, count), ratio=ratio), self.norm)
+        return restored(magnitudes, replace(top(vector, magnitudes, count), ratio=ratio), self.norm)

@@ -1,0 +1,112 @@
+"""Blocks of tensors that fit a processor's cache, and the threads that go through them.
+
+Blocks are cut the same way whatever the number of threads, and results come back in order, so sums over blocks have the
+same bits on every machine. torch and the compiled kernels let go of the interpreter while they compute; each thread
+runs its operators alone, because a block is too small to be worth sharing.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from math import prod
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from tadrop.types import Stream, Taus
+
+BLOCK = 1 << 18  # entries of all tasks together in one block: 1 MB, what two cores' caches hold with temporaries
+DEVICE_BLOCK = 1 << 25  # the same on an accelerator, where a small block is all launch overhead
+SPAN = 1 << 23  # entries of all tasks together that a thread takes at a time
+ALIGN = 64  # blocks start at multiples of this, so that masks of a byte per eight entries never straddle two
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def device_of(stream: Stream) -> torch.device:
+    """Where a stream's tensors live; the CPU unless it says otherwise."""
+    return getattr(stream, "device", torch.device("cpu"))
+
+
+def blocks(stream: Stream, name: str, scope: str) -> Iterator[tuple[int, int | None]]:
+    """The (start, stop) of the blocks in which a method of this scope is shown a tensor; (0, None) is all of it."""
+    size = prod(stream.shapes[name])
+    most = BLOCK if device_of(stream).type == "cpu" else DEVICE_BLOCK
+    step = max(most // len(stream.tasks) // ALIGN * ALIGN, ALIGN)
+    if scope == "tensor" or size <= step:
+        yield 0, None
+        return
+    for start in range(0, size, step):
+        yield start, min(start + step, size)
+
+
+def _spans(stream: Stream, scope: str) -> Iterator[tuple[str, list[tuple[int, int | None]]]]:
+    """Runs of blocks of one tensor, long enough to be worth handing to a thread."""
+    for name in stream.names:
+        span, entries = [], 0
+        for start, stop in blocks(stream, name, scope):
+            span.append((start, stop))
+            entries += len(stream.tasks) * ((stop or prod(stream.shapes[name])) - start)
+            if entries >= SPAN:
+                yield name, span
+                span, entries = [], 0
+        if span:
+            yield name, span
+
+
+def over_blocks(
+    stream: Stream, function: Callable[[str, int, Taus], Result], scope: str = "entry"
+) -> Iterator[tuple[str, list[Result]]]:
+    """function(name, first flat index, taus) for every block: runs of results, in the order of names and entries.
+
+    Blocks of an entry-scope method are shared out among threads; whole tensors come one at a time.
+    """
+
+    def work(job: tuple[str, list[tuple[int, int | None]]]) -> tuple[str, list[Result]]:
+        name, span = job
+        return name, [function(name, start, stream.taus(name, start, stop)) for start, stop in span]
+
+    threads = 1 if scope == "tensor" or device_of(stream).type != "cpu" else torch.get_num_threads()
+    return in_order(work, _spans(stream, scope), threads)
+
+
+def add_up(stream: Stream, function: Callable[[Taus], Tensor]) -> Tensor:
+    """The sum of function(taus) over all blocks of a stream: a statistic of the whole model in one pass.
+
+    function sees flat or whole tensors with the task axis first and returns a tensor of fixed shape, to be summed over
+    entries; integers and float64 add without loss.
+    """
+    total = None
+    for _, results in over_blocks(stream, lambda name, start, taus: function(taus)):
+        for result in results:
+            total = result if total is None else total + result
+    return total
+
+
+def _alone() -> None:
+    torch.set_num_threads(1)
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """function(item) for every item, on so many threads, a few items ahead of the reader; results in order.
+
+    What fails, or a reader that stops early, cancels what has not begun and waits for what has.
+    """
+    if threads <= 1:
+        yield from map(function, items)
+        return
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="tadrop", initializer=_alone)
+    ahead: deque = deque()
+    try:
+        for item in items:
+            ahead.append(pool.submit(function, item))
+            if len(ahead) > 4 * threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(before)
