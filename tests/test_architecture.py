@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("tadrop/**/*.py"), *ROOT.glob("baselines/*.py"), *ROOT.glob("experiments/*.py"), ROOT / "run.py"])
 LAYERS = (  # low to high; a module imports from lower layers, or from its own where that makes no circle
     ("tadrop.types",),
-    ("tadrop.ops", "tadrop.seeds", "tadrop.files", "tadrop.quantile", "tadrop.checkpoint", "tadrop.sparsify", "tadrop.linalg", "baselines"),
-    ("tadrop.stream",),
+    ("tadrop.ops", "tadrop.seeds", "tadrop.files", "tadrop.quantile", "tadrop.checkpoint", "tadrop.sparsify", "tadrop.linalg", "tadrop.compiled", "tadrop.kernels", "baselines"),
+    ("tadrop.blocks", "tadrop.stream"),
     ("tadrop.merge",),
     ("tadrop.backbones", "tadrop.tasks"),
     ("tadrop.evaluate",),

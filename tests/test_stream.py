@@ -71,7 +71,6 @@ def test_a_sparsifier_on_a_sparse_stream_sees_what_is_left():
 
 def test_density_counts_what_is_not_zero():
     assert density(golden()) == pytest.approx((9 + 9 + 9) / 30)
-    assert density(golden(), piece=3) == density(golden())
     assert set(all_cuts(Sparse(golden(), TADrop(0.5, 0.9)))) == {(t, n) for t in TAUS for n in "Ab"}
 
 
