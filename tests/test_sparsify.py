@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tadrop.quantile import spectrum
-from tadrop.seeds import key
 from tadrop.sparsify.cut import RandomCut
 from tadrop.sparsify.dare import Dare
 from tadrop.sparsify.magnitude import Magnitude
@@ -244,7 +243,7 @@ def test_dare_depends_on_seed_task_and_tensor_alone():
 
 
 def test_random_cut_reads_any_offset():
-    cut, tau = RandomCut(key("w"), 0.5, 2.0), torch.ones(1001)
+    cut, tau = RandomCut(("w",), 1001, 0.5, 2.0), torch.ones(1001)
     whole = cut.apply(tau)
     for start, stop in ((0, 1), (1, 2), (499, 777), (1000, 1001)):
         assert torch.equal(cut.apply(tau[start:stop], start), whole[start:stop])
