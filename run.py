@@ -1,15 +1,16 @@
 """Merge fine-tuned models and measure the result: compose, load, sparsify, merge, evaluate, record.
 
-    python run.py                                     the default run
-    python run.py merge=ties tadrop=off               one row of the table
-    python run.py -m merge=ties,emr tadrop=off,on     a sweep
-    python run.py --help                              every choice
+python run.py                                     the default run
+python run.py merge=ties tadrop=off               one row of the table
+python run.py -m merge=ties,emr tadrop=off,on     a sweep
+python run.py --help                              every choice
 """
 
-import sys
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 
@@ -49,13 +50,13 @@ def reference_configs(cfg: DictConfig):
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> None:
+    from tadrop import pipeline
     from tadrop.console import show
-    from tadrop.types import TadropError
 
-    try:
-        show([run(each) for each in (*reference_configs(cfg), cfg)], Path(cfg.paths.records))
-    except TadropError as error:
-        sys.exit(f"error: {error}")
+    with pipeline.mistakes_in_one_line():
+        pipeline.check(cfg)
+        records = [run(each) for each in (*reference_configs(cfg), cfg)]
+        show(records, Path(cfg.paths.records), brief=HydraConfig.get().mode is RunMode.MULTIRUN)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ def overrides(name: str) -> list[list[str]]:
     choices = []
     for override in parser.parse_overrides([f"{key}={value}" for key, value in params.items()]):
         key = override.get_key_element()
-        values = override.sweep_string_iterator() if override.is_sweep_override() else [override.get_value_element_as_str()]
+        values = (
+            override.sweep_string_iterator() if override.is_sweep_override() else [override.get_value_element_as_str()]
+        )
         choices.append([f"{key}={value}" for value in values])
     return [[f"+experiment={name}", *job] for job in product(*choices)]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -36,7 +37,12 @@ def stages(title: str) -> Iterator[Progress]:
         err.print(f"running {title}")
         yield Progress()
         return
-    columns = (TextColumn(f"{title:<28} {{task.description:<9}}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn(f"{title:<28} {{task.description:<9}}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with RichProgress(*columns, console=err, transient=True) as bars:
         yield Progress(bars)
 
@@ -57,14 +63,25 @@ def render(table: Table) -> RichTable:
     return rich
 
 
-def show(records: Sequence[Record], folder: Path) -> None:
-    """Prints the rows of these records and where the last one is stored."""
-    print_table(build(records))
+def show(records: Sequence[Record], folder: Path, brief: bool = False) -> None:
+    """Prints the rows of these records and where the last one is stored; brief: one line, for a job of a sweep."""
+    table = build(records)
+    if brief:
+        row = next(row for row in table.rows if records[-1]["key"] in row.keys)
+        norm = "" if row.normalised is None else f", normalised {row.normalised:.1f}"
+        out.print(f"{row.label.strip():<28} average {row.average:.1f}{norm}   {records[-1]['key']}", soft_wrap=True)
+        return
+    print_table(table)
     out.print(f"record: {folder / records[-1]['key']}.json", soft_wrap=True)
 
 
 def print_table(table: Table) -> None:
-    """As wide as it needs to be: a table that wraps cannot be read."""
-    rich = render(table)
-    width = max(out.width, Console(width=500).measure(rich).maximum) if not out.is_terminal else out.width
-    out.print(rich, width=width)
+    """At its full width into a file or pipe; a terminal too narrow for the tasks' columns gets the summary columns."""
+    needed = Console(width=1000).measure(render(table)).maximum
+    if not out.is_terminal:
+        Console(width=max(needed, 80), highlight=False).print(render(table))
+    elif needed <= out.width:
+        out.print(render(table))
+    else:
+        out.print(render(replace(table, tasks=())))
+        out.print(f"({len(table.tasks)} task columns left out: they need a terminal {needed} columns wide)")

@@ -1,7 +1,9 @@
 """The stages of a run, from configuration nodes to a record; run.py strings them together."""
 
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -15,14 +17,34 @@ from tadrop.console import Progress
 from tadrop.evaluate import Bench
 from tadrop.merge import Merged
 from tadrop.meter import Meter
-from tadrop.select import Selection
+from tadrop.select import Selection, check_rule
 from tadrop.select import select as select_scale
 from tadrop.sparsify.magnitude import Magnitude
 from tadrop.sparsify.tadrop import TADrop
 from tadrop.stream import Sparse, TaskVectors, all_cuts, numel
 from tadrop.types import Score, Sparsifier, Stream, TadropError
 
-__all__ = ["Meter", "describe", "evaluate", "label", "load", "merge", "select", "sparsify", "tensor_rows"]
+
+@contextmanager
+def mistakes_in_one_line() -> Iterator[None]:
+    """Turns a TadropError, wherever Hydra may have wrapped it, into one line on standard error and exit code 1."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, TadropError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        sys.exit(f"error: {cause}")
+
+
+def check(cfg: Any) -> None:
+    """Builds everything that only needs the configuration, so that a mistake is found before anything runs."""
+    check_rule(cfg.select)
+    device_of(cfg.device)
+    for node in (cfg.sparsify, cfg.tadrop, cfg.merge.method, cfg.model, cfg.tasks):
+        instantiate(node)
 
 
 def label(config: Mapping[str, Any]) -> str:
@@ -36,9 +58,12 @@ def device_of(word: str) -> torch.device:
     """auto: the GPU if there is one."""
     if word == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if word == "cuda" and not torch.cuda.is_available():
-        raise TadropError("device=cuda, but torch sees no GPU here; use device=cpu or device=auto")
-    return torch.device(word)
+    if word.startswith("cuda") and not torch.cuda.is_available():
+        raise TadropError(f"device={word}, but torch sees no GPU here; use device=cpu or device=auto")
+    try:
+        return torch.device(word)
+    except RuntimeError as error:
+        raise TadropError(f"device is {word!r}; it must be auto, cpu or cuda") from error
 
 
 def load(config: Mapping[str, Any]) -> tuple[Bench, TaskVectors]:
@@ -165,4 +190,3 @@ def describe(
         "peak_bytes": meter.peak_bytes(),
     }
     return result | records.provenance()
-

@@ -61,7 +61,13 @@ def accuracy_bars(table: Table) -> "Figure":
     for row in table.rows:
         if row.density is None:
             axes.axhline(row.average, color="#009e73", linestyle="--", linewidth=1)
-            axes.annotate(f"{row.label} {row.average:.1f}", (len(methods) - 0.55, row.average), fontsize=7, va="bottom", ha="right")
+            axes.annotate(
+                f"{row.label} {row.average:.1f}",
+                (len(methods) - 0.55, row.average),
+                fontsize=7,
+                va="bottom",
+                ha="right",
+            )
     axes.set_xticks(range(len(methods)), [title for title, _ in methods])
     averages = [row.average for row in table.rows]
     axes.set_ylim(max(0, min(averages) - 8), min(100, max(averages) + 8))
@@ -106,7 +112,9 @@ def _annotate(axis: "object", values: "object", top: float) -> None:
     for y, row in enumerate(values):
         for x, value in enumerate(row):
             if value == value:
-                axis.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=6, color="k" if value > top / 2 else "w")
+                axis.text(
+                    x, y, f"{value:.2f}", ha="center", va="center", fontsize=6, color="k" if value > top / 2 else "w"
+                )
 
 
 def heat_map(grid: "DataFrame", title: str, label: str) -> "Figure":

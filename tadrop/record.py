@@ -95,7 +95,7 @@ def read_all(folder: Path) -> list[Record]:
     return [read(file) for file in sorted(folder.glob("*.json"))]
 
 
-def read_tensors(folder: Path, record_key: str) -> "pandas.DataFrame":  # noqa: F821  imported where used
+def read_tensors(folder: Path, record_key: str) -> "pandas.DataFrame":
     """The per-tensor side file of a record."""
     import pandas
 

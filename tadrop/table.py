@@ -106,23 +106,23 @@ def _row(group: Sequence[Record], label: str, individual: Mapping[str, float] | 
 
 def _labels(groups: Sequence[Sequence[Record]]) -> list[str]:
     """Title and TADrop variant; settings are spelled out only where several rows would read the same."""
-    plain = [_label(group[0]) for group in groups]
-    return [
-        label if plain.count(label) == 1 else f"{label} ({_settings(group[0], [g[0] for g, p in _with(groups, plain, label)])})"
-        for group, label in zip(groups, plain, strict=True)
-    ]
+    heads = {_identity(group[0], "seed", "tadrop") for group in groups if group[0]["config"]["tadrop"] is None}
+    plain = [_label(group[0], _identity(group[0], "seed", "tadrop") in heads) for group in groups]
+    full = [f"{_merge(group[0])['name']} {label}" for group, label in zip(groups, plain, strict=True)]
+    labels = []
+    for group, label, whole in zip(groups, plain, full, strict=True):
+        rivals = [g[0] for g, w in zip(groups, full, strict=True) if w == whole]
+        labels.append(label if len(rivals) == 1 else f"{label} ({_settings(group[0], rivals)})")
+    return labels
 
 
-def _with(groups: Sequence[Sequence[Record]], labels: Sequence[str], label: str) -> list[tuple[Sequence[Record], str]]:
-    return [(g, p) for g, p in zip(groups, labels, strict=True) if p == label]
-
-
-def _label(record: Record) -> str:
-    tadrop = record["config"]["tadrop"]
+def _label(record: Record, has_plain_row: bool) -> str:
+    tadrop, title = record["config"]["tadrop"], _merge(record)["title"]
     if tadrop is None:
-        return _merge(record)["title"]
+        return title
     name = "TADrop" if tadrop["assign"] == "adaptive" else tadrop["assign"]
-    return f"  + {name}" + (", before" if tadrop["placement"] == "before" else "")
+    before = ", before" if tadrop["placement"] == "before" else ""
+    return ("  + " if has_plain_row else f"{title} + ") + name + before
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
@@ -164,7 +164,9 @@ def _by_method(records: Sequence[Record]) -> list[Record]:
 
 def _compared(rows: Sequence[Row], heads: Sequence[Record]) -> list[Row]:
     """Adds each TADrop row's difference to the row of the same method without it, and where sections end."""
-    plain = {_identity(h, "seed", "tadrop"): r for r, h in zip(rows, heads, strict=True) if h["config"]["tadrop"] is None}
+    plain = {
+        _identity(h, "seed", "tadrop"): r for r, h in zip(rows, heads, strict=True) if h["config"]["tadrop"] is None
+    }
     result = []
     for at, (row, head) in enumerate(zip(rows, heads, strict=True)):
         base = plain.get(_identity(head, "seed", "tadrop"))
@@ -204,7 +206,18 @@ def markdown(table: Table) -> str:
 
 def csv(table: Table) -> str:
     """Full precision, one line a row, with the records' keys."""
-    head = ["method", *table.tasks, "average", "deviation", "normalised", "difference", "density", "scale", "bytes", "records"]
+    head = [
+        "method",
+        *table.tasks,
+        "average",
+        "deviation",
+        "normalised",
+        "difference",
+        "density",
+        "scale",
+        "bytes",
+        "records",
+    ]
     lines = [",".join(head)]
     for row in table.rows:
         numbers = [*(row.values[t] for t in table.tasks), row.average, row.deviation, row.normalised, row.difference]

@@ -1,5 +1,6 @@
 """Every YAML composes and every node instantiates."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_recipes(name):
 def test_glyph_task_sets_contain_one_another():
     sets = [list(composed(f"tasks=glyph{n}").tasks.names) for n in (8, 14, 20, 30)]
     assert [len(s) for s in sets] == [8, 14, 20, 30]
-    assert all(larger[: len(smaller)] == smaller for smaller, larger in zip(sets, sets[1:], strict=False))
+    assert all(larger[: len(smaller)] == smaller for smaller, larger in itertools.pairwise(sets))
 
 
 def test_the_command_line_wins_over_a_rows_own_sparsifier():

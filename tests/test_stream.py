@@ -75,7 +75,10 @@ def test_density_counts_what_is_not_zero():
 
 
 def expert(**tensors):
-    return {"good": {"w": torch.ones(2, 3), "v": torch.ones(4)}, "bad": {"w": torch.ones(2, 3), "v": torch.ones(4)} | tensors}
+    return {
+        "good": {"w": torch.ones(2, 3), "v": torch.ones(4)},
+        "bad": {"w": torch.ones(2, 3), "v": torch.ones(4)} | tensors,
+    }
 
 
 @pytest.mark.parametrize(

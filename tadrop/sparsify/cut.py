@@ -9,7 +9,7 @@ from torch import Tensor
 from tadrop import compiled
 from tadrop.quantile import Spectrum
 from tadrop.seeds import key
-from tadrop.types import Tau, TadropError, Vector
+from tadrop.types import TadropError, Tau, Vector
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +51,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "math": Family(
         "∀∂∃∅∆∇∈∉∋∏∑−∓∕∗∘√∝∞∠∣∥∧∨∩∪∫∬∮∴∼≃≅≈≠≡≤≥≪≫⊂⊃⊆⊇⊕⊗⊙⊥",
-        SANS + ("STIXGeneral", "STIXGeneralBol"),
+        (*SANS, "STIXGeneral", "STIXGeneralBol"),
         Look(background="blobs", texture=80, noise=16, shift=3.0),
     ),
     "braille": Family(
@@ -76,7 +76,7 @@ FAMILIES: dict[str, Family] = {
     "armenian_lower": Family(span("ա", "ֆ"), DEJAVU, Look(background="ramp", texture=90, turn=3)),
     "phonetic": Family(
         "ɐɑɓɔɕɖɗɘəɚɛɜɞɟɠɡɣɤɥɦɪɬɭɮɯɰɱɲɳɵɷɸɹɻɽʀʁʂʃʄʉʊʋʌʍʎʏʐʒʔʘʞ",
-        DEJAVU + ("STIXGeneral", "STIXGeneralBol"),
+        (*DEJAVU, "STIXGeneral", "STIXGeneralBol"),
         Look(invert=True, background="checks", texture=40, noise=20),
     ),
     "geometric": Family(
@@ -189,7 +189,7 @@ def _recipe() -> str:
     return digest.hexdigest()[:16]
 
 
-@lru_cache(maxsize=None)
+@cache
 def load(task: str, split: str, cache: Path | None) -> tuple[np.ndarray, np.ndarray]:
     """A whole split, from this process's memory, the cache folder, or drawn anew and put there."""
     if cache is None:

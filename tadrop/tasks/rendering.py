@@ -76,7 +76,7 @@ def masters(chars: str, face: str, anchor: str = "glyph") -> list[Image.Image]:
     for char, box, extent in zip(chars, boxes, extents, strict=True):
         scale = min(family_scale, 46 / max(extent, 1))
         x, y = line if anchor == "line" else ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-        points = max(int(round(64 * scale)), 8)
+        points = max(round(64 * scale), 8)
         image = Image.new("L", (MASTER, MASTER))
         at = (MASTER / 2 - x * points / 64, MASTER / 2 - y * points / 64)
         ImageDraw.Draw(image).text(at, char, fill=255, font=_font(face, points), anchor="ls")

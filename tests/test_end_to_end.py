@@ -1,0 +1,118 @@
+"""run.py as a user calls it, on the embedded suite with two tasks and few images."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SMALL = ("tasks.names=[hebrew,braille]", "limit=40")
+
+
+def python(*words, cwd=ROOT):
+    return subprocess.run([sys.executable, *words], cwd=cwd, capture_output=True, text=True, timeout=280)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("suite")
+
+
+def run(folder, *words):
+    paths = (f"paths.records={folder}/records", f"paths.cache={folder}/cache")
+    return python("run.py", *words, *SMALL, *paths)
+
+
+@pytest.fixture(scope="module")
+def sweep(folder):
+    """Two methods, three settings of TADrop: one process."""
+    done = run(folder, "-m", "merge=emr,ties", "tadrop=off,on,uniform")
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def records(folder):
+    return [json.loads(path.read_text()) for path in sorted((folder / "records").glob("*.json"))]
+
+
+def test_a_sweep_leaves_a_record_per_run_and_two_references(folder, sweep):
+    found = {(r["config"]["merge"]["name"], (r["config"]["tadrop"] or {}).get("assign")) for r in records(folder)}
+    variants = {None, "adaptive", "uniform"}
+    assert found == {("individual", None), ("pretrained", None), *((m, v) for m in ("emr", "ties") for v in variants)}
+
+
+def test_records_hold_what_a_reader_needs(folder, sweep):
+    for record in records(folder):
+        assert record["protocol"]["limit"] == 40
+        assert {s["task"]: s["count"] for s in record["scores"]} == {"hebrew": 40, "braille": 40}
+        assert set(record["checkpoints"]) == {"base", "hebrew", "braille"}
+        assert set(record["data"]) == {"hebrew/test", "braille/test"}
+        assert record["peak_bytes"] > 0
+        assert {"load", "sparsify", "merge", "evaluate"} <= set(record["seconds"])
+        assert record["versions"]["torch"]
+
+
+def test_the_control_has_the_density_and_the_norm_of_tadrop(folder, sweep):
+    by = {(r["config"]["merge"]["name"], (r["config"]["tadrop"] or {}).get("assign")): r for r in records(folder)}
+    for method in ("emr", "ties"):
+        adaptive, uniform = by[method, "adaptive"], by[method, "uniform"]
+        assert uniform["density"] == pytest.approx(adaptive["density"], abs=2e-4)
+        assert uniform["config"]["tadrop"]["norm"] == adaptive["config"]["tadrop"]["norm"]
+        assert 0.05 < adaptive["density"] < 0.95
+
+
+def test_a_sweep_prints_a_line_per_run(sweep):
+    lines = sweep.stdout.strip().splitlines()
+    assert [line.split("average")[0].strip() for line in lines] == [
+        f"{method}{variant}" for method in ("EMR", "TIES") for variant in ("", " + TADrop", " + uniform")
+    ]
+
+
+def test_a_run_that_is_recorded_is_not_run_again(folder, sweep):
+    before = {p: p.stat().st_mtime_ns for p in (folder / "records").iterdir()}
+    done = run(folder, "merge=emr", "tadrop=on")
+    assert done.returncode == 0, done.stderr
+    assert "running" not in done.stderr
+    for words in ("Individual", "Pretrained", "EMR + TADrop", "hebrew", "kept"):
+        assert words in done.stdout
+    assert {p: p.stat().st_mtime_ns for p in (folder / "records").iterdir()} == before
+
+
+def test_the_same_command_gives_the_same_bits(folder, sweep, tmp_path):
+    done = run(tmp_path, "merge=emr", "tadrop=on")
+    assert done.returncode == 0, done.stderr
+    for again in records(tmp_path):
+        first = json.loads((folder / "records" / f"{again['key']}.json").read_text())
+        for part in ("scores", "density", "factors", "checkpoints", "data", "config", "stored_bytes"):
+            assert again[part] == first[part]
+
+
+def test_selection_on_a_grid_sees_validation_only(tmp_path):
+    done = run(tmp_path, "merge=task_arithmetic", "tadrop=off", "select=grid", "merge.scale_grid=[0.2,0.5]")
+    assert done.returncode == 0, done.stderr
+    record = next(r for r in records(tmp_path) if r["config"]["merge"]["name"] == "task_arithmetic")
+    assert record["selection"]["split"] == "validation"
+    points = dict(record["selection"]["grid"])
+    assert record["selection"]["scale"] == max(points, key=lambda p: (points[p], -p))
+    assert set(record["data"]) == {f"{t}/{s}" for t in ("hebrew", "braille") for s in ("test", "validation")}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("tadrop.q_lo=0.99",), "q_lo is 0.99"),
+        (("tasks.names=[klingon]",), "no glyph task is called 'klingon'"),
+        (("model.base=nowhere.safetensors",), "no checkpoint at nowhere.safetensors"),
+        (("select=oracle",), "select is 'oracle'"),
+        (("device=cuda:9",), "cuda"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, words, expected):
+    done = python("run.py", *SMALL[1:], *words, f"paths.records={tmp_path}/r", f"paths.cache={tmp_path}/c")
+    assert done.returncode != 0
+    lines = done.stderr.strip().splitlines()
+    assert expected in lines[-1]
+    assert not any("Traceback" in line for line in lines)
+    assert not list(tmp_path.glob("r/*.json"))
