@@ -1,4 +1,4 @@
-"""Figures: pure functions of records, as vector and as PNG, legible at paper width and safe for colour-blind readers."""
+"""Figures: pure functions of records, vector and PNG, legible at paper width, safe for colour-blind readers."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -48,7 +48,7 @@ class TaskVectors:
     base: Checkpoint
     experts: Mapping[str, Checkpoint]
     private: tuple[str, ...] = ()
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     tasks: tuple[str, ...] = field(init=False)
     names: tuple[str, ...] = field(init=False)
     shapes: Mapping[str, tuple[int, ...]] = field(init=False)

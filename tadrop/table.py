@@ -188,7 +188,8 @@ def _caption(records: Sequence[Record]) -> str:
     limit = "" if protocol["limit"] is None else f", first {protocol['limit']} examples"
     count = sum(score["count"] for score in records[0]["scores"])
     return (
-        f"{protocol['metric']} in percent, {protocol['split']} split, {count} examples{limit}, protocol {protocol['tasks']}. "
+        f"{protocol['metric']} in percent, {protocol['split']} split, {count} examples{limit}, "
+        f"protocol {protocol['tasks']}. "
         "norm: mean over tasks of the ratio to the individual model. diff: to the row without TADrop. "
         "kept: fraction of task-vector entries not zero when merged."
     )
