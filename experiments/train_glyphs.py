@@ -162,7 +162,8 @@ def write_manifest(folder: Path) -> None:
 CARD = """# The embedded checkpoints
 
 A base and thirty fine-tuned vision transformers ([the architecture](../../backbones/glyph_vit.py)), float16
-safetensors, made by `python -m experiments.train_glyphs --out DIR` from [the glyph tasks](../../tasks/glyphs.py). Nothing was
+safetensors, made by `python -m experiments.train_glyphs --out DIR` from [the glyph tasks](../../tasks/glyphs.py).
+Nothing was
 downloaded: images are drawn from the typefaces inside matplotlib, and one task is scikit-learn's handwritten digits.
 
 - **Base** `base.safetensors`: trained to name {classes} characters that belong to no task, drawn plainly in both

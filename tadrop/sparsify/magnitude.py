@@ -1,8 +1,10 @@
 """Magnitude pruning: keep the largest entries of a vector, an exact count of them, ties by lowest index.
 
-`count` says how the fraction becomes a number of entries. nearest: round(keep * n), at least 1. ties: int(keep * n)
-+ 1, what the k-th value rule of the TIES authors' code keeps when no two magnitudes are equal (arXiv 2306.01708). floor:
-int(keep * n), at least 1.
+`count` says how the fraction becomes a number of entries.
+nearest: round(keep * n), at least 1.
+ties:    int(keep * n) + 1, what the k-th value rule of the TIES authors' code keeps when no two magnitudes are equal
+         (arXiv 2306.01708).
+floor:   int(keep * n), at least 1.
 """
 
 from dataclasses import dataclass
