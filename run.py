@@ -3,6 +3,7 @@
 python run.py                                     the default run
 python run.py merge=ties tadrop=off               one row of the table
 python run.py -m merge=ties,emr tadrop=off,on     a sweep
+python run.py model=local model.base=DIR 'model.experts=[DIR1,DIR2]' merge=ties evaluate=false export.dir=OUT
 python run.py --help                              every choice
 """
 
@@ -22,7 +23,7 @@ def run(cfg: DictConfig):
     config = OmegaConf.to_container(cfg, resolve=True)
     folder = Path(cfg.paths.records)
     file = record.path(folder, config)
-    if file.exists() and not cfg.overwrite:
+    if file.exists() and not cfg.overwrite and not cfg.export.dir:
         return record.read(file)
 
     meter = pipeline.Meter()
@@ -39,22 +40,50 @@ def run(cfg: DictConfig):
             scores = pipeline.evaluate(bench, merged, selection.scale, cfg.split, progress)
         result = pipeline.describe(config, bench, stream, merged, selection, scores, meter)
         record.write(folder, result, pipeline.tensor_rows(sparse), scores)
+        if cfg.export.dir:
+            pipeline.export(cfg, stream, merged, selection.scale)
     return result
+
+
+def merge_only(cfg: DictConfig):
+    """Merges checkpoints into export.dir without evaluating them. Returns what was written."""
+    from tadrop import pipeline
+    from tadrop.console import stages
+    from tadrop.types import TadropError
+
+    if not cfg.export.dir:
+        raise TadropError("evaluate=false only merges: say where to, export.dir=OUT")
+    if cfg.select != "fixed":
+        raise TadropError(f"select={cfg.select} needs an evaluation; with evaluate=false set merge.scale instead")
+    with stages(pipeline.label(cfg)) as progress:
+        stream = pipeline.open_stream(OmegaConf.to_container(cfg, resolve=True))
+        sparse = pipeline.sparsify(stream, cfg.sparsify, cfg.tadrop, progress)
+        return pipeline.merge_to_disk(cfg, stream, sparse, progress)
 
 
 def reference_configs(cfg: DictConfig):
     """The runs that every table needs: the individual models and the untouched base on the same tasks."""
-    plain = {"sparsify": None, "tadrop": None, "select": "fixed", "seed": 0, "overwrite": False}
+    plain = {
+        "export": {"dir": None},
+        "sparsify": None,
+        "tadrop": None,
+        "select": "fixed",
+        "seed": 0,
+        "overwrite": False,
+    }
     return [OmegaConf.create({**cfg, **plain, "merge": merge}) for merge in cfg.references.values()]
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> None:
     from tadrop import pipeline
-    from tadrop.console import show
+    from tadrop.console import show, show_written
 
     with pipeline.mistakes_in_one_line():
         pipeline.check(cfg)
+        if not cfg.evaluate:
+            show_written(merge_only(cfg))
+            return
         records = [run(each) for each in (*reference_configs(cfg), cfg)]
         show(records, Path(cfg.paths.records), brief=HydraConfig.get().mode is RunMode.MULTIRUN)
 

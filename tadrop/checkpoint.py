@@ -1,14 +1,15 @@
 """Checkpoints on disk, read lazily: a tensor's bytes are touched when the tensor is asked for.
 
-Reads safetensors (one file, or shards with an index) and torch zip files (weights only: nothing is unpickled but
-tensors). Everything is memory-mapped; a directory is opened by looking for the usual file names in it.
+Reads safetensors and torch zip files (weights only: nothing is unpickled but tensors), one file or shards with an
+index. Everything is memory-mapped; a directory is opened by looking for the usual file names in it. Tensors that share
+their bytes (tied embeddings) count once: the first name in order stands for the others, its aliases.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,17 +19,22 @@ from torch import Tensor
 from tadrop.types import TadropError
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+INDEX = ".index.json"
+FILES = ("model.safetensors", f"model.safetensors{INDEX}", "pytorch_model.bin", f"pytorch_model.bin{INDEX}")
 MANIFEST = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Named tensors on disk. `tensors` are views of mapped files: reading one costs no memory until it is used."""
+    """Named tensors on disk. `tensors` are views of mapped files: reading one costs no memory until it is used.
+
+    aliases: names that are not in tensors -> the name in tensors whose bytes they share
+    """
 
     path: Path
     files: tuple[Path, ...]
     tensors: Mapping[str, Tensor]
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
@@ -74,58 +80,87 @@ def _reading(path: Path):
         raise TadropError(f"{path}: not a readable checkpoint ({reason})") from error
 
 
-def _open_safetensors(path: Path) -> dict[str, Tensor]:
+Opened = tuple[dict[str, Tensor], dict[str, str]]  # tensors and aliases
+
+
+def _open_safetensors(path: Path) -> Opened:
     from safetensors import safe_open
 
     with _reading(path), safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata() or {}
+    tied = {alias: name for alias, name in metadata.items() if alias != "format" and name in tensors}
+    return tensors, {alias: name for alias, name in tied.items() if alias not in tensors}
 
 
-def _open_torch(path: Path) -> dict[str, Tensor]:
+def _open_torch(path: Path) -> Opened:
     with _reading(path):
         state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
         raise TadropError(f"{path}: holds {type(state).__name__}, not a state dict of tensors")
-    return state
+    return _untied({name: tensor.contiguous() for name, tensor in state.items()})
+
+
+def _untied(state: Mapping[str, Tensor]) -> Opened:
+    """Every distinct tensor under its first name, and the other names as aliases of it."""
+    first: dict[tuple, str] = {}
+    aliases = {}
+    for name, tensor in sorted(state.items()):
+        place = (tensor.data_ptr(), tensor.shape, tensor.dtype) if tensor.numel() else name
+        if first.setdefault(place, name) != name:
+            aliases[name] = first[place]
+    return {name: tensor for name, tensor in state.items() if name not in aliases}, aliases
+
+
+def _opener(path: Path) -> Callable[[Path], Opened]:
+    if path.suffix == ".safetensors":
+        return _open_safetensors
+    if path.suffix in SUFFIXES:
+        return _open_torch
+    raise TadropError(f"{path}: unknown kind of checkpoint; expected one of {', '.join(SUFFIXES)}")
 
 
 def _shards(index: Path) -> dict[str, Path]:
     with _reading(index):
-        weight_map = json.loads(index.read_text())["weight_map"]
+        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    if not isinstance(weight_map, dict):
+        raise TadropError(f"{index}: weight_map is {type(weight_map).__name__}, not a map of tensor names to files")
     for name, shard in weight_map.items():
-        if Path(shard).name != shard:
+        if not isinstance(shard, str) or Path(shard).name != shard:
             raise TadropError(f"{index}: {name!r} points outside the directory ({shard!r})")
     return {name: index.parent / shard for name, shard in weight_map.items()}
 
 
-def _open_sharded(index: Path) -> tuple[tuple[Path, ...], dict[str, Tensor]]:
+def _open_sharded(index: Path) -> tuple[tuple[Path, ...], Opened]:
     where = _shards(index)
     files = tuple(sorted(set(where.values())))
     for file in files:
         if not file.is_file():
             raise TadropError(f"{index}: shard {file.name} is missing")
-    found = {file: _open_safetensors(file) for file in files}
+    opened = {file: _opener(file)(file) for file in files}
+    tensors, aliases = {}, {}
     for name, file in where.items():
-        if name not in found[file]:
+        found, tied = opened[file]
+        if name in found:
+            tensors[name] = found[name]
+        elif name not in tied:
             raise TadropError(f"{file}: tensor {name!r} is in the index but not in the shard")
-    return files, {name: found[file][name] for name, file in where.items()}
+    for found, tied in opened.values():
+        aliases |= {alias: name for alias, name in tied.items() if name in found}
+    return files, (tensors, aliases)
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
     """Opens a checkpoint file or directory. Raises TadropError naming the file if it cannot be understood."""
     path = Path(path)
     file = locate(path)
-    if file.name.endswith(".index.json"):
-        files, tensors = _open_sharded(file)
-    elif file.suffix == ".safetensors":
-        files, tensors = (file,), _open_safetensors(file)
-    elif file.suffix in SUFFIXES:
-        files, tensors = (file,), _open_torch(file)
+    if file.name.endswith(INDEX):
+        files, (tensors, aliases) = _open_sharded(file)
     else:
-        raise TadropError(f"{file}: unknown kind of checkpoint; expected one of {', '.join(SUFFIXES)}")
-    return Checkpoint(path, files, dict(sorted(tensors.items())))
+        files, (tensors, aliases) = (file,), _opener(file)(file)
+    return Checkpoint(path, files, dict(sorted(tensors.items())), dict(sorted(aliases.items())))
 
 
 def verify(path: Path) -> None:

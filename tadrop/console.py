@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 from rich.table import Table as RichTable
 
+from tadrop.export import Written
 from tadrop.record import Record
 from tadrop.table import Table, build
 
@@ -73,6 +74,14 @@ def show(records: Sequence[Record], folder: Path, brief: bool = False) -> None:
         return
     print_table(table)
     out.print(f"record: {folder / records[-1]['key']}.json", soft_wrap=True)
+
+
+def show_written(written: Written) -> None:
+    """Prints where an export is and what it is."""
+    detail = f"{written.kind}, {written.bytes / 1e6:.1f} MB, density {written.density:.3f}"
+    out.print(f"wrote {written.path} ({detail})", soft_wrap=True)
+    for path in written.expanded.values():
+        out.print(f"wrote {path}", soft_wrap=True)
 
 
 def print_table(table: Table) -> None:

@@ -1,12 +1,14 @@
 """Compiled loops for what torch has no single operator for; each has its reference in plain torch beside its caller.
 
 Same results to the bit: the loops do what the reference does, in one pass and without temporaries. They are compiled
-once and kept in numba's cache; importing this module costs half a second, so callers come here only for tensors of at
-least `compiled.FROM` entries.
+when this module is first imported and kept in numba's cache; importing it costs a second even then, so callers come
+here only for tensors of at least `compiled.FROM` entries.
 """
 
 import numpy as np
-from numba import njit
+from numba import float32, int32, int64, njit, uint32, uint64, void
+
+Bits, Floats = uint32[::1], float32[::1]
 
 MAGNITUDE = np.uint32(0x7FFFFFFF)
 LOW = np.uint32(0xFFFF)
@@ -14,7 +16,7 @@ LOW_BITS = np.uint32(16)
 EXPONENT = np.uint32(0x7F800000)
 
 
-@njit(nogil=True, cache=True)
+@njit(void(Bits, int64[:, ::1]), nogil=True, cache=True)
 def count_upper(bits, table):
     """table[upper 15 bits of |x|] += 1, lower 16 bits, their square."""
     for i in range(bits.size):
@@ -26,7 +28,7 @@ def count_upper(bits, table):
         table[upper, 2] += low * low
 
 
-@njit(nogil=True, cache=True)
+@njit(void(Bits, int32[::1], int64[:, ::1]), nogil=True, cache=True)
 def count_lower(bits, slots, fine):
     """fine[slot of the upper bits, lower bits] += 1, for the upper bits that have a slot."""
     for i in range(bits.size):
@@ -36,7 +38,7 @@ def count_lower(bits, slots, fine):
             fine[slot, u & LOW] += 1
 
 
-@njit(nogil=True, cache=True)
+@njit(int64(Bits, uint32), nogil=True, cache=True)
 def count_equal(bits, value):
     """How many magnitudes have exactly these bits."""
     count = 0
@@ -45,7 +47,7 @@ def count_equal(bits, value):
     return count
 
 
-@njit(nogil=True, cache=True)
+@njit(int64(Floats, Floats, Floats), nogil=True, cache=True)
 def subtract(theta, theta0, tau):
     """tau = theta - theta0; returns how many entries are NaN or infinite."""
     bad = np.uint32(0)
@@ -57,7 +59,7 @@ def subtract(theta, theta0, tau):
     return bad
 
 
-@njit(nogil=True, cache=True)
+@njit(int64(uint32[:, ::1]), nogil=True, cache=True)
 def count_nonzero(bits):
     """How many floats, given by their bits, are neither 0 nor -0."""
     count = 0
@@ -69,7 +71,7 @@ def count_nonzero(bits):
     return count
 
 
-@njit(nogil=True, cache=True)
+@njit(void(Floats, float32, int64, float32, Floats), nogil=True, cache=True)
 def cut_top(tau, threshold, ties, scale, out):
     """out = scale * tau where |tau| > threshold, or equal to it among the first `ties` entries; else 0."""
     zero = np.float32(0)
@@ -81,7 +83,7 @@ def cut_top(tau, threshold, ties, scale, out):
         out[i] = x * scale if abs(x) > threshold else zero
 
 
-@njit(nogil=True, cache=True)
+@njit(void(Floats, uint64, int64, uint64, float32, Floats), nogil=True, cache=True)
 def cut_random(tau, key, start, limit, scale, out):
     """out = scale * tau where the 32-bit draw of (key, index) is below the limit; else 0."""
     zero = np.float32(0)

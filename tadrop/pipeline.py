@@ -5,16 +5,21 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from tadrop import evaluate as evaluation
+from tadrop import export as exporting
 from tadrop import merge as merging
 from tadrop import record as records
+from tadrop.backbones.local import Local
 from tadrop.console import Progress
 from tadrop.evaluate import Bench
+from tadrop.export import Plan, Source, Written
 from tadrop.merge import Merged
 from tadrop.meter import Meter
 from tadrop.select import Selection, check_rule
@@ -75,10 +80,20 @@ def load(config: Mapping[str, Any]) -> tuple[Bench, TaskVectors]:
 def _load(nodes: str) -> tuple[Bench, TaskVectors]:
     model, tasks, device = json.loads(nodes)
     backbone, suite, device = instantiate(model), instantiate(tasks), device_of(device)
-    base = backbone.open_base()
-    experts = {task: backbone.open_expert(task) for task in suite.names}
-    stream = TaskVectors(base, experts, tuple(backbone.private), device)
-    return evaluation.set_up(backbone, base, experts, suite, device), stream
+    stream = _stream(backbone, suite.names, device)
+    return evaluation.set_up(backbone, stream.base, stream.experts, suite, device), stream
+
+
+def open_stream(config: Mapping[str, Any]) -> TaskVectors:
+    """Opens checkpoints alone, for a merge that is written and not evaluated."""
+    backbone = instantiate(config["model"])
+    names = backbone.tasks if isinstance(backbone, Local) else instantiate(config["tasks"]).names
+    return _stream(backbone, names, device_of(config["device"]))
+
+
+def _stream(backbone: Any, tasks: Sequence[str], device: torch.device) -> TaskVectors:
+    experts = {task: backbone.open_expert(task) for task in tasks}
+    return TaskVectors(backbone.open_base(), experts, tuple(backbone.private), device)
 
 
 def sparsify(stream: Stream, native: Any, tadrop: Any, progress: Progress) -> Stream:
@@ -114,6 +129,41 @@ def _control(stream: Stream, rule: TADrop, progress: Progress) -> Magnitude:
 def merge(stream: Stream, method: Any, progress: Progress) -> Merged:
     tick = progress.bar("merge", len(stream.names))
     return merging.merge(stream, instantiate(method), lambda name: tick())
+
+
+def merge_to_disk(cfg: Any, stream: TaskVectors, sparse: Stream, progress: Progress) -> Written:
+    """Merges straight into cfg.export.dir, at the row's own scale; what was merged is never held."""
+    method = instantiate(cfg.merge.method)
+    tick = progress.bar("merge", len(stream.names))
+    return _write(cfg, stream, exporting.streamed(sparse, method, lambda name: tick()), cfg.merge.scale)
+
+
+def export(cfg: Any, stream: TaskVectors, merged: Merged, scale: float) -> Written:
+    """Writes a merge in memory to cfg.export.dir."""
+    return _write(cfg, stream, exporting.held(merged), scale)
+
+
+def _write(cfg: Any, stream: TaskVectors, source: Source, scale: float) -> Written:
+    plan = Plan(
+        Path(cfg.export.dir),
+        scale,
+        exporting.dtype_of(cfg.export.dtype),
+        cfg.export.expand,
+        overwrite=cfg.overwrite,
+        made=_made(cfg, stream, scale),
+    )
+    return exporting.export(source, stream.base, stream.private_tensors(), plan)
+
+
+def _made(cfg: Any, stream: TaskVectors, scale: float) -> dict[str, Any]:
+    """How an export was made: the configuration that matters and the checkpoints, with sizes to tell them apart."""
+    config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
+    checkpoints = {"base": stream.base} | dict(stream.experts)
+    files = {
+        name: {"path": str(c.path), "bytes": [f.stat().st_size for f in c.files]} for name, c in checkpoints.items()
+    }
+    kept = {key: config[key] for key in ("merge", "sparsify", "tadrop", "seed", "select")}
+    return {"suite": f"tadrop {records.version_of('tadrop')}"} | kept | {"scale": scale, "checkpoints": files}
 
 
 def select(cfg: Any, bench: Bench, merged: Merged, progress: Progress) -> Selection:

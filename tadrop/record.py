@@ -23,7 +23,7 @@ from tadrop.files import write_bytes, write_text
 from tadrop.types import Score, TadropError
 
 FORMAT = 1
-NOT_SCIENCE = ("paths", "logger", "overwrite", "device", "experiment", "references", "hydra")
+NOT_SCIENCE = ("paths", "logger", "overwrite", "device", "experiment", "references", "hydra", "evaluate", "export")
 LIBRARIES = ("torch", "numpy", "safetensors", "hydra-core", "pillow", "matplotlib", "scikit-learn")
 
 Record = Mapping[str, Any]
@@ -110,13 +110,14 @@ def provenance() -> dict[str, Any]:
     """Code version, library versions and machine."""
     here = Path(__file__).parent
     return {
-        "code": {"version": _version("tadrop"), "commit": _git(here, "rev-parse", "HEAD"), "dirty": _dirty(here)},
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in LIBRARIES},
+        "code": {"version": version_of("tadrop"), "commit": _git(here, "rev-parse", "HEAD"), "dirty": _dirty(here)},
+        "versions": {"python": platform.pythonversion_of()} | {name: version_of(name) for name in LIBRARIES},
         "machine": {"system": platform.system(), "processor": _processor(), "cores": _cores()},
     }
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """The installed version of a package; None where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

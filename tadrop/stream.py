@@ -4,7 +4,7 @@ Nothing here holds more than what is asked for. Subtraction is in float32 whatev
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from math import prod
@@ -26,6 +26,21 @@ def is_private(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
+def _matched(base: Checkpoint, expert: Checkpoint) -> Checkpoint:
+    """The expert with its tensors under the base's names: tied tensors may go by any of theirs."""
+    tensors = dict(expert.tensors)
+    tensors |= {alias: tensors[name] for alias, name in expert.aliases.items() if name in tensors}
+    for alias, name in base.aliases.items():
+        if name not in base.tensors or alias not in tensors:
+            continue
+        other = tensors.pop(alias)
+        mine = tensors.setdefault(name, other)
+        if mine is not other and not torch.equal(mine, other):
+            raise TadropError(f"{expert.path}: tensors {name!r} and {alias!r} differ; the base {base.path} ties them")
+    kept = {n: t for n, t in tensors.items() if n in base.tensors or n not in expert.aliases}
+    return replace(expert, tensors=dict(sorted(kept.items())), aliases={})
+
+
 def _check(base: Checkpoint, expert: Checkpoint, names: Sequence[str], private: Sequence[str]) -> None:
     """Every merged tensor is in the expert with the base's shape, and nothing else is but private tensors."""
     for name in names:
@@ -33,12 +48,18 @@ def _check(base: Checkpoint, expert: Checkpoint, names: Sequence[str], private: 
             raise TadropError(f"{expert.path}: tensor {name!r} is missing (the base {base.path} has it)")
         if expert[name].shape != base[name].shape:
             ours, theirs = list(expert[name].shape), list(base[name].shape)
-            raise TadropError(f"{expert.path}: tensor {name!r} has shape {ours}; the base {base.path} has {theirs}")
+            raise TadropError(
+                f"{expert.path}: tensor {name!r} has shape {ours}; the base {base.path} has {theirs}. "
+                f"If it is the task's own (a head), name it in model.private"
+            )
         if not expert[name].is_floating_point():
             raise TadropError(f"{expert.path}: tensor {name!r} is {expert[name].dtype}; the base's is floating-point")
     for name in expert.tensors:
         if name not in base.tensors and not is_private(name, private):
-            raise TadropError(f"{expert.path}: tensor {name!r} is not in the base {base.path} and is not private")
+            raise TadropError(
+                f"{expert.path}: tensor {name!r} is not in the base {base.path} and is not private; "
+                f"name it in model.private if it is the task's own"
+            )
 
 
 @dataclass(frozen=True)
@@ -62,8 +83,10 @@ class TaskVectors:
         )
         if not names:
             raise TadropError(f"{self.base.path}: no floating-point tensor to merge")
-        for expert in self.experts.values():
+        experts = {task: _matched(self.base, expert) for task, expert in self.experts.items()}
+        for expert in experts.values():
             _check(self.base, expert, names, self.private)
+        object.__setattr__(self, "experts", experts)
         object.__setattr__(self, "tasks", tuple(self.experts))
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "shapes", {n: tuple(tensors[n].shape) for n in names})
@@ -87,6 +110,13 @@ class TaskVectors:
             return kernels.subtract(compiled.array(theta), compiled.array(theta0), compiled.array(tau))
         torch.sub(theta, theta0, out=tau)
         return int(not torch.isfinite(tau.sum(dtype=torch.float64)))
+
+    def private_tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Each task's own tensors, that are never merged."""
+        return {
+            task: {name: tensor for name, tensor in expert.tensors.items() if is_private(name, self.private)}
+            for task, expert in self.experts.items()
+        }
 
     def vector(self, task: int, name: str | None) -> Vector:
         names = self.names if name is None else (name,)

@@ -31,7 +31,15 @@ LAYERS = (  # low to high; a module imports from lower layers, or from its own w
     ("tadrop.merge",),
     ("tadrop.backbones", "tadrop.tasks"),
     ("tadrop.evaluate",),
-    ("tadrop.select", "tadrop.record", "tadrop.meter", "tadrop.table", "tadrop.plot", "tadrop.console"),
+    (
+        "tadrop.export",
+        "tadrop.select",
+        "tadrop.record",
+        "tadrop.meter",
+        "tadrop.table",
+        "tadrop.plot",
+        "tadrop.console",
+    ),
     ("tadrop.pipeline",),
     ("run", "experiments"),
 )

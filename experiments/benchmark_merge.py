@@ -1,0 +1,406 @@
+"""How long merging checkpoints on disk takes and how much memory it needs, against a plain copy of the same files.
+
+    python -m experiments.benchmark_merge --folder DIR                  everything; writes results/benchmarks/merge.*
+    python -m experiments.benchmark_merge --folder DIR --only towers        one section
+    python -m experiments.benchmark_merge --folder DIR --vs 'COMMAND'       also times another tool on the same files
+
+Inputs are synthetic checkpoints of the shapes of CLIP's vision towers, made in a new folder under --folder (about 7 GB
+at a time) that is removed at the end. In COMMAND, {base}, {experts} (separated by spaces), {list} (by commas) and {out}
+stand for folders.
+
+Every figure is a ratio to the floor, measured in the same minute: reading all input files once and writing one of them,
+with a plain loop over an 8 MB buffer. A run is a process of its own; the clock runs from opening the first input to
+closing the last output, and the start of the interpreter and the imports are reported beside it. Memory is sampled
+every few milliseconds: private memory is RssAnon (heap, stacks, buffers) above what it was after the imports; pages of
+mapped input files count as RssFile, belong to the page cache and are given back under pressure.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).parents[1]
+METHODS = {  # name -> (overrides, most times the floor)
+    "Weight Averaging": (("merge=average", "tadrop=off"), 2),
+    "Task Arithmetic": (("merge=task_arithmetic", "tadrop=off"), 2),
+    "EMR": (("merge=emr", "tadrop=off"), 4),
+    "DARE": (("merge=dare", "tadrop=off"), 4),
+    "Task Arithmetic + TADrop": (("merge=task_arithmetic", "tadrop=on"), 4),
+    "TIES (global trim)": (("merge=ties", "tadrop=off"), 6),
+    "TIES + TADrop": (("merge=ties", "tadrop=on"), 6),
+    "EMR + TADrop": (("merge=emr", "tadrop=on"), 6),
+}
+MEMORY_METHODS = ("Task Arithmetic", "TIES (global trim)", "EMR + TADrop")
+MEMORY_LIMIT = 600e6  # bytes of private memory above the imports
+COMMAND_LIMIT = 15.0  # seconds for the whole TIES command
+SECTIONS = ("towers", "tasks", "large", "single", "tadrop", "spectral")
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def vision_tower(width: int, layers: int, patch: int, tokens: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a CLIP vision tower as transformers stores it."""
+    norm = lambda name: {f"{name}.weight": (width,), f"{name}.bias": (width,)}  # noqa: E731
+    linear = lambda name, out, into: {f"{name}.weight": (out, into), f"{name}.bias": (out,)}  # noqa: E731
+    shapes: dict[str, tuple[int, ...]] = {
+        "embeddings.class_embedding": (width,),
+        "embeddings.patch_embedding.weight": (width, 3, patch, patch),
+        "embeddings.position_embedding.weight": (tokens, width),
+    }
+    for i in range(layers):
+        at = f"encoder.layers.{i}"
+        for projection in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            shapes |= linear(f"{at}.self_attn.{projection}", width, width)
+        shapes |= linear(f"{at}.mlp.fc1", 4 * width, width) | linear(f"{at}.mlp.fc2", width, 4 * width)
+        shapes |= norm(f"{at}.layer_norm1") | norm(f"{at}.layer_norm2")
+    return shapes | norm("pre_layrnorm") | norm("post_layernorm")
+
+
+VIT_B32 = vision_tower(768, 12, 32, 50)
+VIT_L14 = vision_tower(1024, 24, 14, 257)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A base and experts on disk; some experts may be links to the same file."""
+
+    base: Path
+    experts: tuple[Path, ...]
+
+    def overrides(self, out: Path) -> list[str]:
+        experts = ",".join(map(str, self.experts))
+        return [
+            "model=local",
+            f"model.base={self.base}",
+            f"model.experts=[{experts}]",
+            "evaluate=false",
+            f"export.dir={out}",
+        ]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One merge in a process of its own: seconds, and bytes of memory at their peaks."""
+
+    seconds: float
+    imports: float
+    command: float
+    private: int
+    mapped: int
+    output: int
+
+
+@dataclass
+class Page:
+    """What is measured, section by section, as rows of a table."""
+
+    sections: dict[str, dict] = field(default_factory=dict)
+
+    def add(
+        self, name: str, title: str, head: Sequence[str], rows: Sequence[Sequence[object]], notes: str = ""
+    ) -> None:
+        self.sections[name] = {"title": title, "head": list(head), "rows": [list(r) for r in rows], "notes": notes}
+        print(render_section(self.sections[name]), flush=True)
+
+
+def make(folder: Path, shapes: Shapes, experts: int, distinct: int) -> Inputs:
+    """A base of normal weights and experts a small step away; from `distinct` on, experts are hard links."""
+    import torch
+
+    from tadrop.files import write_tensors
+
+    maker = torch.Generator().manual_seed(0)
+    draw = lambda scale: {n: torch.randn(s, generator=maker) * scale for n, s in shapes.items()}  # noqa: E731
+    base = draw(0.02)
+    write_tensors(folder / "base" / "model.safetensors", base, {"format": "pt"})
+    for i in range(experts):
+        file = folder / f"expert{i:02}" / "model.safetensors"
+        if i < distinct:
+            write_tensors(file, {n: t + base[n] for n, t in draw(0.001).items()}, {"format": "pt"})
+        else:
+            file.parent.mkdir()
+            os.link(folder / f"expert{i % distinct:02}" / "model.safetensors", file)
+    return Inputs(folder / "base", tuple(folder / f"expert{i:02}" for i in range(experts)))
+
+
+def copy_floor(inputs: Inputs, out: Path) -> float:
+    """Seconds to read every input file once and write one of them: what no merge can go below."""
+    buffer = memoryview(bytearray(8 << 20))
+    start = time.perf_counter()
+    for folder in (*inputs.experts, inputs.base):
+        with (folder / "model.safetensors").open("rb", buffering=0) as source:
+            target = out.open("wb", buffering=0) if folder == inputs.base else None
+            while count := source.readinto(buffer):
+                if target:
+                    target.write(buffer[:count])
+            if target:
+                target.close()
+    seconds = time.perf_counter() - start
+    out.unlink()
+    return seconds
+
+
+def child(overrides: Sequence[str]) -> None:
+    """What a measured process does: imports, a line with its own footprint, the merge, a line with its time."""
+    began = time.perf_counter()
+    from hydra import compose, initialize_config_dir
+
+    import run
+    from tadrop import kernels, pipeline  # noqa: F401  kernels: compiled or read from the cache, as imports are
+
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", list(overrides))
+    imports = time.perf_counter() - began
+    print(json.dumps({"imports": imports, "private": memory(os.getpid())["RssAnon"]}), flush=True)
+    start = time.perf_counter()
+    written = run.merge_only(cfg)
+    print(json.dumps({"seconds": time.perf_counter() - start, "output": written.bytes}), flush=True)
+
+
+def memory(process: int) -> dict[str, int]:
+    """Resident bytes of a process by kind: RssAnon, RssFile, RssShmem."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return {k: int(v.split()[0]) * 1024 for k, v in (line.split(":", 1) for line in lines) if k.startswith("Rss")}
+
+
+def measured(inputs: Inputs, out: Path, overrides: Sequence[str]) -> Run:
+    """Runs a merge in a new process and watches its memory."""
+    command = [sys.executable, "-m", "experiments.benchmark_merge", "--child", *inputs.overrides(out), *overrides]
+    start = time.perf_counter()
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    before = json.loads(process.stdout.readline() or "{}")
+    private = mapped = 0
+    while process.poll() is None:
+        try:
+            now = memory(process.pid)
+        except (OSError, ValueError):
+            break
+        private, mapped = max(private, now.get("RssAnon", 0)), max(mapped, now.get("RssFile", 0))
+        time.sleep(0.004)
+    after = json.loads(process.stdout.readline() or "{}")
+    if process.wait() or not after:
+        raise SystemExit(f"failed: {shlex.join(command)}")
+    command_seconds = time.perf_counter() - start
+    shutil.rmtree(out)
+    above = max(private - before["private"], 0)
+    return Run(after["seconds"], before["imports"], command_seconds, above, mapped, after["output"])
+
+
+def repeated(times: int, measure: Callable[[], Run]) -> Run:
+    """The run of median time, with the highest memory of all."""
+    runs = sorted((measure() for _ in range(times)), key=lambda run: run.seconds)
+    middle = asdict(runs[len(runs) // 2])
+    return Run(**middle | {"private": max(r.private for r in runs), "mapped": max(r.mapped for r in runs)})
+
+
+def verdict(met: bool) -> str:
+    return "met" if met else "not met"
+
+
+def towers(page: Page, folder: Path, repeat: int, others: Sequence[str]) -> None:
+    """Every method on eight ViT-B/32 towers; the whole TIES command; other tools' commands."""
+    inputs, out = make(folder, VIT_B32, 8, 8), folder / "out"
+    copy_floor(inputs, folder / "copy")  # into the page cache
+    rows, floors = [], []
+    for name, (overrides, most) in METHODS.items():
+        floor = median(copy_floor(inputs, folder / "copy") for _ in range(3))
+        run = repeated(repeat, lambda overrides=overrides: measured(inputs, out, overrides))
+        floors.append(floor)
+        ratio, ok = run.seconds / floor, run.private <= MEMORY_LIMIT
+        times = [f"{run.seconds:.2f}", f"{floor:.2f}", f"{ratio:.1f}", f"{most}", verdict(ratio <= most)]
+        space = [f"{run.private / 1e6:.0f}", verdict(ok), f"{run.mapped / 1e6:.0f}", f"{run.imports:.2f}"]
+        rows.append([name, *times, *space, f"{run.output / 1e6:.0f}"])
+    head = (
+        "method",
+        "seconds",
+        "floor",
+        "ratio",
+        "at most",
+        "",
+        "private MB",
+        "",
+        "mapped MB",
+        "imports s",
+        "output MB",
+    )
+    page.add("towers", "Eight fp32 vision towers of ViT-B/32 size (87.5 M entries each)", head, rows)
+    rows = [whole_command(inputs, out, median(floors))]
+    for command in others:
+        rows.append(other_command(command, inputs, out, median(floors)))
+    note = f"The whole TIES command, interpreter and imports included, may take {COMMAND_LIMIT:.0f} s."
+    page.add("commands", "Whole commands on the same files", ("command", "seconds", "times the floor", ""), rows, note)
+
+
+def whole_command(inputs: Inputs, out: Path, floor: float) -> list[str]:
+    """python run.py ... merge=ties as a user types it."""
+    command = [sys.executable, "run.py", *inputs.overrides(out), "merge=ties", "tadrop=off"]
+    seconds = timed(command, out)
+    return [
+        "python run.py ... merge=ties",
+        f"{seconds:.2f}",
+        f"{seconds / floor:.1f}",
+        verdict(seconds <= COMMAND_LIMIT),
+    ]
+
+
+def other_command(command: str, inputs: Inputs, out: Path, floor: float) -> list[str]:
+    """Another tool's command on the same files."""
+    names = [str(path) for path in inputs.experts]
+    filled = command.format(base=inputs.base, experts=" ".join(names), list=",".join(names), out=out)
+    seconds = timed(shlex.split(filled), out)
+    return [f"`{command}`", f"{seconds:.2f}", f"{seconds / floor:.1f}", ""]
+
+
+def timed(command: Sequence[str], out: Path) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - start
+    shutil.rmtree(out, ignore_errors=True)
+    return seconds
+
+
+def memory_rows(inputs: Inputs, folder: Path, label: str, names: Sequence[str]) -> list[list[str]]:
+    rows = []
+    for name in names:
+        floor = copy_floor(inputs, folder / "copy")
+        run = measured(inputs, folder / "out", METHODS[name][0])
+        numbers = [f"{run.seconds:.2f}", f"{floor:.2f}", f"{run.seconds / floor:.1f}", f"{run.private / 1e6:.0f}"]
+        rows.append([label, name, *numbers, verdict(run.private <= MEMORY_LIMIT), f"{run.mapped / 1e6:.0f}"])
+    return rows
+
+
+MEMORY_HEAD = ("inputs", "method", "seconds", "floor", "ratio", "private MB", "", "mapped MB")
+
+
+def more_tasks(page: Page, folder: Path) -> None:
+    """Private memory and time as the number of tasks doubles."""
+    inputs = make(folder, VIT_B32, 32, 8)
+    rows = []
+    for count in (8, 16, 32):
+        some = Inputs(inputs.base, inputs.experts[:count])
+        rows += memory_rows(some, folder, f"{count} tasks", MEMORY_METHODS)
+    page.add("tasks", "Doubling the tasks (ViT-B/32 size; from the ninth on, experts are links)", MEMORY_HEAD, rows)
+
+
+def large_model(page: Page, folder: Path) -> None:
+    """Eight checkpoints of ViT-L/14 size."""
+    inputs = make(folder, VIT_L14, 8, 2)
+    copy_floor(inputs, folder / "copy")
+    rows = memory_rows(inputs, folder, "8 x ViT-L/14", MEMORY_METHODS)
+    page.add("large", "Eight vision towers of ViT-L/14 size (303 M entries; two files, linked)", MEMORY_HEAD, rows)
+
+
+def single_tensor(page: Page, folder: Path) -> None:
+    """One tensor of 500 M entries, two tasks."""
+    inputs = make(folder, {"embedding.weight": (50_000, 10_000)}, 2, 1)
+    copy_floor(inputs, folder / "copy")
+    rows = memory_rows(inputs, folder, "1 tensor, 2 tasks", MEMORY_METHODS)
+    page.add("single", "A single tensor of 500 M fp32 entries", MEMORY_HEAD, rows)
+
+
+def tadrop_alone(page: Page) -> None:
+    """Quantiles, threshold and rescale of one tensor in memory, against reading and writing it once."""
+    import torch
+
+    from tadrop import tadrop_
+
+    torch.set_num_threads(1)
+    rows = []
+    for size in (25_000_000, 50_000_000, 100_000_000):
+        tau, out = torch.randn(size), torch.empty(size)
+        floor = median(_seconds(lambda tau=tau, out=out: out.copy_(tau)) for _ in range(5))
+        seconds = median(_seconds(lambda tau=tau: tadrop_(tau.clone())) - _seconds(tau.clone) for _ in range(3))
+        ratio = seconds / floor
+        rows.append([f"{size / 1e6:.0f} M", f"{seconds:.3f}", f"{floor:.3f}", f"{ratio:.1f}", "6", verdict(ratio <= 6)])
+    head = ("entries", "seconds", "read and write", "ratio", "at most", "")
+    page.add("tadrop", "TADrop alone on one fp32 tensor, one thread", head, rows)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def machine() -> dict[str, object]:
+    import torch
+
+    names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    total = next((line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), "0")
+    return {
+        "processor": names[0] if names else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(int(total) / 1e6),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+def render_section(section: Mapping) -> str:
+    lines = [f"## {section['title']}", "", "| " + " | ".join(section["head"]) + " |"]
+    lines.append("|" + " --- |" * len(section["head"]))
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in section["rows"]]
+    return "\n".join(lines + (["", section["notes"]] if section["notes"] else [])) + "\n"
+
+
+def render(page: Page, about: Mapping[str, object], command: str) -> str:
+    """The page as Markdown."""
+    facts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in about.items())
+    how = (__doc__ or "").split("\n\n")[-1]
+    head = f"# Merging on disk: time and memory\n\nMade by `{command}` on: {facts}.\n\n{how}\n"
+    return "\n".join([head, *(render_section(section) for section in page.sections.values())])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, help="where to put the synthetic checkpoints")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each method; the median counts")
+    parser.add_argument("--vs", action="append", default=[], metavar="COMMAND", help="another tool, on the same files")
+    parser.add_argument("--results", type=Path, default=ROOT / "results" / "benchmarks")
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments.child)
+        return
+    if arguments.folder is None:
+        parser.error("--folder is needed: a place with 15 GB to spare")
+    page = Page()
+    work = {
+        "towers": lambda folder: towers(page, folder, arguments.repeat, arguments.vs),
+        "tasks": lambda folder: more_tasks(page, folder),
+        "large": lambda folder: large_model(page, folder),
+        "single": lambda folder: single_tensor(page, folder),
+        "tadrop": lambda folder: tadrop_alone(page),
+    }
+    for section in arguments.only:
+        if section in work:
+            with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="towers.") as folder:
+                work[section](Path(folder))
+    from tadrop.files import write_text
+
+    about, command = machine(), "python -m experiments.benchmark_merge --folder DIR"
+    write_text(arguments.results / "merge.md", render(page, about, command))
+    content = {"machine": about, "command": command, "sections": page.sections}
+    write_text(arguments.results / "merge.json", json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
