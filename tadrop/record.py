@@ -24,6 +24,10 @@ from tadrop.types import Score, TadropError
 
 FORMAT = 1
 NOT_SCIENCE = ("paths", "logger", "overwrite", "device", "experiment", "references", "hydra", "evaluate", "export")
+DESCRIPTIVE = {  # facts about a row or a model, stored with the record but no part of its name
+    "merge": ("title", "paper", "data", "exceptions", "adapts"),
+    "model": ("provide", "verified", "build", "equip", "matrices", "head"),
+}
 LIBRARIES = ("torch", "numpy", "safetensors", "hydra-core", "pillow", "matplotlib", "scikit-learn")
 
 Record = Mapping[str, Any]
@@ -41,8 +45,10 @@ def _without_cache(node: Any) -> Any:
 
 
 def key(config: Mapping[str, Any]) -> str:
-    """16 hex digits of the sha256 of the configuration's science."""
-    canonical = json.dumps(science(config), sort_keys=True, ensure_ascii=False)
+    """16 hex digits of the sha256 of the configuration's science, without what only describes it."""
+    node = science(config)
+    node |= {group: {k: v for k, v in node[group].items() if k not in words} for group, words in DESCRIPTIVE.items()}
+    canonical = json.dumps(node, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
