@@ -23,3 +23,7 @@ test: $(VENV)/.installed  ## the test suite
 lint: $(VENV)/.installed  ## ruff, as CI runs it
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+
+lock:  ## write requirements.lock anew from pyproject.toml (needs uv)
+	printf 'setuptools>=77\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	  --no-emit-index-url --extra test --custom-compile-command "make lock" -o requirements.lock pyproject.toml -
