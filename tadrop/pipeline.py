@@ -14,14 +14,14 @@ from tadrop import evaluate as evaluation
 from tadrop import merge as merging
 from tadrop import record as records
 from tadrop.console import Progress
+from tadrop.controls import control
 from tadrop.evaluate import Bench
 from tadrop.merge import Merged
 from tadrop.meter import Meter
 from tadrop.select import Selection, check_rule
 from tadrop.select import select as select_scale
-from tadrop.sparsify.magnitude import Magnitude
 from tadrop.sparsify.tadrop import TADrop
-from tadrop.stream import Sparse, TaskVectors, all_cuts, numel
+from tadrop.stream import Sparse, TaskVectors, all_cuts, cut_name, numel
 from tadrop.types import Score, Sparsifier, Stream, TadropError
 
 
@@ -85,8 +85,8 @@ def sparsify(stream: Stream, native: Any, tadrop: Any, progress: Progress) -> St
     """The native sparsifier, TADrop in its place, or TADrop before it. Plans every cut."""
     native, tadrop = instantiate(native), instantiate(tadrop)
     for rule in _order(native, tadrop):
-        if isinstance(rule, TADrop) and rule.assign == "uniform":
-            rule = _control(stream, rule, progress)
+        if isinstance(rule, TADrop) and rule.assign != "adaptive":
+            rule = control(rule, all_cuts(_planned(stream, rule, progress)))
         stream = _planned(stream, rule, progress)
     return stream
 
@@ -98,17 +98,10 @@ def _order(native: Sparsifier | None, tadrop: TADrop | None) -> list[Sparsifier]
 
 
 def _planned(stream: Stream, rule: Sparsifier, progress: Progress) -> Sparse:
-    count = len(stream.tasks) * (1 if rule.scope == "model" else len(stream.names))
+    count = len(stream.tasks) * len({cut_name(rule.scope, name) for name in stream.names})
     sparse = Sparse(stream, rule, progress.bar("sparsify", count))
     all_cuts(sparse)
     return sparse
-
-
-def _control(stream: Stream, rule: TADrop, progress: Progress) -> Magnitude:
-    """Uniform magnitude pruning that keeps as many entries in all as the adaptive rule, with its norm."""
-    facts = [cut.facts() for cut in all_cuts(_planned(stream, rule, progress)).values()]
-    keep = sum(f["kept"] for f in facts) / sum(f["size"] for f in facts)
-    return Magnitude(keep, norm=rule.norm)
 
 
 def merge(stream: Stream, method: Any, progress: Progress) -> Merged:

@@ -30,8 +30,19 @@ Record = Mapping[str, Any]
 
 
 def science(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a resolved configuration that can change a result."""
-    return _without_cache({k: v for k, v in config.items() if k not in NOT_SCIENCE})
+    """The part of a resolved configuration that can change a result.
+
+    The seed is part of it only where a node takes one (`seed: ${seed}`): a run without chance is the same for all.
+    """
+    kept = _without_cache({k: v for k, v in config.items() if k not in NOT_SCIENCE})
+    chance = any(_takes_seed(node) for name, node in kept.items() if name != "seed")
+    return kept if chance else kept | {"seed": None}
+
+
+def _takes_seed(node: Any) -> bool:
+    if isinstance(node, Mapping):
+        return "seed" in node or any(map(_takes_seed, node.values()))
+    return isinstance(node, list | tuple) and any(map(_takes_seed, node))
 
 
 def _without_cache(node: Any) -> Any:
@@ -103,6 +114,16 @@ def read_tensors(folder: Path, record_key: str) -> "pandas.DataFrame":
     if not file.exists():
         raise TadropError(f"{file}: this record has no per-tensor statistics")
     return pandas.read_csv(file)
+
+
+def read_correct(folder: Path, record: Record) -> dict[str, np.ndarray]:
+    """Which test examples a run got right: [count] bool by task. Raises TadropError where that was not kept."""
+    file = folder / f"{record['key']}.correct.npz"
+    if not file.exists():
+        raise TadropError(f"{file}: this record has no per-example values; run it again with overwrite=true")
+    counts = {score["task"]: score["count"] for score in record["scores"]}
+    with np.load(file, allow_pickle=False) as packed:
+        return {task: np.unpackbits(packed[task], count=counts[task]).astype(bool) for task in packed.files}
 
 
 @lru_cache
