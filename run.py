@@ -39,6 +39,7 @@ def run(cfg: DictConfig):
             scores = pipeline.evaluate(bench, merged, selection.scale, cfg.split, progress)
         result = pipeline.describe(config, bench, stream, merged, selection, scores, meter)
         record.write(folder, result, pipeline.tensor_rows(sparse), scores)
+    pipeline.tell(cfg.logger, result, folder)
     return result
 
 

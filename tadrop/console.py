@@ -83,9 +83,15 @@ def print_table(table: Table) -> None:
     """At its full width into a file or pipe; a terminal too narrow for the tasks' columns gets the summary columns."""
     needed = Console(width=1000).measure(render(table)).maximum
     if not out.is_terminal:
-        Console(width=max(needed, 80), highlight=False).print(render(table))
+        print_wide(render(table))
     elif needed <= out.width:
         out.print(render(table))
     else:
         out.print(render(replace(table, tasks=())))
         out.print(f"({len(table.tasks)} task columns left out: they need a terminal {needed} columns wide)")
+
+
+def print_wide(table: RichTable) -> None:
+    """As wide as it needs to be where nobody looks at a window: a table that wraps cannot be read."""
+    width = out.width if out.is_terminal else max(out.width, Console(width=1000).measure(table).maximum)
+    Console(highlight=False, width=width).print(table)

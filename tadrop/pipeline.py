@@ -5,12 +5,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
 
 from tadrop import evaluate as evaluation
+from tadrop import logger as loggers
 from tadrop import merge as merging
 from tadrop import record as records
 from tadrop.console import Progress
@@ -138,6 +140,12 @@ def tensor_rows(stream: Stream) -> list[dict[str, Any]]:
         row = {"task": task, "tensor": name, "size": facts["size"], "ratio": facts.get("ratio", "")}
         rows.append(row | {"sparsity": sparsity, "scale": facts["scale"]})
     return rows
+
+
+def tell(logger: Any, record: Mapping[str, Any], folder: Path) -> None:
+    """Tells the tracker of a run whose record is written; a tracker that fails costs a line, not the run."""
+    files = [folder / f"{record['key']}{suffix}" for suffix in records.SUFFIXES]
+    loggers.tell(instantiate(logger), lambda tracker: tracker.log(record, files))
 
 
 def describe(

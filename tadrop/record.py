@@ -23,6 +23,7 @@ from tadrop.files import write_bytes, write_text
 from tadrop.types import Score, TadropError
 
 FORMAT = 1
+SUFFIXES = (".tensors.csv.gz", ".correct.npz", ".json")  # in the order of writing
 NOT_SCIENCE = ("paths", "logger", "overwrite", "device", "experiment", "references", "hydra")
 LIBRARIES = ("torch", "numpy", "safetensors", "hydra-core", "pillow", "matplotlib", "scikit-learn")
 
@@ -103,7 +104,7 @@ def read_all(folder: Path) -> list[Record]:
     """All records of a folder, ordered by key."""
     if not folder.is_dir():
         raise TadropError(f"{folder}: no such folder of records")
-    return [read(file) for file in sorted(folder.glob("*.json"))]
+    return [read(file) for file in sorted(folder.glob("[!.]*.json"))]  # a dot: left by a writer that was killed
 
 
 def read_tensors(folder: Path, record_key: str) -> "pandas.DataFrame":
