@@ -101,16 +101,18 @@ def one_of(folder: Path, key: str) -> Record:
 
 def listing(records: Sequence[Record]) -> RichTable:
     table = RichTable(box=None)
-    for heading in ("key", "model", "tasks", "run", "seed", "scale", "average", "seconds", "code"):
-        table.add_column(heading, justify="right" if heading in ("scale", "average", "seconds", "tasks") else "left")
+    for heading in ("key", "model", "run", "seed"):
+        table.add_column(heading)
+    for heading in ("tasks", "scale", "average", "seconds", "code"):
+        table.add_column(heading, justify="right")
     for one in records:
         config, seed = one["config"], one["config"]["seed"]
         table.add_row(
             one["key"],
             config["model"]["name"],
-            str(len(one["scores"])),
             one["label"],
             "" if seed is None else str(seed),
+            str(len(one["scores"])),
             f"{one['selection']['scale']:g}",
             f"{average(one):.2f}",
             f"{sum(one['seconds'].values()):.1f}",

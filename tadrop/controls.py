@@ -33,7 +33,8 @@ class Assigned:
 
     def plan(self, vector: Vector) -> TopCut:
         count = self.kept[vector.task, vector.name]
-        return restored(vector, top(vector, spectrum(vector), count), self.norm)
+        magnitudes = spectrum(vector)
+        return restored(magnitudes, top(vector, magnitudes, count), self.norm)
 
 
 def control(rule: TADrop, cuts: Mapping[Place, Cut]) -> Sparsifier:

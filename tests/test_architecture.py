@@ -27,11 +27,11 @@ LAYERS = (  # low to high; a module imports from lower layers, or from its own w
         "tadrop.kernels",
         "baselines",
     ),
-    ("tadrop.blocks", "tadrop.stream"),
+    ("tadrop.blocks", "tadrop.stream", "tadrop.controls"),
     ("tadrop.merge",),
     ("tadrop.backbones", "tadrop.tasks"),
     ("tadrop.evaluate",),
-    ("tadrop.select", "tadrop.record", "tadrop.meter", "tadrop.table", "tadrop.plot", "tadrop.console"),
+    ("tadrop.select", "tadrop.record", "tadrop.meter", "tadrop.table", "tadrop.plot", "tadrop.console", "tadrop.statistics", "tadrop.published", "tadrop.logger"),
     ("tadrop.pipeline",),
     ("run", "experiments"),
 )
