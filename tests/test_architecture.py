@@ -31,7 +31,17 @@ LAYERS = (  # low to high; a module imports from lower layers, or from its own w
     ("tadrop.merge",),
     ("tadrop.backbones", "tadrop.tasks"),
     ("tadrop.evaluate",),
-    ("tadrop.select", "tadrop.record", "tadrop.meter", "tadrop.table", "tadrop.plot", "tadrop.console", "tadrop.statistics", "tadrop.published", "tadrop.logger"),
+    (
+        "tadrop.select",
+        "tadrop.record",
+        "tadrop.meter",
+        "tadrop.table",
+        "tadrop.plot",
+        "tadrop.console",
+        "tadrop.statistics",
+        "tadrop.published",
+        "tadrop.logger",
+    ),
     ("tadrop.pipeline",),
     ("run", "experiments"),
 )
