@@ -42,6 +42,7 @@ def run(cfg: DictConfig):
         record.write(folder, result, pipeline.tensor_rows(sparse), scores)
         if cfg.export.dir:
             pipeline.export(cfg, stream, merged, selection.scale)
+    pipeline.tell(cfg.logger, result, folder)
     return result
 
 
