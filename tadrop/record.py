@@ -28,6 +28,7 @@ DESCRIPTIVE = {  # facts about a row or a model, stored with the record but no p
     "merge": ("title", "paper", "data", "exceptions", "adapts"),
     "model": ("provide", "verified", "build", "equip", "matrices", "head"),
 }
+PLACES = ("cache", "hub_dir")  # of this machine, in any node; what lies there is in the record by content
 LIBRARIES = ("torch", "numpy", "safetensors", "hydra-core", "pillow", "matplotlib", "scikit-learn")
 
 Record = Mapping[str, Any]
@@ -40,7 +41,7 @@ def science(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without_cache(node: Any) -> Any:
     if isinstance(node, Mapping):
-        return {k: _without_cache(v) for k, v in node.items() if k != "cache"}
+        return {k: _without_cache(v) for k, v in node.items() if k not in PLACES}
     return [_without_cache(v) for v in node] if isinstance(node, list | tuple) else node
 
 
