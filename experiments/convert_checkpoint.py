@@ -4,7 +4,7 @@
 
 Each FILE.pt becomes FILE.safetensors beside it (or under --out, named after its folder and itself), holding the tensors
 of the state dict or of the pickled module tree. FILE.json says where they come from: the source's name, size and
-sha256, the classes that were replaced by inert stand-ins, and which names shared memory. Nothing else of the pickle is kept.
+sha256, the classes that were replaced by inert stand-ins, and which names shared memory. Nothing else is kept.
 """
 
 import argparse

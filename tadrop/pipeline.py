@@ -95,8 +95,9 @@ def open_stream(config: Mapping[str, Any]) -> TaskVectors:
 
 
 def _stream(backbone: Any, tasks: Sequence[str], device: torch.device) -> TaskVectors:
+    base = backbone.open_base()
     experts = {task: backbone.open_expert(task) for task in tasks}
-    return TaskVectors(backbone.open_base(), experts, tuple(backbone.private), device)
+    return TaskVectors(base, experts, tuple(backbone.private), device)
 
 
 def sparsify(stream: Stream, native: Any, tadrop: Any, progress: Progress) -> Stream:

@@ -118,7 +118,7 @@ def provenance() -> dict[str, Any]:
     here = Path(__file__).parent
     return {
         "code": {"version": version_of("tadrop"), "commit": _git(here, "rev-parse", "HEAD"), "dirty": _dirty(here)},
-        "versions": {"python": platform.pythonversion_of()} | {name: version_of(name) for name in LIBRARIES},
+        "versions": {"python": platform.python_version()} | {name: version_of(name) for name in LIBRARIES},
         "machine": {"system": platform.system(), "processor": _processor(), "cores": _cores()},
     }
 

@@ -117,7 +117,7 @@ def test_a_cut_is_refused_unless_it_is_asked_for(hub, tmp_path):
 def test_a_cut_in_classes_is_refused_or_brings_its_own_names(hub, tmp_path):
     entries = {"eurosat": {"classes": ["a", "b"], "test": 40}}
     with pytest.raises(TadropError, match="eurosat has 10 of 2 classes"):
-        suite(hub, tmp_path, ("eurosat",), strict=True, entries=entries).classes("eurosat")
+        suite(hub, tmp_path, ("eurosat",), strict=True, entries=entries).fingerprint("eurosat", "test")
     assert suite(hub, tmp_path, ("eurosat",), entries=entries).classes("eurosat")[3] == "class 3"
     assert suite(hub, tmp_path, ("eurosat",)).classes("eurosat")[1] == "forest"
 
