@@ -35,7 +35,9 @@ def grid(records: Sequence[Record]) -> "DataFrame":
         if tadrop is None:
             continue
         if record["protocol"]["split"] != "validation":
-            raise TadropError(f"record {record['key']} is of the {record['protocol']['split']} split; choose on validation")
+            raise TadropError(
+                f"record {record['key']} is of the {record['protocol']['split']} split; choose on validation"
+            )
         value = 100 * sum(score["value"] for score in record["scores"]) / len(record["scores"])
         knobs = {knob: tadrop[knob] for knob in KNOBS}
         rows.append(knobs | {"method": record["config"]["merge"]["title"], "value": value, "kept": record["density"]})

@@ -88,6 +88,29 @@ def show_written(written: Written) -> None:
         out.print(f"wrote {path}", soft_wrap=True)
 
 
+def compare(record: Record) -> None:
+    """Prints the individual models' accuracies beside published ones, where there are any, before anything is merged.
+
+    Marked is what differs by more than half a point, or with a limit by three standard errors of the sample more.
+    """
+    if not record.get("published"):
+        return
+    rich = RichTable(title="individual models beside their published accuracy", title_justify="left", box=None)
+    for heading in ("task", "here", "published", "difference", ""):
+        rich.add_column(heading, justify="left" if heading in ("task", "") else "right", no_wrap=True)
+    limited = record["protocol"]["limit"] is not None
+    for score in record["scores"]:
+        published = record["published"].get(score["task"])
+        if published is None:
+            continue
+        here = 100 * score["value"]
+        error = 100 * (max(score["value"] * (1 - score["value"]), 0.01) / score["count"]) ** 0.5
+        odd = abs(here - published) > 0.5 + (3 * error if limited else 0)
+        cells = (f"{here:.2f}", f"{published:.2f}", f"{here - published:+.2f}")
+        rich.add_row(score["task"], *cells, "[red]differs: check split, head and checkpoint[/red]" if odd else "")
+    Console(width=max(out.width, Console(width=1000).measure(rich).maximum), highlight=False).print(rich)
+
+
 def print_table(table: Table) -> None:
     """At its full width into a file or pipe; a terminal too narrow for the tasks' columns gets the summary columns."""
     needed = Console(width=1000).measure(render(table)).maximum

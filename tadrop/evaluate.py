@@ -30,15 +30,14 @@ def set_up(
     """Builds the module once and loads the base's weights; what the merge does not touch stays the base's."""
     module = backbone.build().to(device).eval().requires_grad_(False)
     bench = Bench(module, base, experts, backbone, tasks, device)
-    shared = {n: t for n, t in base.tensors.items() if n not in backbone.private_tensors(base)}
-    install(module, shared.items())
+    private = backbone.private_tensors(base)
+    install(backbone.places(module), ((n, t) for n, t in base.tensors.items() if n not in private))
     return bench
 
 
 @torch.no_grad()
-def install(module: nn.Module, weights: Iterable[tuple[str, Tensor]]) -> None:
-    """Copies weights into the module's parameters and buffers in place."""
-    places = dict(module.named_parameters()) | dict(module.named_buffers())
+def install(places: Mapping[str, Tensor], weights: Iterable[tuple[str, Tensor]]) -> None:
+    """Copies weights into a module's tensors in place."""
     for name, weight in weights:
         if name not in places:
             raise TadropError(f"the model has no tensor called {name!r}; this checkpoint is of another architecture")
@@ -73,7 +72,7 @@ def evaluate(
     scores, installed = [], False
     for task in names or bench.tasks.names:
         if not (merged.is_shared and installed):
-            install(bench.module, materialise(bench.base, merged, task, scale))
+            install(bench.backbone.places(bench.module), materialise(bench.base, merged, task, scale))
             installed = True
         scores.append(score(bench, task, split))
         on_task(scores[-1])

@@ -82,7 +82,8 @@ def load(config: Mapping[str, Any]) -> tuple[Bench, TaskVectors]:
 @lru_cache(maxsize=1)
 def _load(nodes: str) -> tuple[Bench, TaskVectors]:
     model, tasks, device = json.loads(nodes)
-    backbone, suite, device = instantiate(model), instantiate(tasks), device_of(device)
+    suite, device = instantiate(tasks), device_of(device)
+    backbone = instantiate(model).bound(suite)
     stream = _stream(backbone, suite.names, device)
     return evaluation.set_up(backbone, stream.base, stream.experts, suite, device), stream
 
@@ -90,13 +91,16 @@ def _load(nodes: str) -> tuple[Bench, TaskVectors]:
 def open_stream(config: Mapping[str, Any]) -> TaskVectors:
     """Opens checkpoints alone, for a merge that is written and not evaluated."""
     backbone = instantiate(config["model"])
-    names = backbone.tasks if isinstance(backbone, Local) else instantiate(config["tasks"]).names
-    return _stream(backbone, names, device_of(config["device"]))
+    if isinstance(backbone, Local):
+        return _stream(backbone, backbone.tasks, device_of(config["device"]))
+    suite = instantiate(config["tasks"])
+    return _stream(backbone.bound(suite), suite.names, device_of(config["device"]))
 
 
 def _stream(backbone: Any, tasks: Sequence[str], device: torch.device) -> TaskVectors:
+    base = backbone.open_base()
     experts = {task: backbone.open_expert(task) for task in tasks}
-    return TaskVectors(backbone.open_base(), experts, tuple(backbone.private), device)
+    return TaskVectors(base, experts, tuple(backbone.private), device)
 
 
 def sparsify(stream: Stream, native: Any, tadrop: Any, progress: Progress) -> Stream:
@@ -230,6 +234,7 @@ def describe(
         "scores": [
             {"task": s.task, "split": s.split, "metric": s.metric, "value": s.value, "count": s.count} for s in scores
         ],
+        "published": bench.backbone.published(),
         "density": merged.density,
         "parameters": sum(numel(shape) for shape in stream.shapes.values()),
         "stored_bytes": merged.stored_bytes(),

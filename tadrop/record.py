@@ -29,6 +29,7 @@ DESCRIPTIVE = {  # facts about a row or a model, stored with the record but no p
     "model": ("provide", "verified", "build", "equip", "matrices", "head"),
 }
 SUFFIXES = (".tensors.csv.gz", ".correct.npz", ".json")  # in the order of writing
+PLACES = ("cache", "hub_dir")  # of this machine, in any node; what lies there is in the record by content
 LIBRARIES = ("torch", "numpy", "safetensors", "hydra-core", "pillow", "matplotlib", "scikit-learn")
 
 Record = Mapping[str, Any]
@@ -52,7 +53,7 @@ def _takes_seed(node: Any) -> bool:
 
 def _without_cache(node: Any) -> Any:
     if isinstance(node, Mapping):
-        return {k: _without_cache(v) for k, v in node.items() if k != "cache"}
+        return {k: _without_cache(v) for k, v in node.items() if k not in PLACES}
     return [_without_cache(v) for v in node] if isinstance(node, list | tuple) else node
 
 

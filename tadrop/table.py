@@ -124,7 +124,9 @@ def _row(group: Sequence[Record], label: str, individual: Mapping[str, float] | 
     values = [_values(record) for record in group]
     tasks = list(values[0])
     averages = [mean(v.values()) for v in values]
-    ratios = None if individual is None else mean(v[t] / individual[t] for v in values for t in tasks) * 100
+    ratios = None
+    if individual and all(individual.values()):
+        ratios = mean(v[t] / individual[t] for v in values for t in tasks) * 100
     reference = _is_reference(group[0])
     scales = sorted({record["selection"]["scale"] for record in group})
     return Row(

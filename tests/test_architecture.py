@@ -25,6 +25,8 @@ LAYERS = (  # low to high; a module imports from lower layers, or from its own w
         "tadrop.linalg",
         "tadrop.compiled",
         "tadrop.kernels",
+        "tadrop.hub",
+        "tadrop.legacy",
         "baselines",
     ),
     ("tadrop.blocks", "tadrop.stream", "tadrop.controls"),
