@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tadrop.backbones.backbone import Backbone
 from tadrop.checkpoint import Checkpoint
 from tadrop.merge import Merged, materialise
+from tadrop.stream import is_private
 from tadrop.types import Score, TadropError, Tasks
 
 
@@ -31,8 +32,16 @@ def set_up(
     module = backbone.build().to(device).eval().requires_grad_(False)
     bench = Bench(module, base, experts, backbone, tasks, device)
     shared = {n: t for n, t in base.tensors.items() if n not in backbone.private_tensors(base)}
+    _refuse_holes(module, base, shared, tuple(backbone.private))
     install(module, shared.items())
     return bench
+
+
+def _refuse_holes(module: nn.Module, base: Checkpoint, shared: Mapping[str, Tensor], private: Sequence[str]) -> None:
+    """A weight that no file brings would stay as it was initialised, at random."""
+    for name in module.state_dict():
+        if name not in shared and not is_private(name, private):
+            raise TadropError(f"{base.path}: tensor {name!r} is missing; the model cannot do without it")
 
 
 @torch.no_grad()

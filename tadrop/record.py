@@ -35,13 +35,14 @@ Record = Mapping[str, Any]
 
 def science(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that can change a result."""
-    return _without_cache({k: v for k, v in config.items() if k not in NOT_SCIENCE})
+    return _without_places({k: v for k, v in config.items() if k not in NOT_SCIENCE})
 
 
-def _without_cache(node: Any) -> Any:
+def _without_places(node: Any) -> Any:
+    """Folders of this machine, at any depth, are no part of a result; fingerprints say what was in them."""
     if isinstance(node, Mapping):
-        return {k: _without_cache(v) for k, v in node.items() if k != "cache"}
-    return [_without_cache(v) for v in node] if isinstance(node, list | tuple) else node
+        return {k: _without_places(v) for k, v in node.items() if k not in ("cache", "hub")}
+    return [_without_places(v) for v in node] if isinstance(node, list | tuple) else node
 
 
 def key(config: Mapping[str, Any]) -> str:

@@ -1,12 +1,13 @@
 """A backbone as the runner sees it: where its checkpoints lie, which tensors merge, how a module is built."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from tadrop.checkpoint import Checkpoint, open_checkpoint, verify
+from tadrop.hub import resolve
 from tadrop.stream import is_private
 from tadrop.types import TadropError
 
@@ -17,10 +18,12 @@ ROOT = Path(__file__).parents[1]
 class Backbone:
     """One architecture with its base and its experts.
 
-    base, experts: paths; `{task}` in experts is the task's name; a relative path that starts with assets/ is ours
+    base, experts: paths or hub ids; `{task}` in experts is the task's name; a relative path under assets/ is ours
     private:       patterns of tensors that stay each task's own (heads)
     build:         makes the module, without weights
     equip:         puts a task's private tensors into the module
+    adapt:         a file's tensors under the module's names, without what is no weight (old buffers)
+    hub:           a folder laid out like the hub, looked at before the network
     verified:      files must match the SHA256SUMS beside them
     provide:       what to do when the checkpoints are not there, for the error message
     """
@@ -31,6 +34,8 @@ class Backbone:
     build: Callable[[], nn.Module]
     equip: Callable[[nn.Module, Mapping[str, Tensor]], None]
     private: Sequence[str] = ()
+    adapt: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
+    hub: str | None = None
     verified: bool = False
     provide: str = "set model.base and model.experts to where they are"
 
@@ -41,12 +46,16 @@ class Backbone:
         return self._open(self.experts.format(task=task))
 
     def _open(self, path: str) -> Checkpoint:
-        where = ROOT / path if path.startswith("assets/") else Path(path)
-        if not where.exists():
-            raise TadropError(f"model {self.name}: no checkpoint at {where}; {self.provide}")
+        if path.startswith("assets/"):
+            where = ROOT / path
+            if not where.exists():
+                raise TadropError(f"model {self.name}: no checkpoint at {where}; {self.provide}")
+        else:
+            where = resolve("models", path, self.hub)
         if self.verified:
             verify(where)
-        return open_checkpoint(where)
+        found = open_checkpoint(where)
+        return replace(found, tensors=dict(sorted(self.adapt(found.tensors).items())))
 
     def private_tensors(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
         """The tensors of an expert that are never merged."""
