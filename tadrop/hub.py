@@ -1,7 +1,7 @@
 """Where a model or a data set lies: a path, a folder laid out like the hub, or the hub itself, in this order.
 
-paths.hub=DIR is looked at first: DIR/models/org/name and DIR/datasets/org/name. Whatever is not there is downloaded into
-huggingface_hub's own cache, or taken from it without a network. An id may pin a revision: org/name@revision.
+paths.hub=DIR is looked at first: DIR/models/org/name and DIR/datasets/org/name. Whatever is not there is downloaded
+into huggingface_hub's own cache, or taken from it without a network. An id may pin a revision: org/name@revision.
 """
 
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from pathlib import Path
 
 from tadrop.types import TadropError
 
-MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "tokenizer*.json", "vocab.json", "merges.txt")
+MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "tokenizer*.json", "vocab.json", "*.txt")
 
 
 def resolve(kind: str, id: str, hub: str | Path | None = None, patterns: Sequence[str] | None = None) -> Path:  # noqa: A002
-    """The folder (or file) of a model or data set. kind: models or datasets; patterns: the files wanted, all by default.
+    """The folder (or file) of a model or data set. kind: models or datasets; patterns: the files wanted.
 
     Raises TadropError, in one line, if it is neither here nor to be had.
     """
@@ -35,7 +35,7 @@ def _download(kind: str, name: str, revision: str | None, local: Path | None, pa
     wanted = list(patterns) if patterns else list(MODEL_FILES) if kind == "models" else None
     try:
         found = snapshot_download(name, repo_type=kind.removesuffix("s"), revision=revision, allow_patterns=wanted)
-    except Exception as error:  # offline, gated, renamed, wrong revision: the reader of the message cannot tell, so say all
+    except Exception as error:  # offline, gated, renamed, wrong revision
         looked = "paths.hub is not set" if local is None else f"{local} is not there"
         raise TadropError(
             f"{kind}/{name}: {looked}, and it cannot be downloaded ({type(error).__name__}); "

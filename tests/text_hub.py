@@ -1,4 +1,4 @@
-"""A tiny folder laid out like the hub: a random GPT-2, fine-tunings of it, a trained byte-level BPE and parquet GLUE."""
+"""A tiny folder laid out like the hub: a random GPT-2, fine-tunings of it, a byte-level BPE and parquet GLUE."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,24 @@ GLUE = {
     "rte": (["sentence1", "sentence2"], ["validation"], 2),
     "sst2": (["sentence"], ["validation"], 2),
 }
-WORDS = "a the old new red cat dog boat tree man runs sees eats finds likes not very near under often café naïve".split()
+WORDS = [
+    "a",
+    "the",
+    "old",
+    "new",
+    "red",
+    "cat",
+    "dog",
+    "boat",
+    "tree",
+    "runs",
+    "sees",
+    "not",
+    "near",
+    "often",
+    "café",
+    "naïve",
+]
 
 
 def sentence(rng: np.random.Generator, longest: int = 30) -> str:

@@ -45,6 +45,10 @@ class Classifier(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Attention is causal, so what stands after the end of a row cannot reach it: no mask is needed."""
+        if ids.shape[1] > self.transformer.config.n_positions:
+            most = self.transformer.config.n_positions
+            has = f"a text has {ids.shape[1]} tokens; the model has {most} positions"
+            raise TadropError(f"{has}: set tasks.max_length={most}")
         last = (ids >= 0).sum(1) - 1
         hidden = self.transformer(ids.clamp(min=0), use_cache=False).last_hidden_state
         return self.score(hidden[torch.arange(len(ids), device=ids.device), last])

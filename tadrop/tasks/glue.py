@@ -10,10 +10,10 @@ validation is the source's own, or a tenth of its training split: held out here,
 on it.
 """
 
+import functools
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,18 +78,17 @@ def read_rows(files: Sequence[Path], columns: Sequence[str]) -> tuple[list[list[
     texts, labels = [[] for _ in columns], []
     for file in files:
         try:
-            table = pq.read_table(file, columns=[*columns, "label"])
+            table = pq.read_table(file)
         except Exception as error:  # arrow's errors are many; to the reader they are one
-            raise TadropError(f"{file}: not readable with columns {[*columns, 'label']} ({error})") from error
-        if table.num_columns != len(columns) + 1:
-            missing = sorted({*columns, "label"} - set(table.column_names))
-            raise TadropError(f"{file}: no column called {', '.join(missing)}")
+            raise TadropError(f"{file}: not a readable parquet file ({error})") from error
+        if missing := [column for column in (*columns, "label") if column not in table.column_names]:
+            raise TadropError(f"{file}: no column called {missing[0]}; there are {', '.join(table.column_names)}")
         for texts_of_column, column in zip(texts, columns, strict=True):
             texts_of_column += table.column(column).to_pylist()
         labels += table.column("label").to_pylist()
     values = np.array(labels)
     if values.dtype.kind not in "if" or (values.dtype.kind == "i" and values.min(initial=0) < 0):
-        raise TadropError(f"{files[0]}: labels must be class numbers from 0; a hidden test split has none to measure by")
+        raise TadropError(f"{files[0]}: labels must be class numbers from 0; a hidden test split has none")
     return texts, values
 
 
@@ -112,8 +111,10 @@ def tokenise(texts: Sequence[Sequence[str]], folder: Path, max_length: int) -> l
     return tokenizer(*texts, truncation=True, max_length=max_length)["input_ids"]
 
 
-@lru_cache(maxsize=None)
-def load(files: tuple[Path, ...], columns: tuple[str, ...], folder: Path, max_length: int, cache: Path | None) -> Tokens:
+@functools.cache
+def load(
+    files: tuple[Path, ...], columns: tuple[str, ...], folder: Path, max_length: int, cache: Path | None
+) -> Tokens:
     """A split's tokens, from this process's memory, the cache folder, or made anew and put there."""
     from safetensors.torch import load_file
     from transformers import __version__
@@ -232,12 +233,12 @@ class TextTasks:
     @property
     def protocol(self) -> str:
         """The text version, splits that go by more than one name, and where the data are not the official ones."""
-        words = [f"text-{VERSION}"]
+        words, cuts = [f"text-{VERSION}"], []
         for task in self.names:
             source = self.source(task)
             if source.test not in ("test", "validation"):
                 words.append(f"{task} {source.test}")
             count, official = len(self._whole(task, source.test).labels), source.rows.get(source.test)
             if official not in (None, count):
-                words.append(f"{task} cut: {count} of {official} rows")
-        return ", ".join(words)
+                cuts.append(f"{task} {count} of {official}")
+        return ", ".join([*words, f"cut ({', '.join(cuts)} rows)"] if cuts else words)
