@@ -25,7 +25,7 @@ def resolve(kind: str, id: str, hub: str | Path | None = None, patterns: Sequenc
     if local is not None and local.exists():
         return local
     if direct.is_absolute() or name.count("/") != 1 or name.startswith("."):
-        raise TadropError(f"{id}: no such path, and not an id of the form org/name")
+        raise TadropError(f"there is no {id}, and it is no hub id of the form org/name")
     return _download(kind, name, revision or None, local, patterns)
 
 

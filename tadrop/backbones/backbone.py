@@ -46,16 +46,19 @@ class Backbone:
         return self._open(self.experts.format(task=task))
 
     def _open(self, path: str) -> Checkpoint:
-        if path.startswith("assets/"):
-            where = ROOT / path
-            if not where.exists():
-                raise TadropError(f"model {self.name}: no checkpoint at {where}; {self.provide}")
-        else:
-            where = resolve("models", path, self.hub)
+        where = ROOT / path if path.startswith("assets/") else self._found(path)
+        if not where.exists():
+            raise TadropError(f"model {self.name}: no checkpoint at {where}; {self.provide}")
         if self.verified:
             verify(where)
         found = open_checkpoint(where)
         return replace(found, tensors=dict(sorted(self.adapt(found.tensors).items())))
+
+    def _found(self, path: str) -> Path:
+        try:
+            return resolve("models", path, self.hub)
+        except TadropError as error:
+            raise TadropError(f"model {self.name}: {error}; or {self.provide}") from error
 
     def private_tensors(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
         """The tensors of an expert that are never merged."""
