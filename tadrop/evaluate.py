@@ -10,7 +10,7 @@ from tadrop.backbones.backbone import Backbone
 from tadrop.checkpoint import Checkpoint
 from tadrop.merge import Merged, materialise
 from tadrop.stream import is_private
-from tadrop.types import Score, TadropError, Tasks
+from tadrop.types import Corpora, Score, TadropError, Tasks
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,12 @@ def score(bench: Bench, task: str, split: str) -> Score:
         bench.tasks.grade(bench.module(inputs.to(bench.device)), targets.to(bench.device))
         for inputs, targets in bench.tasks.batches(task, split)
     ]
-    per_example = torch.cat(values).cpu()
-    value = float(per_example.double().mean())
-    return Score(task, split, bench.tasks.metric, value, len(per_example), per_example)
+    kept = torch.cat(values).cpu()
+    metrics = bench.tasks.measure(task, split, kept) if isinstance(bench.tasks, Corpora) else None
+    if metrics is None:
+        return Score(task, split, bench.tasks.metric, float(kept.double().mean()), len(kept), kept)
+    (metric, value), *details = metrics.items()
+    return Score(task, split, metric, value, len(kept), details=dict(details))
 
 
 def evaluate(

@@ -80,7 +80,7 @@ def load(config: Mapping[str, Any]) -> tuple[Bench, TaskVectors]:
 def _load(nodes: str) -> tuple[Bench, TaskVectors]:
     model, tasks, device = json.loads(nodes)
     backbone, suite, device = instantiate(model), instantiate(tasks), device_of(device)
-    stream = _stream(backbone, suite.names, device)
+    backbone, stream = _stream(backbone, suite.names, device)
     return evaluation.set_up(backbone, stream.base, stream.experts, suite, device), stream
 
 
@@ -88,12 +88,15 @@ def open_stream(config: Mapping[str, Any]) -> TaskVectors:
     """Opens checkpoints alone, for a merge that is written and not evaluated."""
     backbone = instantiate(config["model"])
     names = backbone.tasks if isinstance(backbone, Local) else instantiate(config["tasks"]).names
-    return _stream(backbone, names, device_of(config["device"]))
+    return _stream(backbone, names, device_of(config["device"]))[1]
 
 
-def _stream(backbone: Any, tasks: Sequence[str], device: torch.device) -> TaskVectors:
+def _stream(backbone: Any, tasks: Sequence[str], device: torch.device) -> tuple[Any, TaskVectors]:
+    """The backbone, with every private tensor known, and the task vectors of the others."""
+    base = backbone.open_base()
     experts = {task: backbone.open_expert(task) for task in tasks}
-    return TaskVectors(backbone.open_base(), experts, tuple(backbone.private), device)
+    backbone = backbone.settled(base, experts)
+    return backbone, TaskVectors(base, experts, tuple(backbone.private), device)
 
 
 def sparsify(stream: Stream, native: Any, tadrop: Any, progress: Progress) -> Stream:
@@ -197,6 +200,11 @@ def tensor_rows(stream: Stream) -> list[dict[str, Any]]:
     return rows
 
 
+def _score(score: Score) -> dict[str, Any]:
+    fields = {name: getattr(score, name) for name in ("task", "split", "metric", "value", "count")}
+    return fields | ({"details": dict(score.details)} if score.details else {})
+
+
 def describe(
     config: Mapping[str, Any],
     bench: Bench,
@@ -225,10 +233,9 @@ def describe(
             "split": selection.split,
             "grid": selection.grid,
         },
-        "scores": [
-            {"task": s.task, "split": s.split, "metric": s.metric, "value": s.value, "count": s.count} for s in scores
-        ],
+        "scores": [_score(s) for s in scores],
         "density": merged.density,
+        "private": list(bench.backbone.private),
         "parameters": sum(numel(shape) for shape in stream.shapes.values()),
         "stored_bytes": merged.stored_bytes(),
         "factors": None if merged.factors is None else dict(zip(merged.tasks, merged.factors.tolist(), strict=True)),

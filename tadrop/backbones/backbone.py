@@ -20,6 +20,7 @@ class Backbone:
 
     base, experts: paths or hub ids; `{task}` in experts is the task's name; a relative path under assets/ is ours
     private:       patterns of tensors that stay each task's own (heads)
+    common:        also private is whatever the base and all experts do not have in one shape
     build:         makes the module, without weights
     equip:         puts a task's private tensors into the module
     adapt:         a file's tensors under the module's names, without what is no weight (old buffers)
@@ -34,6 +35,7 @@ class Backbone:
     build: Callable[[], nn.Module]
     equip: Callable[[nn.Module, Mapping[str, Tensor]], None]
     private: Sequence[str] = ()
+    common: bool = False
     adapt: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
     hub: str | None = None
     verified: bool = False
@@ -59,6 +61,15 @@ class Backbone:
             return resolve("models", path, self.hub)
         except TadropError as error:
             raise TadropError(f"model {self.name}: {error}; or {self.provide}") from error
+
+    def settled(self, base: Checkpoint, experts: Mapping[str, Checkpoint]) -> "Backbone":
+        """This backbone with every private tensor named, where that depends on the checkpoints."""
+        if not self.common:
+            return self
+        files = [base.tensors, *(expert.tensors for expert in experts.values())]
+        names = sorted(set().union(*files))
+        uncommon = [n for n in names if len({tuple(f[n].shape) if n in f else None for f in files}) > 1]
+        return replace(self, private=(*self.private, *(n for n in uncommon if not is_private(n, self.private))))
 
     def private_tensors(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
         """The tensors of an expert that are never merged."""
