@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 class Backbone:
     """One architecture with its base and its experts.
 
-    base, experts: paths or hub ids; `{task}` in experts is the task's name; a relative path under assets/ is ours
+    base, experts: paths or hub ids; experts by task, or with `{task}` for its name; a path under assets/ is ours
     private:       patterns of tensors that stay each task's own (heads)
     common:        also private is whatever the base and all experts do not have in one shape
     build:         makes the module, without weights
@@ -31,7 +31,7 @@ class Backbone:
 
     name: str
     base: str
-    experts: str
+    experts: str | Mapping[str, str]
     build: Callable[[], nn.Module]
     equip: Callable[[nn.Module, Mapping[str, Tensor]], None]
     private: Sequence[str] = ()
@@ -45,7 +45,11 @@ class Backbone:
         return self._open(self.base)
 
     def open_expert(self, task: str) -> Checkpoint:
-        return self._open(self.experts.format(task=task))
+        if isinstance(self.experts, str):
+            return self._open(self.experts.format(task=task))
+        if task not in self.experts:
+            raise TadropError(f"model {self.name} has no expert for {task!r}; set model.experts.{task}")
+        return self._open(self.experts[task])
 
     def _open(self, path: str) -> Checkpoint:
         where = ROOT / path if path.startswith("assets/") else self._found(path)
