@@ -16,6 +16,7 @@ from tadrop import evaluate as evaluation
 from tadrop import export as exporting
 from tadrop import merge as merging
 from tadrop import record as records
+from tadrop.backbones.backbone import Backbone
 from tadrop.backbones.local import Local
 from tadrop.console import Progress
 from tadrop.evaluate import Bench
@@ -95,7 +96,8 @@ def _stream(backbone: Any, tasks: Sequence[str], device: torch.device) -> tuple[
     """The backbone, with every private tensor known, and the task vectors of the others."""
     base = backbone.open_base()
     experts = {task: backbone.open_expert(task) for task in tasks}
-    backbone = backbone.settled(base, experts)
+    if isinstance(backbone, Backbone):
+        backbone = backbone.settled(base, experts)
     return backbone, TaskVectors(base, experts, tuple(backbone.private), device)
 
 

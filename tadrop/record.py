@@ -28,6 +28,7 @@ DESCRIPTIVE = {  # facts about a row or a model, stored with the record but no p
     "merge": ("title", "paper", "data", "exceptions", "adapts"),
     "model": ("provide", "verified", "build", "equip", "matrices", "head"),
 }
+PLACES = ("cache", "hub_dir")  # of this machine, in any node; what lies there is in the record by content
 LIBRARIES = ("torch", "numpy", "safetensors", "hydra-core", "pillow", "matplotlib", "scikit-learn")
 
 Record = Mapping[str, Any]
@@ -35,14 +36,13 @@ Record = Mapping[str, Any]
 
 def science(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that can change a result."""
-    return _without_places({k: v for k, v in config.items() if k not in NOT_SCIENCE})
+    return _without_cache({k: v for k, v in config.items() if k not in NOT_SCIENCE})
 
 
-def _without_places(node: Any) -> Any:
-    """Folders of this machine, at any depth, are no part of a result; fingerprints say what was in them."""
+def _without_cache(node: Any) -> Any:
     if isinstance(node, Mapping):
-        return {k: _without_places(v) for k, v in node.items() if k not in ("cache", "hub")}
-    return [_without_places(v) for v in node] if isinstance(node, list | tuple) else node
+        return {k: _without_cache(v) for k, v in node.items() if k not in PLACES}
+    return [_without_cache(v) for v in node] if isinstance(node, list | tuple) else node
 
 
 def key(config: Mapping[str, Any]) -> str:
@@ -102,7 +102,7 @@ def read_all(folder: Path) -> list[Record]:
     return [read(file) for file in sorted(folder.glob("*.json"))]
 
 
-def read_tensors(folder: Path, record_key: str) -> "pandas.DataFrame":
+def read_tensors(folder: Path, record_key: str) -> "pandas.DataFrame":  # noqa: F821  imported where used
     """The per-tensor side file of a record."""
     import pandas
 

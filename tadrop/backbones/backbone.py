@@ -24,7 +24,7 @@ class Backbone:
     build:         makes the module, without weights
     equip:         puts a task's private tensors into the module
     adapt:         a file's tensors under the module's names, without what is no weight (old buffers)
-    hub:           a folder laid out like the hub, looked at before the network
+    hub_dir:       a folder laid out like the hub, looked at before the network
     verified:      files must match the SHA256SUMS beside them
     provide:       what to do when the checkpoints are not there, for the error message
     """
@@ -37,7 +37,7 @@ class Backbone:
     private: Sequence[str] = ()
     common: bool = False
     adapt: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
-    hub: str | None = None
+    hub_dir: str | None = None
     verified: bool = False
     provide: str = "set model.base and model.experts to where they are"
 
@@ -62,7 +62,7 @@ class Backbone:
 
     def _found(self, path: str) -> Path:
         try:
-            return resolve("models", path, self.hub)
+            return resolve("models", path, self.hub_dir)
         except TadropError as error:
             raise TadropError(f"model {self.name}: {error}; or {self.provide}") from error
 

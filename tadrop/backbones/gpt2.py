@@ -54,9 +54,9 @@ class Classifier(nn.Module):
         return self.score(hidden[torch.arange(len(ids), device=ids.device), last])
 
 
-def read_config(base: str, hub: str | None = None) -> dict[str, Any]:
+def read_config(base: str, hub_dir: str | None = None) -> dict[str, Any]:
     """The config.json beside a checkpoint."""
-    where = resolve("models", base, hub)
+    where = resolve("models", base, hub_dir)
     file = (where if where.is_dir() else where.parent) / "config.json"
     try:
         return json.loads(Path(file).read_text(encoding="utf-8"))
@@ -64,11 +64,11 @@ def read_config(base: str, hub: str | None = None) -> dict[str, Any]:
         raise TadropError(f"{file}: not a readable model configuration; the base's directory must hold one") from error
 
 
-def build(base: str, hub: str | None = None) -> Classifier:
+def build(base: str, hub_dir: str | None = None) -> Classifier:
     """The module of the base's configuration, without weights; its head is replaced task by task."""
     from transformers import GPT2Config, GPT2Model
 
-    config = GPT2Config(**read_config(base, hub) | {"use_cache": False})
+    config = GPT2Config(**read_config(base, hub_dir) | {"use_cache": False})
     with torch.device("meta"):  # else 124 million random numbers are drawn that nobody reads
         transformer = GPT2Model(config)
     return Classifier(transformer.to_empty(device="cpu"), config.n_embd)

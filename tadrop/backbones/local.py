@@ -1,6 +1,6 @@
 """Checkpoints on disk of any architecture: nothing is known of them but their tensors. For merging, not evaluating."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -35,9 +35,6 @@ class Local:
 
     def open_expert(self, task: str) -> Checkpoint:
         return open_checkpoint(self.experts[self.tasks.index(task)])
-
-    def settled(self, base: Checkpoint, experts: Mapping[str, Checkpoint]) -> "Local":
-        return self
 
     def private_tensors(self, checkpoint: Checkpoint) -> dict:
         """The tensors of an expert that are never merged."""

@@ -169,7 +169,7 @@ class TextTasks:
     tokenizer: str
     max_length: int = 512
     batch: int = 4096
-    hub: str | None = None
+    hub_dir: str | None = None
     cache: str | None = None
     limit: int | None = None
     metric: str = "accuracy"
@@ -191,9 +191,9 @@ class TextTasks:
     def _whole(self, task: str, split: str) -> Tokens:
         """A split as the source names it."""
         source = self.source(task)
-        folder = resolve("models", self.tokenizer, self.hub)
+        folder = resolve("models", self.tokenizer, self.hub_dir)
         cache = Path(self.cache) if self.cache else None
-        return load(source.files(split, self.hub), tuple(source.columns), folder, self.max_length, cache)
+        return load(source.files(split, self.hub_dir), tuple(source.columns), folder, self.max_length, cache)
 
     def tokens(self, task: str, split: str) -> Tokens:
         """A split as the suite names it: train, validation or test."""

@@ -146,7 +146,7 @@ def _of_embeddings(tasks: "MultimodalTasks", source: Mapping, kept: Tensor) -> M
 
 
 def _of_captions(tasks: "MultimodalTasks", source: Mapping, kept: Tensor) -> Mapping[str, float]:
-    entries = _karpathy(resolve("datasets", source["data"], tasks.hub), source["split"])
+    entries = _karpathy(resolve("datasets", source["data"], tasks.hub_dir), source["split"])
     said = [tasks.decode(row[1:].long().tolist()) for row in kept]
     return captions.measure(said, [entries[int(i)][1] for i in kept[:, 0]])
 
@@ -189,7 +189,7 @@ class MultimodalTasks:
     tokenizer: str
     longest: int = 64
     batch: int = 16
-    hub: str | None = None
+    hub_dir: str | None = None
     limit: int | None = None
     metric: str = "accuracy"
     protocol: str = field(default="beit3-1, vqa: local validation split")
@@ -206,13 +206,13 @@ class MultimodalTasks:
         source = self.sources[task]
         if source.get(split) is None:
             raise TadropError(f"{task} has no {split} split of its own; with select=fixed none is needed")
-        return _examples(task, resolve("datasets", source["data"], self.hub), source[split])[: self.limit]
+        return _examples(task, resolve("datasets", source["data"], self.hub_dir), source[split])[: self.limit]
 
     @cached_property
     def pieces(self):
         from sentencepiece import SentencePieceProcessor
 
-        file = resolve("models", self.tokenizer, self.hub)
+        file = resolve("models", self.tokenizer, self.hub_dir)
         try:
             return SentencePieceProcessor(model_file=str(file))
         except (OSError, RuntimeError) as error:
