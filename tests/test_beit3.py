@@ -276,7 +276,7 @@ def test_captions_are_decoded_greedily(hub, tmp_path):
 
 
 def test_recalls_by_hand():
-    """Two images with two texts each: the first image's texts are right, the second's are nearest to the first image."""
+    """Two images with two texts each: the second image's texts are nearest to the first image."""
     vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.9, 0.1], [0.8, 0.2], [0.7, 0.3]])
     is_text = torch.tensor([False, False, True, True, True, True])
     found = multimodal.recalls(vectors, is_text, torch.tensor([0, 1, 0, 0, 1, 1]))

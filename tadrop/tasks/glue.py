@@ -32,11 +32,34 @@ TOKENIZER_FILES = ("tokenizer*.json", "vocab.json", "merges.txt", "special_token
 HELD_OUT, MOST_HELD_OUT = 0.1, 2000  # of a training split, where a source has no validation split of its own
 
 
+def matthews(predicted: np.ndarray, labels: np.ndarray) -> Mapping[str, float]:
+    """Matthews' correlation of two classes; 0 where it is not defined."""
+    table = np.array([[np.sum((predicted == p) & (labels == y)) for y in (0, 1)] for p in (0, 1)], dtype=np.float64)
+    (tn, fn), (fp, tp) = table
+    norm = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+    return {"Matthews correlation": float((tp * tn - fp * fn) / norm) if norm else 0.0}
+
+
+def correlation(predicted: np.ndarray, values: np.ndarray) -> Mapping[str, float]:
+    """The mean of Pearson's and Spearman's correlation; 0 where they are not defined."""
+    from scipy.stats import rankdata
+
+    if predicted.std() == 0 or values.std() == 0:
+        return {"correlation": 0.0}
+    pearson = float(np.corrcoef(predicted, values)[0, 1])
+    spearman = float(np.corrcoef(rankdata(predicted), rankdata(values))[0, 1])
+    return {"correlation": (pearson + spearman) / 2, "Pearson": pearson, "Spearman": spearman}
+
+
+METRICS = {"matthews": matthews, "correlation": correlation}
+
+
 @dataclass(frozen=True)
 class Source:
     """Where one task's texts are: {data}/{folder}/{split}-*.parquet with text columns and an integer column `label`.
 
-    rows: the official number of rows of a split, where there is one; other numbers are told in the protocol
+    rows:   the official number of rows of a split, where there is one; other numbers are told in the protocol
+    metric: accuracy, or a key of METRICS
     """
 
     data: str
@@ -46,6 +69,11 @@ class Source:
     train: str = "train"
     validation: str | None = None
     rows: Mapping[str, int] = field(default_factory=dict)
+    metric: str = "accuracy"
+
+    def __post_init__(self) -> None:
+        if self.metric not in ("accuracy", *METRICS):
+            raise TadropError(f"no metric is called {self.metric!r}; there are accuracy, {', '.join(METRICS)}")
 
     def files(self, split: str, hub: str | None) -> tuple[Path, ...]:
         """The parquet files of a split as the source names it."""
@@ -215,14 +243,24 @@ class TextTasks:
         return tokens if self.limit is None else tokens.select(np.arange(min(self.limit, len(tokens.labels))))
 
     def batches(self, task: str, split: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """(token ids [batch, length] with -1 after the end, labels [batch]), shortest texts first."""
+        """(token ids [batch, length] with -1 after the end, labels [batch]), shortest texts first.
+
+        Labels are integers where accuracy is asked for, float32 for the metrics of whole splits.
+        """
         tokens = self.tokens(task, split)
+        labels = tokens.labels.float() if self.source(task).metric in METRICS else tokens.labels
         for rows in buckets(np.diff(tokens.ends.numpy(), prepend=0), self.batch):
-            yield pad(tokens, rows), tokens.labels[torch.from_numpy(rows)]
+            yield pad(tokens, rows), labels[torch.from_numpy(rows)]
 
     def grade(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """1 where the largest logit is the label's."""
-        return outputs.argmax(1) == targets
+        """1 where the largest logit is the label's; with float targets the prediction and the target, [batch, 2]."""
+        predicted = outputs.squeeze(1) if outputs.shape[1] == 1 else outputs.argmax(1)
+        return torch.stack([predicted, targets], 1) if targets.is_floating_point() else predicted == targets
+
+    def measure(self, task: str, split: str, kept: Tensor) -> Mapping[str, float] | None:
+        """Correlations of predictions and targets; None where accuracy is asked for."""
+        metric = METRICS.get(self.source(task).metric)
+        return None if metric is None else metric(*kept.double().numpy().T)
 
     def fingerprint(self, task: str, split: str) -> str:
         """A hash of the token ids and labels themselves, 16 hex digits."""
