@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from rich.progress import Progress, TaskID
 from torch import Tensor, nn
 from torch.nn import functional
@@ -25,7 +26,6 @@ from torch.nn import functional
 from experiments.recipes import CONF
 from tadrop.backbones.gpt2 import Classifier
 from tadrop.files import write_tensors, write_text
-from tadrop.pipeline import instantiate
 from tadrop.seeds import generator
 from tadrop.tasks.glue import TextTasks, Tokens, pad, read_rows
 from tadrop.types import TadropError

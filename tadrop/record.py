@@ -102,7 +102,7 @@ def read_all(folder: Path) -> list[Record]:
     return [read(file) for file in sorted(folder.glob("*.json"))]
 
 
-def read_tensors(folder: Path, record_key: str) -> "pandas.DataFrame":  # noqa: F821  imported where used
+def read_tensors(folder: Path, record_key: str) -> "pandas.DataFrame":
     """The per-tensor side file of a record."""
     import pandas
 
@@ -118,7 +118,7 @@ def provenance() -> dict[str, Any]:
     here = Path(__file__).parent
     return {
         "code": {"version": version_of("tadrop"), "commit": _git(here, "rev-parse", "HEAD"), "dirty": _dirty(here)},
-        "versions": {"python": platform.pythonversion_of()} | {name: version_of(name) for name in LIBRARIES},
+        "versions": {"python": platform.python_version()} | {name: version_of(name) for name in LIBRARIES},
         "machine": {"system": platform.system(), "processor": _processor(), "cores": _cores()},
     }
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from PIL import Image
 
 import run
 from tadrop.backbones import beit3
 from tadrop.backbones.beit3 import Inputs
-from tadrop.pipeline import instantiate
 from tadrop.seeds import generator
 from tadrop.tasks import captions, multimodal
 from tadrop.types import TadropError
@@ -314,7 +315,7 @@ def test_errors_name_the_file_or_the_key(hub, tmp_path):
     tasks = instantiate(configured(hub, tmp_path).tasks)
     with pytest.raises(TadropError, match="imagenet has no validation split"):
         tasks.examples("imagenet", "validation")
-    with pytest.raises(TadropError, match="no multimodal task is called 'audio'"):
+    with pytest.raises(InstantiationException, match="no multimodal task is called 'audio'"):
         instantiate(configured(hub, tmp_path, "tasks.names=[audio]").tasks)
     with pytest.raises(TadropError, match=r"train: no class folders"):
         instantiate(configured(hub, tmp_path, "tasks.sources.imagenet.test=train").tasks).examples("imagenet", "test")

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
 import run
 from tadrop import pipeline
 from tadrop.backbones import gpt2
-from tadrop.pipeline import instantiate
 from tadrop.tasks import glue
 from tadrop.types import TadropError
 from tests import text_hub
@@ -217,7 +218,7 @@ def test_missing_things_are_named_in_one_line(hub, tmp_path):
         tasks.tokens("rte", "test")
     with pytest.raises(TadropError, match="no column called phrase"):
         parts(hub, tmp_path, "tasks.sources.rte.columns=[phrase]")[1].tokens("rte", "test")
-    with pytest.raises(TadropError, match=r"no text task is called 'stsb'"):
+    with pytest.raises(InstantiationException, match=r"no text task is called 'stsb'"):
         parts(hub, tmp_path, "tasks.names=[stsb]")
     with pytest.raises(TadropError, match="no tokenizer"):
         parts(hub, tmp_path, f"tasks.tokenizer={hub}/models/tanganke/gpt2_rte")[1].tokens("rte", "test")
