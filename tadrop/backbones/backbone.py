@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -23,6 +24,8 @@ class Backbone:
     common:        also private is whatever the base and all experts do not have in one shape
     build:         makes the module, without weights
     equip:         puts a task's private tensors into the module
+    matrices:      what per-matrix methods are told; the first entry whose pattern fits a tensor says its Layout
+    head:          the submodule whose input is a task's features: what adapters and routers read
     adapt:         a file's tensors under the module's names, without what is no weight (old buffers)
     hub_dir:       a folder laid out like the hub, looked at before the network
     verified:      files must match the SHA256SUMS beside them
@@ -35,6 +38,8 @@ class Backbone:
     build: Callable[[], nn.Module]
     equip: Callable[[nn.Module, Mapping[str, Tensor]], None]
     private: Sequence[str] = ()
+    matrices: Sequence[Mapping[str, Any]] = ()
+    head: str | None = None
     common: bool = False
     adapt: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
     hub_dir: str | None = None

@@ -5,7 +5,8 @@ Files are those of transformers' GPT2Model (the base: `wte.weight`, ...) and GPT
 not by a token, so nothing depends on which token a configuration pads with (the base names none), and the head reads
 the last token only instead of all of them.
 
-The weights of Conv1D layers (c_attn, c_fc, c_proj) are stored [in, out], the transpose of nn.Linear's.
+The weights of Conv1D layers (c_attn, c_fc, c_proj) are stored [in, out], the transpose of nn.Linear's: the model's YAML
+says so to per-matrix methods.
 """
 
 import json
@@ -19,7 +20,6 @@ from torch import Tensor, nn
 from tadrop.hub import resolve
 from tadrop.types import TadropError
 
-INPUT_MAJOR = ("*.c_attn.weight", "*.c_fc.weight", "*.c_proj.weight")  # stored [in, out]
 MASKS = (".attn.bias", ".attn.masked_bias")  # causal masks that old files carry as if they were weights
 IGNORED = ("lm_head.weight",)  # tied to wte; a classifier has none
 

@@ -1,4 +1,4 @@
-"""RoBERTa (arXiv 1907.11692) as a classifier of texts: the transformer is merged, each task's two-layer head is its own.
+"""RoBERTa (arXiv 1907.11692) as a text classifier: the transformer is merged, each task's two-layer head is its own.
 
 Files are those of transformers' RobertaForMaskedLM (the base) and RobertaForSequenceClassification (the experts);
 logits are those of the latter. Padding is marked by -1 in the ids and masked here.
