@@ -96,8 +96,9 @@ def _open_safetensors(path: Path) -> Opened:
 def _open_torch(path: Path) -> Opened:
     with _reading(path):
         state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
         raise TadropError(f"{path}: holds {type(state).__name__}, not a state dict of tensors")
     return _untied({name: tensor.contiguous() for name, tensor in state.items()})

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from tadrop.backbones.backbone import Backbone
 from tadrop.checkpoint import Checkpoint
 from tadrop.merge import Merged, materialise
-from tadrop.types import Score, TadropError, Tasks
+from tadrop.stream import is_private
+from tadrop.types import Corpora, Score, TadropError, Tasks
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,18 @@ def set_up(
     module = backbone.build().to(device).eval().requires_grad_(False)
     bench = Bench(module, base, experts, backbone, tasks, device)
     private = backbone.private_tensors(base)
-    install(backbone.places(module), ((n, t) for n, t in base.tensors.items() if n not in private))
+    shared = {n: t for n, t in base.tensors.items() if n not in private}
+    places = backbone.places(module)
+    _refuse_holes(places, base, tuple(backbone.private))
+    install(places, shared.items())
     return bench
+
+
+def _refuse_holes(places: Mapping[str, Tensor], base: Checkpoint, private: Sequence[str]) -> None:
+    """A weight that no file brings would stay as it was initialised, at random."""
+    for name in places:
+        if name not in base.tensors and not is_private(name, private):
+            raise TadropError(f"{base.path}: tensor {name!r} is missing; the model cannot do without it")
 
 
 @torch.no_grad()
@@ -55,9 +66,12 @@ def score(bench: Bench, task: str, split: str) -> Score:
         bench.tasks.grade(bench.module(inputs.to(bench.device)), targets.to(bench.device))
         for inputs, targets in bench.tasks.batches(task, split)
     ]
-    per_example = torch.cat(values).cpu()
-    value = float(per_example.double().mean())
-    return Score(task, split, bench.tasks.metric, value, len(per_example), per_example)
+    kept = torch.cat(values).cpu()
+    metrics = bench.tasks.measure(task, split, kept) if isinstance(bench.tasks, Corpora) else None
+    if metrics is None:
+        return Score(task, split, bench.tasks.metric, float(kept.double().mean()), len(kept), kept)
+    (metric, value), *details = metrics.items()
+    return Score(task, split, metric, value, len(kept), details=dict(details))
 
 
 def evaluate(

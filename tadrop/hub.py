@@ -11,6 +11,7 @@ from pathlib import Path
 from tadrop.checkpoint import FILES
 from tadrop.types import TadropError
 
+MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "tokenizer*.json", "vocab.json", "*.txt")
 TIMEOUT = 5  # seconds to find out that there is no network
 
 
@@ -79,3 +80,38 @@ def _download(
             snapshot_download(repository, revision=revision, allow_patterns=["*.safetensors", file])
         return path
     raise absent("models", reference, hub, wanted_by, offline, example)
+
+
+def resolve(kind: str, reference: str, hub: str | None, patterns: Sequence[str] = MODEL_FILES) -> Path:
+    """The folder of a model or data set, downloaded as far as patterns go; `org/name@revision` pins a revision.
+
+    kind: models or datasets. reference may go on into the repository: org/name/folder. What is there locally is taken
+    as it is, a single file too.
+    """
+    name, _, revision = reference.partition("@")
+    if found := local(kind, name, hub):
+        return found
+    organisation, _, rest = name.partition("/")
+    repository, _, inside = rest.partition("/")
+    if not repository or organisation in ("", ".", ".."):
+        raise absent(kind, name, hub, f"this {kind[:-1]}", "it is no id of the form org/name")
+    from huggingface_hub import snapshot_download
+
+    offline = unreachable()
+    try:
+        found = snapshot_download(
+            f"{organisation}/{repository}",
+            repo_type=kind[:-1],
+            revision=revision or None,
+            allow_patterns=[inside, *(f"{inside}/{p}" for p in patterns)] if inside else list(patterns),
+            local_files_only=bool(offline),
+        )
+    except Exception as error:
+        reason = offline or str(error).splitlines()[0]
+        raise absent(kind, name, hub, f"this {kind[:-1]}", reason) from error
+    target = Path(found, inside)
+    if not target.exists():
+        raise absent(kind, name, hub, f"this {kind[:-1]}", offline or f"{organisation}/{repository} has no {inside}")
+    if kind == "models" and patterns == MODEL_FILES and not any(target.glob("*.safetensors")):
+        return resolve(kind, reference, hub, (*MODEL_FILES, "pytorch_model*.bin"))  # an old repository has no others
+    return target

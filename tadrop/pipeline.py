@@ -18,6 +18,7 @@ from tadrop import export as exporting
 from tadrop import logger as loggers
 from tadrop import merge as merging
 from tadrop import record as records
+from tadrop.backbones.backbone import Backbone
 from tadrop.backbones.local import Local
 from tadrop.console import Progress
 from tadrop.controls import control
@@ -83,8 +84,7 @@ def load(config: Mapping[str, Any]) -> tuple[Bench, TaskVectors]:
 def _load(nodes: str) -> tuple[Bench, TaskVectors]:
     model, tasks, device = json.loads(nodes)
     suite, device = instantiate(tasks), device_of(device)
-    backbone = instantiate(model).bound(suite)
-    stream = _stream(backbone, suite.names, device)
+    backbone, stream = _stream(instantiate(model).bound(suite), suite.names, device)
     return evaluation.set_up(backbone, stream.base, stream.experts, suite, device), stream
 
 
@@ -92,15 +92,18 @@ def open_stream(config: Mapping[str, Any]) -> TaskVectors:
     """Opens checkpoints alone, for a merge that is written and not evaluated."""
     backbone = instantiate(config["model"])
     if isinstance(backbone, Local):
-        return _stream(backbone, backbone.tasks, device_of(config["device"]))
+        return _stream(backbone, backbone.tasks, device_of(config["device"]))[1]
     suite = instantiate(config["tasks"])
-    return _stream(backbone.bound(suite), suite.names, device_of(config["device"]))
+    return _stream(backbone.bound(suite), suite.names, device_of(config["device"]))[1]
 
 
-def _stream(backbone: Any, tasks: Sequence[str], device: torch.device) -> TaskVectors:
+def _stream(backbone: Any, tasks: Sequence[str], device: torch.device) -> tuple[Any, TaskVectors]:
+    """The backbone, with every private tensor known, and the task vectors of the others."""
     base = backbone.open_base()
     experts = {task: backbone.open_expert(task) for task in tasks}
-    return TaskVectors(base, experts, tuple(backbone.private), device)
+    if isinstance(backbone, Backbone):
+        backbone = backbone.settled(base, experts)
+    return backbone, TaskVectors(base, experts, tuple(backbone.private), device)
 
 
 def sparsify(stream: Stream, native: Any, tadrop: Any, progress: Progress) -> Stream:
@@ -203,6 +206,11 @@ def tell(logger: Any, record: Mapping[str, Any], folder: Path) -> None:
     loggers.tell(instantiate(logger), lambda tracker: tracker.log(record, files))
 
 
+def _score(score: Score) -> dict[str, Any]:
+    fields = {name: getattr(score, name) for name in ("task", "split", "metric", "value", "count")}
+    return fields | ({"details": dict(score.details)} if score.details else {})
+
+
 def describe(
     config: Mapping[str, Any],
     bench: Bench,
@@ -231,11 +239,10 @@ def describe(
             "split": selection.split,
             "grid": selection.grid,
         },
-        "scores": [
-            {"task": s.task, "split": s.split, "metric": s.metric, "value": s.value, "count": s.count} for s in scores
-        ],
+        "scores": [_score(s) for s in scores],
         "published": bench.backbone.published(),
         "density": merged.density,
+        "private": list(bench.backbone.private),
         "parameters": sum(numel(shape) for shape in stream.shapes.values()),
         "stored_bytes": merged.stored_bytes(),
         "factors": None if merged.factors is None else dict(zip(merged.tasks, merged.factors.tolist(), strict=True)),

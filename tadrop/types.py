@@ -6,7 +6,7 @@ its task vector, taus all of them stacked, task axis first. A *piece* is a flat 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -119,7 +119,10 @@ class Method:
 
 @dataclass(frozen=True)
 class Score:
-    """One task's result on one split: mean of the per-example values, with the values kept for paired tests."""
+    """One task's result on one split: mean of the per-example values, with the values kept for paired tests.
+
+    details: other metrics of the same outputs, by name
+    """
 
     task: str
     split: str
@@ -127,6 +130,7 @@ class Score:
     value: float
     count: int
     per_example: Tensor = field(default_factory=lambda: torch.empty(0), repr=False, compare=False)
+    details: Mapping[str, float] = field(default_factory=dict)
 
 
 class Tasks(Protocol):
@@ -144,3 +148,14 @@ class Tasks(Protocol):
     def grade(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
 
     def fingerprint(self, task: str, split: str) -> str: ...
+
+
+@runtime_checkable
+class Corpora(Protocol):
+    """Tasks some of whose metrics are no mean over examples (recall among all, correlation, CIDEr).
+
+    grade then gives what is to be kept of each example, and measure the metrics of all of them, the reported one
+    first; None where the mean of the kept values is the metric.
+    """
+
+    def measure(self, task: str, split: str, kept: Tensor) -> Mapping[str, float] | None: ...

@@ -21,6 +21,7 @@ LAYERS = (  # low to high; a module imports from lower layers, or from its own w
         "tadrop.files",
         "tadrop.quantile",
         "tadrop.checkpoint",
+        "tadrop.hub",
         "tadrop.sparsify",
         "tadrop.linalg",
         "tadrop.compiled",

@@ -1,12 +1,14 @@
 """A backbone as the runner sees it: where its checkpoints lie, which tensors merge, how a module is built."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
 from tadrop.checkpoint import Checkpoint, open_checkpoint, verify
+from tadrop.hub import resolve
 from tadrop.stream import is_private
 from tadrop.types import TadropError, Tasks
 
@@ -17,20 +19,30 @@ ROOT = Path(__file__).parents[1]
 class Backbone:
     """One architecture with its base and its experts.
 
-    base, experts: paths; `{task}` in experts is the task's name; a relative path that starts with assets/ is ours
+    base, experts: paths or hub ids; experts by task, or with `{task}` for its name; a path under assets/ is ours
     private:       patterns of tensors that stay each task's own (heads)
+    common:        also private is whatever the base and all experts do not have in one shape
     build:         makes the module, without weights
     equip:         puts a task's private tensors into the module
+    matrices:      what per-matrix methods are told; the first entry whose pattern fits a tensor says its Layout
+    head:          the submodule whose input is a task's features: what adapters and routers read
+    adapt:         a file's tensors under the module's names, without what is no weight (old buffers)
+    hub_dir:       a folder laid out like the hub, looked at before the network
     verified:      files must match the SHA256SUMS beside them
     provide:       what to do when the checkpoints are not there, for the error message
     """
 
     name: str
     base: str
-    experts: str
+    experts: str | Mapping[str, str]
     build: Callable[[], nn.Module]
     equip: Callable[[nn.Module, Mapping[str, Tensor]], None]
     private: Sequence[str] = ()
+    matrices: Sequence[Mapping[str, Any]] = ()
+    head: str | None = None
+    common: bool = False
+    adapt: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
+    hub_dir: str | None = None
     verified: bool = False
     provide: str = "set model.base and model.experts to where they are"
 
@@ -44,21 +56,41 @@ class Backbone:
 
     def places(self, module: nn.Module) -> dict[str, Tensor]:
         """Where each tensor of a checkpoint goes."""
-        return dict(module.named_parameters()) | dict(module.named_buffers())
+        return dict(module.state_dict(keep_vars=True))
 
     def open_base(self) -> Checkpoint:
         return self._open(self.base)
 
     def open_expert(self, task: str) -> Checkpoint:
-        return self._open(self.experts.format(task=task))
+        if isinstance(self.experts, str):
+            return self._open(self.experts.format(task=task))
+        if task not in self.experts:
+            raise TadropError(f"model {self.name} has no expert for {task!r}; set model.experts.{task}")
+        return self._open(self.experts[task])
 
     def _open(self, path: str) -> Checkpoint:
-        where = ROOT / path if path.startswith("assets/") else Path(path)
+        where = ROOT / path if path.startswith("assets/") else self._found(path)
         if not where.exists():
             raise TadropError(f"model {self.name}: no checkpoint at {where}; {self.provide}")
         if self.verified:
             verify(where)
-        return open_checkpoint(where)
+        found = open_checkpoint(where)
+        return replace(found, tensors=dict(sorted(self.adapt(found.tensors).items())))
+
+    def _found(self, path: str) -> Path:
+        try:
+            return resolve("models", path, self.hub_dir)
+        except TadropError as error:
+            raise TadropError(f"model {self.name}: {error}; or {self.provide}") from error
+
+    def settled(self, base: Checkpoint, experts: Mapping[str, Checkpoint]) -> "Backbone":
+        """This backbone with every private tensor named, where that depends on the checkpoints."""
+        if not self.common:
+            return self
+        files = [base.tensors, *(expert.tensors for expert in experts.values())]
+        names = sorted(set().union(*files))
+        uncommon = [n for n in names if len({tuple(f[n].shape) if n in f else None for f in files}) > 1]
+        return replace(self, private=(*self.private, *(n for n in uncommon if not is_private(n, self.private))))
 
     def private_tensors(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
         """The tensors of an expert that are never merged."""
