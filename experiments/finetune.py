@@ -132,9 +132,7 @@ def train_step(module: nn.Module, parameters: list, images: Tensor, labels: Tens
 def accuracy(module: nn.Module, suite: Any, task: str, split: str, device: torch.device) -> float:
     """On one split, in percent."""
     with torch.inference_mode():
-        right = [
-            suite.grade(module(x.to(device)), y.to(device)).float().cpu() for x, y in suite.batches(task, split)
-        ]
+        right = [suite.grade(module(x.to(device)), y.to(device)).float().cpu() for x, y in suite.batches(task, split)]
     return 100 * float(torch.cat(right).mean())
 
 

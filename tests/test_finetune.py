@@ -12,7 +12,7 @@ from torch import nn
 
 import run as runner
 from experiments.finetune import Recipe, Run, batch_at, climb
-from tadrop.backbones.hf_vision import fit_head
+from tadrop.backbones.hf_vision import file_name, fit_head
 from tadrop.checkpoint import open_checkpoint
 from tadrop.types import TadropError
 from tests import tiny_clip as tiny
@@ -152,3 +152,22 @@ def test_a_fitted_head_separates_what_is_separable():
     logits = features.float() @ head["head.weight"].T + head["head.bias"]
     assert (logits.argmax(1) == labels).all()
     assert 1 < logits.std() < 20
+
+
+@pytest.mark.parametrize("kind", ["dinov2", "vit"])
+def test_tensor_names_are_those_that_the_library_writes(tmp_path, kind):
+    """Its own names for the modules change from version to version; files keep theirs."""
+    from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTForImageClassification
+
+    sizes = {k: v for k, v in TINY.items() if k not in ("image_size", "patch_size")}
+    shape = {"image_size": 28, "patch_size": 14}
+    made = (
+        Dinov2Model(Dinov2Config(**TINY))
+        if kind == "dinov2"
+        else ViTForImageClassification(ViTConfig(**sizes, **shape, intermediate_size=64, num_labels=3))
+    )
+    made.save_pretrained(tmp_path)
+    written = set(open_checkpoint(tmp_path).tensors)
+    encoder = made if kind == "dinov2" else made.vit
+    prefix, heads = ("", set()) if kind == "dinov2" else ("vit.", {"classifier.weight", "classifier.bias"})
+    assert {prefix + file_name(name) for name, _ in encoder.named_parameters()} == written - heads

@@ -6,7 +6,6 @@ head reads the class token, or the class token beside the mean patch token. Head
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -48,17 +47,19 @@ class Probe(nn.Module):
         return self.head(self.features(images))
 
 
-SPELLINGS = (  # transformers 5 inside, and what it and version 4 write to files
-    (r"attention\.([qkv])_proj\.", lambda m: f"attention.attention.{ {'q': 'query', 'k': 'key', 'v': 'value'}[m[1]] }."),
-    (r"attention\.o_proj\.", "attention.output.dense."),
-)
-VIT_SPELLINGS = ((r"^layers\.", "encoder.layer."), (r"mlp\.fc1\.", "intermediate.dense."), (r"mlp\.fc2\.", "output.dense."))
+SPELLINGS = {  # what transformers 5 calls tensors inside, and what it and version 4 write to files
+    "attention.q_proj.": "attention.attention.query.",
+    "attention.k_proj.": "attention.attention.key.",
+    "attention.v_proj.": "attention.attention.value.",
+    "attention.o_proj.": "attention.output.dense.",
+}
+VIT_SPELLINGS = {"layers.": "encoder.layer.", "mlp.fc1.": "intermediate.dense.", "mlp.fc2.": "output.dense."}
 
 
 def file_name(name: str) -> str:
     """What files call a tensor of the library's ViT or DINOv2."""
-    for pattern, spelling in (*SPELLINGS, *(VIT_SPELLINGS if name.startswith("layers.") else ())):
-        name = re.sub(pattern, spelling, name)
+    for inside, outside in (SPELLINGS | (VIT_SPELLINGS if name.startswith("layers.") else {})).items():
+        name = name.replace(inside, outside)
     return name
 
 
@@ -136,7 +137,9 @@ class HfVision:
         where = hubs.local("models", self.experts.format(task=task), self.hub_dir)
         if where is None:
             make = f"python -m experiments.finetune model={self.name} task={task}"
-            raise TadropError(f"no expert at {self.experts.format(task=task)}; make it with {make}, or set model.experts")
+            raise TadropError(
+                f"no expert at {self.experts.format(task=task)}; make it with {make}, or set model.experts"
+            )
         return self._renamed(open_checkpoint(where))
 
     def private_tensors(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -152,7 +155,7 @@ class HfVision:
         return Probe(encoder, self.readout, self.preprocess["mean"], self.preprocess["std"])
 
     def places(self, module: Probe) -> dict[str, Tensor]:
-        """Where each tensor of a checkpoint goes: under the names that files have, whatever the library calls it now."""
+        """Where each tensor of a checkpoint goes, under the names that files have, whatever the library calls them."""
         return {file_name(name): parameter for name, parameter in module.encoder.named_parameters()}
 
     def equip(self, module: Probe, private: Mapping[str, Tensor]) -> None:
