@@ -42,6 +42,7 @@ def run(cfg: DictConfig):
         record.write(folder, result, pipeline.tensor_rows(sparse), scores)
         if cfg.export.dir:
             pipeline.export(cfg, stream, merged, selection.scale)
+    pipeline.tell(cfg.logger, result, folder)
     return result
 
 
@@ -77,14 +78,17 @@ def reference_configs(cfg: DictConfig):
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> None:
     from tadrop import pipeline
-    from tadrop.console import show, show_written
+    from tadrop.console import compare, show, show_written
 
     with pipeline.mistakes_in_one_line():
         pipeline.check(cfg)
         if not cfg.evaluate:
             show_written(merge_only(cfg))
             return
-        records = [run(each) for each in (*reference_configs(cfg), cfg)]
+        individual, *others = (*reference_configs(cfg), cfg)
+        records = [run(individual)]
+        compare(records[0])  # a wrong split or head is seen before anything is merged
+        records += map(run, others)
         show(records, Path(cfg.paths.records), brief=HydraConfig.get().mode is RunMode.MULTIRUN)
 
 

@@ -1,9 +1,11 @@
 """Renders a recipe's table and figures from its records.
 
-    python -m experiments.tables demo [--records DIR] [--out DIR] [--split test]
+    python -m experiments.tables demo [--records DIR] [--out DIR] [key=value ...]
+    python -m experiments.tables table_vit_b32_8 --dry-run      what is owed, what it will cost, what is missing
 
 Looks up the record of every run of conf/experiment/RECIPE.yaml, prints the table and writes it as Markdown, CSV and
-LaTeX with its figures. Nothing is run: a missing record is an error that names the command which makes it.
+LaTeX with its figures; published numbers stand beside ours where results/published has some for the model and task set.
+Nothing is run: a missing record is an error that names the command which makes it, or is left out with --partial.
 """
 
 import argparse
@@ -11,69 +13,97 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from experiments import recipes
-from run import reference_configs
-from tadrop import plot, record, table
+from experiments.cost import dry_run
+from tadrop import plot, published, record, table
 from tadrop.console import out, print_table
 from tadrop.files import write_text
 from tadrop.record import Record
+from tadrop.statistics import paired
+from tadrop.table import Table
 from tadrop.types import TadropError
 
 
-def find(folder: Path, cfg: DictConfig, command: str) -> Record:
-    """The record of a configuration."""
-    file = record.path(folder, OmegaConf.to_container(cfg, resolve=True))
-    if not file.exists():
-        raise TadropError(f"{file} is not there; make it with: {command}")
-    return record.read(file)
-
-
-def collect(recipe: str, folder: Path) -> list[Record]:
+def collect(recipe: str, folder: Path, extra: Sequence[str] = (), partial: bool = False) -> list[Record]:
     """The recipe's records, with those of its references first, each once."""
-    command = f"python run.py +experiment={recipe}"
     found: dict[str, Record] = {}
-    for cfg in recipes.configs(recipe):
-        for each in (*reference_configs(cfg), cfg):
-            one = find(folder, each, command)
-            found[one["key"]] = one
+    missing = []
+    for cfg, _ in recipes.runs(recipe, extra):
+        file = record.path(folder, OmegaConf.to_container(cfg, resolve=True))
+        if not file.exists():
+            missing.append(file)
+        elif file.stem not in found:
+            found[file.stem] = record.read(file)
+    if missing and not (partial and found):
+        command = " ".join(["python run.py", f"+experiment={recipe}", *extra])
+        more = f" (and {len(set(missing)) - 1} more)" if len(set(missing)) > 1 else ""
+        raise TadropError(f"{missing[0]} is not there{more}; make it with: {command}")
     return list(found.values())
 
 
-def sparsity_figure(records: Sequence[Record], folder: Path) -> list[tuple[str, plot.Figure]]:
+def made(recipe: str, records: Sequence[Record], folder: Path, facts: Path) -> Table:
+    """The recipe's table: our rows with intervals, published ones beside them."""
+    ours = table.build(records, compare=paired(folder))
+    if not facts.is_dir():
+        return ours
+    chosen = recipes.choices(recipe)
+    source = records[0]["config"]["model"].get("source")
+    about = published.about(published.read(facts), chosen.get("model", ""), chosen.get("tasks", ""), source)
+    return published.beside(ours, about)
+
+
+def sparsity_figure(records: Sequence[Record], folder: Path) -> list[tuple[str, "plot.Figure"]]:
     """The sparsity map of the first adaptive TADrop record, if there is one."""
     for one in records:
         tadrop = one["config"]["tadrop"]
-        if tadrop and tadrop["assign"] == "adaptive" and tadrop["placement"] == "replace":
+        if tadrop and tadrop["assign"] == "adaptive" and (folder / f"{one['key']}.tensors.csv.gz").exists():
             title = f"TADrop {tadrop['q_lo']:g}/{tadrop['q_hi']:g}: sparsity by tensor, mean over tasks"
             return [("sparsity", plot.sparsity_map(record.read_tensors(folder, one["key"]), title))]
     return []
 
 
-def write(recipe: str, records: Sequence[Record], folder: Path, target: Path) -> list[Path]:
+def write(recipe: str, rendered: Table, records: Sequence[Record], folder: Path, target: Path) -> list[Path]:
     """Writes the table in three formats and the figures; returns the paths."""
-    made = table.build(records)
     paths = []
     for suffix, render in ((".md", table.markdown), (".csv", table.csv), (".tex", table.latex)):
         paths.append(target / f"{recipe}{suffix}")
-        write_text(paths[-1], render(made))
-    figures = [("accuracy", plot.accuracy_bars(made)), *sparsity_figure(records, folder)]
+        write_text(paths[-1], render(rendered))
+    figures = [("accuracy", plot.accuracy_bars(rendered)), *sparsity_figure(records, folder)]
     return paths + plot.write_figures(target, [(f"{recipe}_{name}", figure) for name, figure in figures])
+
+
+def by_task_set(recipe: str, records: Sequence[Record]) -> dict[str, list[Record]]:
+    """One group of records for each task set, by recipe name; with the number of tasks where there are several."""
+    groups: dict[int, list[Record]] = {}
+    for one in records:
+        groups.setdefault(len(one["config"]["tasks"]["names"]), []).append(one)
+    return {recipe if len(groups) == 1 else f"{recipe}_{count}": group for count, group in groups.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", help=f"one of {', '.join(recipes.names())}")
+    parser.add_argument("overrides", nargs="*", help="as given to run.py, for example select=grid")
     parser.add_argument("--records", type=Path, default=Path("results/records"))
+    parser.add_argument("--published", type=Path, default=published.FOLDER)
     parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--partial", action="store_true", help="make do with the records that are there")
+    parser.add_argument("--dry-run", action="store_true", help="list the runs owed, their cost and what is missing")
     options = parser.parse_args()
     try:
-        records = collect(options.recipe, options.records)
-        paths = write(options.recipe, records, options.records, options.out)
+        if options.dry_run:
+            out.print(dry_run(options.recipe, options.records, options.overrides), soft_wrap=True)
+            return
+        records = collect(options.recipe, options.records, options.overrides, options.partial)
+        paths = []
+        for name, group in by_task_set(options.recipe, records).items():
+            rendered = made(options.recipe, group, options.records, options.published)
+            paths += write(name, rendered, group, options.records, options.out)
+            print_table(rendered)
     except TadropError as error:
         sys.exit(f"error: {error}")
-    print_table(table.build(records))
     out.print(f"\nrecords: {len(records)} in {options.records}")
     out.print("written: " + ", ".join(str(path) for path in paths), soft_wrap=True)
 

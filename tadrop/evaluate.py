@@ -31,23 +31,23 @@ def set_up(
     """Builds the module once and loads the base's weights; what the merge does not touch stays the base's."""
     module = backbone.build().to(device).eval().requires_grad_(False)
     bench = Bench(module, base, experts, backbone, tasks, device)
-    shared = {n: t for n, t in base.tensors.items() if n not in backbone.private_tensors(base)}
-    _refuse_holes(module, base, shared, tuple(backbone.private))
-    install(module, shared.items())
+    private, places = backbone.private_tensors(base), backbone.places(module)
+    shared = {n: t for n, t in base.tensors.items() if n not in private}
+    _refuse_holes(base, places, shared, backbone.private)
+    install(places, shared.items())
     return bench
 
 
-def _refuse_holes(module: nn.Module, base: Checkpoint, shared: Mapping[str, Tensor], private: Sequence[str]) -> None:
+def _refuse_holes(base: Checkpoint, places: Mapping[str, Tensor], shared: Iterable[str], private: Sequence[str]) -> None:
     """A weight that no file brings would stay as it was initialised, at random."""
-    for name in module.state_dict():
-        if name not in shared and not is_private(name, private):
+    for name, place in places.items():
+        if isinstance(place, nn.Parameter) and name not in shared and not is_private(name, private):
             raise TadropError(f"{base.path}: tensor {name!r} is missing; the model cannot do without it")
 
 
 @torch.no_grad()
-def install(module: nn.Module, weights: Iterable[tuple[str, Tensor]]) -> None:
-    """Copies weights into the module's parameters and buffers in place."""
-    places = dict(module.named_parameters()) | dict(module.named_buffers())
+def install(places: Mapping[str, Tensor], weights: Iterable[tuple[str, Tensor]]) -> None:
+    """Copies weights into a module's tensors in place."""
     for name, weight in weights:
         if name not in places:
             raise TadropError(f"the model has no tensor called {name!r}; this checkpoint is of another architecture")
@@ -85,7 +85,7 @@ def evaluate(
     scores, installed = [], False
     for task in names or bench.tasks.names:
         if not (merged.is_shared and installed):
-            install(bench.module, materialise(bench.base, merged, task, scale))
+            install(bench.backbone.places(bench.module), materialise(bench.base, merged, task, scale))
             installed = True
         scores.append(score(bench, task, split))
         on_task(scores[-1])

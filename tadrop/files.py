@@ -7,17 +7,28 @@ from pathlib import Path
 
 from torch import Tensor
 
+from tadrop.types import TadropError
+
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Calls write on a temporary file in the same folder, then renames it to path; removes it on any failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    """Calls write on a temporary file in the same folder, then renames it to path; removes it on any failure.
+
+    Raises TadropError where the disk says no. Of two writers of one path the last wins, whole.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise TadropError(f"{path}: cannot be written ({error})") from error
     os.close(handle)
     temporary = Path(name)
     try:
         write(temporary)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise TadropError(f"{path}: cannot be written ({error}); nothing is left of it") from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

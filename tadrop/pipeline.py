@@ -2,6 +2,7 @@
 
 import json
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -14,20 +15,21 @@ from omegaconf import OmegaConf
 
 from tadrop import evaluate as evaluation
 from tadrop import export as exporting
+from tadrop import logger as loggers
 from tadrop import merge as merging
 from tadrop import record as records
 from tadrop.backbones.backbone import Backbone
 from tadrop.backbones.local import Local
 from tadrop.console import Progress
+from tadrop.controls import control
 from tadrop.evaluate import Bench
 from tadrop.export import Plan, Source, Written
 from tadrop.merge import Merged
 from tadrop.meter import Meter
 from tadrop.select import Selection, check_rule
 from tadrop.select import select as select_scale
-from tadrop.sparsify.magnitude import Magnitude
 from tadrop.sparsify.tadrop import TADrop
-from tadrop.stream import Sparse, TaskVectors, all_cuts, numel
+from tadrop.stream import Sparse, TaskVectors, all_cuts, cut_name, numel
 from tadrop.types import Score, Sparsifier, Stream, TadropError
 
 
@@ -41,6 +43,7 @@ def mistakes_in_one_line() -> Iterator[None]:
         while cause is not None and not isinstance(cause, TadropError):
             cause = cause.__cause__
         if cause is None:
+            traceback.print_exc()  # a sweep goes on with its other jobs, and Hydra shows this only at the very end
             raise
         sys.exit(f"error: {cause}")
 
@@ -80,16 +83,18 @@ def load(config: Mapping[str, Any]) -> tuple[Bench, TaskVectors]:
 @lru_cache(maxsize=1)
 def _load(nodes: str) -> tuple[Bench, TaskVectors]:
     model, tasks, device = json.loads(nodes)
-    backbone, suite, device = instantiate(model), instantiate(tasks), device_of(device)
-    backbone, stream = _stream(backbone, suite.names, device)
+    suite, device = instantiate(tasks), device_of(device)
+    backbone, stream = _stream(instantiate(model).bound(suite), suite.names, device)
     return evaluation.set_up(backbone, stream.base, stream.experts, suite, device), stream
 
 
 def open_stream(config: Mapping[str, Any]) -> TaskVectors:
     """Opens checkpoints alone, for a merge that is written and not evaluated."""
     backbone = instantiate(config["model"])
-    names = backbone.tasks if isinstance(backbone, Local) else instantiate(config["tasks"]).names
-    return _stream(backbone, names, device_of(config["device"]))[1]
+    if isinstance(backbone, Local):
+        return _stream(backbone, backbone.tasks, device_of(config["device"]))[1]
+    suite = instantiate(config["tasks"])
+    return _stream(backbone.bound(suite), suite.names, device_of(config["device"]))[1]
 
 
 def _stream(backbone: Any, tasks: Sequence[str], device: torch.device) -> tuple[Any, TaskVectors]:
@@ -105,8 +110,8 @@ def sparsify(stream: Stream, native: Any, tadrop: Any, progress: Progress) -> St
     """The native sparsifier, TADrop in its place, or TADrop before it. Plans every cut."""
     native, tadrop = instantiate(native), instantiate(tadrop)
     for rule in _order(native, tadrop):
-        if isinstance(rule, TADrop) and rule.assign == "uniform":
-            rule = _control(stream, rule, progress)
+        if isinstance(rule, TADrop) and rule.assign != "adaptive":
+            rule = control(rule, all_cuts(_planned(stream, rule, progress)))
         stream = _planned(stream, rule, progress)
     return stream
 
@@ -118,17 +123,10 @@ def _order(native: Sparsifier | None, tadrop: TADrop | None) -> list[Sparsifier]
 
 
 def _planned(stream: Stream, rule: Sparsifier, progress: Progress) -> Sparse:
-    count = len(stream.tasks) * (1 if rule.scope == "model" else len(stream.names))
+    count = len(stream.tasks) * len({cut_name(rule.scope, name) for name in stream.names})
     sparse = Sparse(stream, rule, progress.bar("sparsify", count))
     all_cuts(sparse)
     return sparse
-
-
-def _control(stream: Stream, rule: TADrop, progress: Progress) -> Magnitude:
-    """Uniform magnitude pruning that keeps as many entries in all as the adaptive rule, with its norm."""
-    facts = [cut.facts() for cut in all_cuts(_planned(stream, rule, progress)).values()]
-    keep = sum(f["kept"] for f in facts) / sum(f["size"] for f in facts)
-    return Magnitude(keep, norm=rule.norm)
 
 
 def merge(stream: Stream, method: Any, progress: Progress) -> Merged:
@@ -207,6 +205,12 @@ def _score(score: Score) -> dict[str, Any]:
     return fields | ({"details": dict(score.details)} if score.details else {})
 
 
+def tell(logger: Any, record: Mapping[str, Any], folder: Path) -> None:
+    """Tells the tracker of a run whose record is written; a tracker that fails costs a line, not the run."""
+    files = [folder / f"{record['key']}{suffix}" for suffix in records.SUFFIXES]
+    loggers.tell(instantiate(logger), lambda tracker: tracker.log(record, files))
+
+
 def describe(
     config: Mapping[str, Any],
     bench: Bench,
@@ -236,6 +240,7 @@ def describe(
             "grid": selection.grid,
         },
         "scores": [_score(s) for s in scores],
+        "published": bench.backbone.published(),
         "density": merged.density,
         "private": list(bench.backbone.private),
         "parameters": sum(numel(shape) for shape in stream.shapes.values()),

@@ -37,7 +37,7 @@ def _methods(table: Table) -> list[tuple[str, dict[str, Row]]]:
     """(title, {variant: row}) per method, without the reference rows."""
     methods: list[tuple[str, dict[str, Row]]] = []
     for row in table.rows:
-        if row.density is None:
+        if row.density is None:  # references and published rows
             continue
         variant = row.label.strip().removeprefix("+ ") if row.label.startswith("  +") else ""
         if not variant:
@@ -59,7 +59,7 @@ def accuracy_bars(table: Table) -> "Figure":
             drawn = axes.bar(*zip(*bars, strict=True), width, label=label, color=colour)
             axes.bar_label(drawn, fmt="%.1f", fontsize=7, padding=1)
     for row in table.rows:
-        if row.density is None:
+        if row.is_reference:
             axes.axhline(row.average, color="#009e73", linestyle="--", linewidth=1)
             axes.annotate(
                 f"{row.label} {row.average:.1f}",
@@ -69,7 +69,7 @@ def accuracy_bars(table: Table) -> "Figure":
                 ha="right",
             )
     axes.set_xticks(range(len(methods)), [title for title, _ in methods])
-    averages = [row.average for row in table.rows]
+    averages = [row.average for row in table.rows if not row.source]
     axes.set_ylim(max(0, min(averages) - 8), min(100, max(averages) + 8))
     axes.set_ylabel("average accuracy, %")
     axes.set_title(table.title, fontsize=9)

@@ -28,6 +28,7 @@ DESCRIPTIVE = {  # facts about a row or a model, stored with the record but no p
     "merge": ("title", "paper", "data", "exceptions", "adapts"),
     "model": ("provide", "verified", "build", "equip", "matrices", "head"),
 }
+SUFFIXES = (".tensors.csv.gz", ".correct.npz", ".json")  # in the order of writing
 PLACES = ("cache", "hub_dir")  # of this machine, in any node; what lies there is in the record by content
 LIBRARIES = ("torch", "numpy", "safetensors", "hydra-core", "pillow", "matplotlib", "scikit-learn")
 
@@ -35,8 +36,19 @@ Record = Mapping[str, Any]
 
 
 def science(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a resolved configuration that can change a result."""
-    return _without_cache({k: v for k, v in config.items() if k not in NOT_SCIENCE})
+    """The part of a resolved configuration that can change a result.
+
+    The seed is part of it only where a node takes one (`seed: ${seed}`): a run without chance is the same for all.
+    """
+    kept = _without_cache({k: v for k, v in config.items() if k not in NOT_SCIENCE})
+    chance = any(_takes_seed(node) for name, node in kept.items() if name != "seed")
+    return kept if chance else kept | {"seed": None}
+
+
+def _takes_seed(node: Any) -> bool:
+    if isinstance(node, Mapping):
+        return "seed" in node or any(map(_takes_seed, node.values()))
+    return isinstance(node, list | tuple) and any(map(_takes_seed, node))
 
 
 def _without_cache(node: Any) -> Any:
@@ -99,7 +111,7 @@ def read_all(folder: Path) -> list[Record]:
     """All records of a folder, ordered by key."""
     if not folder.is_dir():
         raise TadropError(f"{folder}: no such folder of records")
-    return [read(file) for file in sorted(folder.glob("*.json"))]
+    return [read(file) for file in sorted(folder.glob("[!.]*.json"))]  # a dot: left by a writer that was killed
 
 
 def read_tensors(folder: Path, record_key: str) -> "pandas.DataFrame":
@@ -110,6 +122,16 @@ def read_tensors(folder: Path, record_key: str) -> "pandas.DataFrame":
     if not file.exists():
         raise TadropError(f"{file}: this record has no per-tensor statistics")
     return pandas.read_csv(file)
+
+
+def read_correct(folder: Path, record: Record) -> dict[str, np.ndarray]:
+    """Which test examples a run got right: [count] bool by task. Raises TadropError where that was not kept."""
+    file = folder / f"{record['key']}.correct.npz"
+    if not file.exists():
+        raise TadropError(f"{file}: this record has no per-example values; run it again with overwrite=true")
+    counts = {score["task"]: score["count"] for score in record["scores"]}
+    with np.load(file, allow_pickle=False) as packed:
+        return {task: np.unpackbits(packed[task], count=counts[task]).astype(bool) for task in packed.files}
 
 
 @lru_cache

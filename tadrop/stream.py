@@ -3,10 +3,12 @@
 Nothing here holds more than what is asked for. Subtraction is in float32 whatever the checkpoints' dtype.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
+from itertools import chain
 from math import prod
 
 import torch
@@ -170,19 +172,31 @@ class Sparse:
 
     def cut(self, task: int, name: str) -> tuple[Cut, int]:
         """The cut that covers a tensor, and the tensor's first flat index in the cut vector."""
-        whole_model = self.sparsifier.scope == "model"
-        key = (self.tasks[task], "model" if whole_model else name)
+        covered = cut_name(self.sparsifier.scope, name)
+        key = (self.tasks[task], covered)
         if key not in self.cuts:
-            self.cuts[key] = self.sparsifier.plan(self.source.vector(task, None if whole_model else name))
+            self.cuts[key] = self.sparsifier.plan(self.covered(task, covered))
             self.on_plan()
-        return self.cuts[key], self._offsets[name] if whole_model else 0
+        return self.cuts[key], self._offsets[name]
+
+    def covered(self, task: int, covered: str) -> Vector:
+        """What one cut covers: a tensor, or the tensors of a layer or of the model joined in the order of names."""
+        if self.sparsifier.scope != "layer":
+            return self.source.vector(task, covered if self.sparsifier.scope == "tensor" else None)
+        names = [name for name in self.names if cut_name(self.sparsifier.scope, name) == covered]
+        vectors = [self.source.vector(task, name) for name in names]
+        size = sum(vector.size for vector in vectors)
+        pieces = lambda: chain.from_iterable(vector.pieces() for vector in vectors)  # noqa: E731
+        return Vector(self.tasks[task], covered, (size,), size, pieces)
 
     @cached_property
     def _offsets(self) -> dict[str, int]:
-        offsets, at = {}, 0
+        """Each tensor's first flat index in what its cut covers."""
+        offsets, ends = {}, Counter()
         for name in self.names:
-            offsets[name] = at
-            at += prod(self.shapes[name])
+            covered = cut_name(self.sparsifier.scope, name)
+            offsets[name] = ends[covered]
+            ends[covered] += prod(self.shapes[name])
         return offsets
 
     def taus(self, name: str, start: int = 0, stop: int | None = None) -> Taus:
@@ -206,26 +220,41 @@ class Sparse:
                 at += len(piece)
 
 
+def layer_of(name: str) -> str:
+    """The layer a tensor belongs to: its name up to the first number, `blocks.3.fc1.weight` -> `blocks.3`.
+
+    Without a number, the module that owns it: `norm.bias` -> `norm`; a bare name is its own layer.
+    """
+    words = name.split(".")
+    numbers = [at for at, word in enumerate(words) if word.isdigit()]
+    return ".".join(words[: numbers[0] + 1] if numbers else words[:-1] or words)
+
+
+def cut_name(scope: str, name: str) -> str:
+    """What a cut of this scope that covers a tensor is called: the tensor, its layer, or `model`."""
+    return {"tensor": name, "layer": layer_of(name), "model": "model"}[scope]
+
+
 def numel(shape: Sequence[int]) -> int:
     """Entries of a shape; 1 for a scalar."""
     return prod(shape)
 
 
 def all_cuts(stream: Sparse) -> dict[tuple[str, str], Cut]:
-    """Plans whatever is not planned yet and returns every cut by (task, tensor name or 'model').
+    """Plans whatever is not planned yet and returns every cut by (task, what it covers: see cut_name).
 
     Vectors are planned side by side on all threads; the order of the cuts is that of names, then tasks.
     """
     if isinstance(stream.source, Sparse):
         all_cuts(stream.source)
-    tasks, whole_model = range(len(stream.tasks)), stream.sparsifier.scope == "model"
-    wanted = [(task, None) for task in tasks] if whole_model else [(t, n) for n in stream.names for t in tasks]
-    keys = [(stream.tasks[task], name or "model") for task, name in wanted]
+    covers = dict.fromkeys(cut_name(stream.sparsifier.scope, name) for name in stream.names)
+    wanted = [(task, covered) for covered in covers for task in range(len(stream.tasks))]
+    keys = [(stream.tasks[task], covered) for task, covered in wanted]
     todo = [(key, job) for key, job in zip(keys, wanted, strict=True) if key not in stream.cuts]
 
-    def plan(item: tuple[tuple[str, str], tuple[int, str | None]]) -> tuple[tuple[str, str], Cut]:
-        key, (task, name) = item
-        return key, stream.sparsifier.plan(stream.source.vector(task, name))
+    def plan(item: tuple[tuple[str, str], tuple[int, str]]) -> tuple[tuple[str, str], Cut]:
+        key, (task, covered) = item
+        return key, stream.sparsifier.plan(stream.covered(task, covered))
 
     threads = torch.get_num_threads() if device_of(stream).type == "cpu" else 1
     for key, cut in in_order(plan, todo, threads):

@@ -2,11 +2,13 @@
 
 Rows with TADrop, or with its uniform control, follow the row of the same method without it and show the difference
 of averages. Records that differ in the seed alone are one row: mean, with the standard deviation of the average.
+A difference comes with its 95 % interval where `compare` can say it (tadrop/statistics.py).
 """
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from statistics import mean, stdev
 from typing import Any
 
@@ -15,22 +17,39 @@ from tadrop.types import TadropError
 
 REFERENCES = ("individual", "pretrained")
 
+Interval = tuple[float, float]
+Compare = Callable[[Sequence[Record], Sequence[Record]], Interval | None]
+
 
 @dataclass(frozen=True)
 class Row:
-    """One line: accuracies in percent by task, their mean, and what it is compared with."""
+    """One line: accuracies in percent by task, their mean, and what it is compared with.
+
+    merge: the method's name; source: of a published row, which has no records
+    difference, interval: to the row without TADrop; versus, versus_interval: adaptive to its uniform control
+    """
 
     label: str
     values: Mapping[str, float]
-    average: float
+    average: float | None
     deviation: float | None
     normalised: float | None
     density: float | None
-    stored_bytes: int
+    stored_bytes: int | None
     scale: str
     keys: tuple[str, ...]
     difference: float | None = None
     ends_section: bool = False
+    merge: str = ""
+    source: str = ""
+    interval: Interval | None = None
+    versus: float | None = None
+    versus_interval: Interval | None = None
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the row is a model before merging."""
+        return self.density is None and not self.source
 
 
 @dataclass(frozen=True)
@@ -41,7 +60,7 @@ class Table:
     tasks: tuple[str, ...]
     rows: tuple[Row, ...]
     caption: str = ""
-    extra: tuple[str, ...] = field(default=("avg", "norm", "diff", "kept", "lambda"))
+    extra: tuple[str, ...] = field(default=("avg", "norm", "diff", "vs uniform", "kept", "lambda"))
 
     @property
     def headings(self) -> list[str]:
@@ -51,13 +70,22 @@ class Table:
         """The cells of a row, without its label."""
         spread = "" if row.deviation is None else f" ± {row.deviation:.1f}"
         extra = {
-            "avg": f"{row.average:.1f}{spread}",
+            "avg": "" if row.average is None else f"{row.average:.1f}{spread}",
             "norm": "" if row.normalised is None else f"{row.normalised:.1f}",
-            "diff": "" if row.difference is None else f"{row.difference:+.1f}",
+            "diff": _gain(row.difference, row.interval),
+            "vs uniform": _gain(row.versus, row.versus_interval),
             "kept": "" if row.density is None else f"{row.density:.2f}",
             "lambda": row.scale,
         }
-        return [f"{row.values[task]:.1f}" for task in self.tasks] + [extra[name] for name in self.extra]
+        values = [f"{row.values[task]:.1f}" if task in row.values else "" for task in self.tasks]
+        return values + [extra[name] for name in self.extra]
+
+
+def _gain(difference: float | None, interval: Interval | None) -> str:
+    """+1.2 [0.9, 1.5]: a difference and, where it is known, its interval."""
+    if difference is None:
+        return ""
+    return f"{difference:+.1f}" + ("" if interval is None else f" [{interval[0]:.1f}, {interval[1]:.1f}]")
 
 
 def _merge(record: Record) -> Mapping[str, Any]:
@@ -69,8 +97,16 @@ def _is_reference(record: Record) -> bool:
 
 
 def _identity(record: Record, *without: str) -> str:
-    """The configuration as a string, without some of its nodes: equal strings are the same row."""
-    return json.dumps({k: v for k, v in record["config"].items() if k not in without}, sort_keys=True)
+    """The configuration as a string, without its seeds and some nodes: equal strings are the same row."""
+    return json.dumps(
+        {k: _seedless(v) for k, v in record["config"].items() if k not in (*without, "seed")}, sort_keys=True
+    )
+
+
+def _seedless(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {k: _seedless(v) for k, v in node.items() if k != "seed"}
+    return [_seedless(v) for v in node] if isinstance(node, list | tuple) else node
 
 
 def _values(record: Record) -> dict[str, float]:
@@ -88,7 +124,9 @@ def _row(group: Sequence[Record], label: str, individual: Mapping[str, float] | 
     values = [_values(record) for record in group]
     tasks = list(values[0])
     averages = [mean(v.values()) for v in values]
-    ratios = None if individual is None else mean(v[t] / individual[t] for v in values for t in tasks) * 100
+    ratios = None
+    if individual and all(individual.values()):
+        ratios = mean(v[t] / individual[t] for v in values for t in tasks) * 100
     reference = _is_reference(group[0])
     scales = sorted({record["selection"]["scale"] for record in group})
     return Row(
@@ -101,13 +139,14 @@ def _row(group: Sequence[Record], label: str, individual: Mapping[str, float] | 
         stored_bytes=max(record["stored_bytes"] for record in group),
         scale="" if reference else "/".join(f"{s:g}" for s in scales),
         keys=tuple(record["key"] for record in group),
+        merge=_merge(group[0])["name"],
     )
 
 
 def _labels(groups: Sequence[Sequence[Record]]) -> list[str]:
     """Title and TADrop variant; settings are spelled out only where several rows would read the same."""
-    heads = {_identity(group[0], "seed", "tadrop") for group in groups if group[0]["config"]["tadrop"] is None}
-    plain = [_label(group[0], _identity(group[0], "seed", "tadrop") in heads) for group in groups]
+    heads = {_identity(group[0], "tadrop") for group in groups if group[0]["config"]["tadrop"] is None}
+    plain = [_label(group[0], _identity(group[0], "tadrop") in heads) for group in groups]
     full = [f"{_merge(group[0])['name']} {label}" for group, label in zip(groups, plain, strict=True)]
     labels = []
     for group, label, whole in zip(groups, plain, full, strict=True):
@@ -134,23 +173,27 @@ def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
 def _settings(record: Record, rivals: Sequence[Record]) -> str:
     """The settings in which a record differs from those that share its label."""
     flats = [_flat(rival["config"]) for rival in rivals]
-    keys = sorted(k for k in set().union(*flats) if k != "seed" and len({json.dumps(f.get(k)) for f in flats}) > 1)
+    names = {k for k in set().union(*flats) if k.split(".")[-1] != "seed"}
+    keys = sorted(k for k in names if len({json.dumps(f.get(k)) for f in flats}) > 1)
     mine = _flat(record["config"])
     return ", ".join(f"{k.split('.')[-1]}={mine.get(k)}" for k in keys)
 
 
-def build(records: Sequence[Record], title: str = "", caption: str = "") -> Table:
-    """The table of these records, references first, then in the order given, variants after their method's row."""
+def build(records: Sequence[Record], title: str = "", caption: str = "", compare: Compare | None = None) -> Table:
+    """The table of these records, references first, then in the order given, variants after their method's row.
+
+    compare(records of a row, records of its base) -> the interval of the difference of averages, in points.
+    """
     if not records:
         raise TadropError("no records to make a table of")
     task_lists = {tuple(_values(record)) for record in records}
     if len(task_lists) > 1:
         raise TadropError("these records are of different task sets; a table has one")
     ordered = sorted(records, key=lambda r: (not _is_reference(r), r["config"]["merge"]["name"] != "individual"))
-    groups = list(_grouped(_by_method(ordered), lambda r: _identity(r, "seed")).values())
+    groups = list(_grouped(_by_method(ordered), lambda r: _identity(r)).values())
     individual = next((_values(r) for r in records if _merge(r)["name"] == "individual"), None)
     rows = [_row(group, label, individual) for group, label in zip(groups, _labels(groups), strict=True)]
-    rows = _compared(rows, [group[0] for group in groups])
+    rows = _sectioned(_compared(rows, groups, compare or (lambda ours, theirs: None)))
     return Table(title or _title(records), tuple(task_lists.pop()), tuple(rows), caption or _caption(records))
 
 
@@ -158,24 +201,41 @@ def _by_method(records: Sequence[Record]) -> list[Record]:
     """Stable: rows of one method together, the one without TADrop first."""
     first: dict[str, int] = {}
     for record in records:
-        first.setdefault(_identity(record, "seed", "tadrop"), len(first))
-    return sorted(records, key=lambda r: (first[_identity(r, "seed", "tadrop")], r["config"]["tadrop"] is not None))
+        first.setdefault(_identity(record, "tadrop"), len(first))
+    return sorted(records, key=lambda r: (first[_identity(r, "tadrop")], r["config"]["tadrop"] is not None))
 
 
-def _compared(rows: Sequence[Row], heads: Sequence[Record]) -> list[Row]:
-    """Adds each TADrop row's difference to the row of the same method without it, and where sections end."""
-    plain = {
-        _identity(h, "seed", "tadrop"): r for r, h in zip(rows, heads, strict=True) if h["config"]["tadrop"] is None
-    }
+def _compared(rows: Sequence[Row], groups: Sequence[Sequence[Record]], compare: Compare) -> list[Row]:
+    """Adds each TADrop row's difference to its method without it, and the adaptive row's to the uniform control."""
+    by_variant = {_identity(group[0]): (row, group) for row, group in zip(rows, groups, strict=True)}
     result = []
-    for at, (row, head) in enumerate(zip(rows, heads, strict=True)):
-        base = plain.get(_identity(head, "seed", "tadrop"))
-        difference = row.average - base.average if base and head["config"]["tadrop"] is not None else None
-        following = heads[at + 1] if at + 1 < len(heads) else None
-        ends = following is not None and not (_is_reference(head) and _is_reference(following))
-        ends = ends and _identity(head, "seed", "tadrop") != _identity(following, "seed", "tadrop")
-        result.append(Row(**(vars(row) | {"difference": difference, "ends_section": ends})))
+    for row, group in zip(rows, groups, strict=True):
+        config = group[0]["config"]
+        found = {}
+        if config["tadrop"] is not None:
+            base = by_variant.get(_variant(config, None))
+            control = by_variant.get(_variant(config, _uniform(config["tadrop"])))
+            if base is not None:
+                found = {"difference": row.average - base[0].average, "interval": compare(group, base[1])}
+            if control is not None and config["tadrop"]["assign"] != "uniform":
+                found |= {"versus": row.average - control[0].average, "versus_interval": compare(group, control[1])}
+        result.append(replace(row, **found))
     return result
+
+
+def _variant(config: Mapping[str, Any], tadrop: Mapping[str, Any] | None) -> str:
+    """The identity of the same run with another tadrop node."""
+    return _identity({"config": {**config, "tadrop": tadrop}})
+
+
+def _uniform(tadrop: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in tadrop.items() if k != "seed"} | {"assign": "uniform"}
+
+
+def _sectioned(rows: Sequence[Row]) -> list[Row]:
+    """Marks the last row of the references and of each method."""
+    ends = [a.merge != b.merge and not (a.is_reference and b.is_reference) for a, b in pairwise(rows)]
+    return [replace(row, ends_section=end) for row, end in zip(rows, [*ends, False], strict=True)]
 
 
 def _title(records: Sequence[Record]) -> str:
@@ -191,6 +251,8 @@ def _caption(records: Sequence[Record]) -> str:
         f"{protocol['metric']} in percent, {protocol['split']} split, {count} examples{limit}, "
         f"protocol {protocol['tasks']}. "
         "norm: mean over tasks of the ratio to the individual model. diff: to the row without TADrop. "
+        "vs uniform: to the same method with uniform pruning at equal density. "
+        "[a, b]: 95 % interval, paired bootstrap over test examples; it does not cover seeds or tasks. "
         "kept: fraction of task-vector entries not zero when merged."
     )
 
@@ -200,32 +262,29 @@ def markdown(table: Table) -> str:
     head = ["method", *table.headings]
     lines = [f"| {' | '.join(head)} |", "|" + "|".join([":--"] + ["--:"] * len(table.headings)) + "|"]
     for row in table.rows:
-        label = row.label.replace("  + ", "&nbsp;&nbsp;+ ")
+        label = "&nbsp;&nbsp;" + row.label.strip() if row.label.startswith("  ") else row.label
         lines.append(f"| {label} | {' | '.join(table.cells(row))} |")
     return f"**{table.title}**\n\n" + "\n".join(lines) + f"\n\n{table.caption}\n"
 
 
 def csv(table: Table) -> str:
     """Full precision, one line a row, with the records' keys."""
-    head = [
-        "method",
-        *table.tasks,
-        "average",
-        "deviation",
-        "normalised",
-        "difference",
-        "density",
-        "scale",
-        "bytes",
-        "records",
-    ]
+    head = ["method", *table.tasks, "average", "deviation", "normalised"]
+    head += ["difference", "difference_low", "difference_high", "versus_uniform", "versus_low", "versus_high"]
+    head += ["density", "scale", "bytes", "records", "source"]
     lines = [",".join(head)]
     for row in table.rows:
-        numbers = [*(row.values[t] for t in table.tasks), row.average, row.deviation, row.normalised, row.difference]
+        numbers = [*(row.values.get(t) for t in table.tasks), row.average, row.deviation, row.normalised]
+        numbers += [row.difference, *(row.interval or (None, None)), row.versus, *(row.versus_interval or (None, None))]
         cells = [_number(n) for n in (*numbers, row.density)]
-        label = f'"{row.label.strip()}"' if "," in row.label else row.label.strip()
-        lines.append(",".join([label, *cells, row.scale, str(row.stored_bytes), " ".join(row.keys)]))
+        stored = "" if row.stored_bytes is None else str(row.stored_bytes)
+        words = [row.scale, stored, " ".join(row.keys), _quoted(row.source)]
+        lines.append(",".join([_quoted(row.label.strip()), *cells, *words]))
     return "\n".join(lines) + "\n"
+
+
+def _quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if "," in cell or '"' in cell else cell
 
 
 def _number(value: float | None) -> str:
@@ -237,7 +296,7 @@ def latex(table: Table) -> str:
     lines = [f"% {table.title}", r"\begin{tabular}{l" + "r" * len(table.headings) + "}", r"\toprule"]
     lines += [" & ".join(["method", *table.headings]).replace("_", r"\_") + r" \\", r"\midrule"]
     for row in table.rows:
-        label = row.label.replace("  + ", r"\quad + ")
+        label = r"\quad " + row.label.strip() if row.label.startswith("  ") else row.label
         cells = [cell.replace("±", r"$\pm$") for cell in table.cells(row)]
         lines.append(" & ".join([label, *cells]).replace("_", r"\_").replace("%", r"\%") + r" \\")
         if row.ends_section:

@@ -75,7 +75,7 @@ class Stream(Protocol):
 
 
 class Sparsifier(Protocol):
-    """A rule that plans a cut for one vector. scope: the vector is one tensor, or the whole model."""
+    """A rule that plans a cut for one vector. scope: the vector is one tensor, one layer, or the whole model."""
 
     scope: str
 

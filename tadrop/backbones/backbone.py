@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tadrop.checkpoint import Checkpoint, open_checkpoint, verify
 from tadrop.hub import resolve
 from tadrop.stream import is_private
-from tadrop.types import TadropError
+from tadrop.types import TadropError, Tasks
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,6 +45,18 @@ class Backbone:
     hub_dir: str | None = None
     verified: bool = False
     provide: str = "set model.base and model.experts to where they are"
+
+    def bound(self, tasks: Tasks) -> "Backbone":
+        """This backbone for these tasks; some need to know more of them than their names."""
+        return self
+
+    def published(self) -> dict[str, float]:
+        """Accuracies in percent that its authors report for the individual models, by task."""
+        return {}
+
+    def places(self, module: nn.Module) -> dict[str, Tensor]:
+        """Where each tensor of a checkpoint goes."""
+        return dict(module.named_parameters()) | dict(module.named_buffers())
 
     def open_base(self) -> Checkpoint:
         return self._open(self.base)

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from tadrop.checkpoint import Checkpoint, open_checkpoint
 from tadrop.stream import is_private
-from tadrop.types import TadropError
+from tadrop.types import TadropError, Tasks
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,10 @@ class Local:
             if names.count(name) > 1:
                 raise TadropError(f"two experts are called {name!r}; rename a folder, tasks are told apart by it")
         return names
+
+    def bound(self, tasks: Tasks) -> "Local":
+        """These checkpoints, whatever the tasks."""
+        return self
 
     def open_base(self) -> Checkpoint:
         return open_checkpoint(self.base)

@@ -32,7 +32,7 @@ class Magnitude:
     def __post_init__(self) -> None:
         check_keep(self.keep)
         check_norm(self.norm)
-        check_scope(self.scope, ("tensor", "model"))
+        check_scope(self.scope, ("tensor", "layer", "model"))
         if self.count not in COUNTS:
             raise TadropError(f"count is {self.count!r}; it must be one of {', '.join(COUNTS)}")
 

@@ -14,7 +14,7 @@ from tadrop.sparsify.cut import TopCut, check_norm, restored, top
 from tadrop.types import TadropError, Vector, check_scope
 
 MAPS = ("identity", "power", "affine")
-ASSIGNMENTS = ("adaptive", "uniform")
+ASSIGNMENTS = ("adaptive", "uniform", "inverted", "shuffled")
 PLACEMENTS = ("replace", "before")
 
 
@@ -25,8 +25,11 @@ class TADrop:
     q_lo, q_hi: the two quantiles of |tau|, 0 < q_lo < q_hi <= 1
     norm:       what the survivors' rescaling restores: none, l1 or l2
     map:        sparsity from ratio. identity: R; power: R ** gamma; affine: slope * R + offset in [s_min, s_max]
-    assign:     adaptive: each tensor its own sparsity; uniform: the control, one keep for all at the same density
+    assign:     adaptive: each tensor its own sparsity; uniform, inverted, shuffled: the controls that keep as much in
+                all but deal it out otherwise (tadrop/controls.py)
     placement:  replace: stands in for the method's own sparsifier; before: runs ahead of it
+    scope:      what has a sparsity of its own: a tensor, a layer or the whole model
+    seed:       of assign = shuffled
     """
 
     q_lo: float
@@ -41,12 +44,13 @@ class TADrop:
     assign: str = "adaptive"
     placement: str = "replace"
     scope: str = "tensor"
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.q_lo < self.q_hi <= 1:
             raise TadropError(f"q_lo is {self.q_lo} and q_hi is {self.q_hi}; 0 < q_lo < q_hi <= 1 must hold")
         check_norm(self.norm)
-        check_scope(self.scope, ("tensor", "model"))
+        check_scope(self.scope, ("tensor", "layer", "model"))
         if not 0 <= self.s_min <= self.s_max <= 1:
             raise TadropError(f"s_min is {self.s_min} and s_max is {self.s_max}; 0 <= s_min <= s_max <= 1 must hold")
         if self.gamma <= 0:

@@ -1,0 +1,98 @@
+"""Shows the whole grid that TADrop's defaults were chosen from, and the choice.
+
+    python -m experiments.choose [sweep_quantiles] [--records DIR] [--out DIR]
+
+The rule: the quantile pair and norm with the highest validation accuracy, averaged over the sweep's methods. Test
+images are not looked at. Writes the grid as Markdown, CSV and a heat map; conf/tadrop/on.yaml holds the choice.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.tables import collect
+from tadrop import plot
+from tadrop.console import out
+from tadrop.files import write_text
+from tadrop.record import Record
+from tadrop.types import TadropError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+KNOBS = ["norm", "q_lo", "q_hi"]
+
+
+def grid(records: Sequence[Record]) -> "DataFrame":
+    """One row per (norm, q_lo, q_hi): the average accuracy of each method in percent, their mean, the density."""
+    from pandas import DataFrame
+
+    rows = []
+    for record in records:
+        tadrop = record["config"]["tadrop"]
+        if tadrop is None:
+            continue
+        if record["protocol"]["split"] != "validation":
+            raise TadropError(
+                f"record {record['key']} is of the {record['protocol']['split']} split; choose on validation"
+            )
+        value = 100 * sum(score["value"] for score in record["scores"]) / len(record["scores"])
+        knobs = {knob: tadrop[knob] for knob in KNOBS}
+        rows.append(knobs | {"method": record["config"]["merge"]["title"], "value": value, "kept": record["density"]})
+    frame = DataFrame(rows)
+    table = frame.pivot_table("value", KNOBS, "method", sort=False)
+    table["mean"] = table.mean(axis=1)
+    table["kept"] = frame.groupby(KNOBS)["kept"].min()
+    return table
+
+
+def markdown(table: "DataFrame", best: tuple[object, ...]) -> str:
+    """The grid, best mean in bold."""
+    head = [*KNOBS, *table.columns]
+    lines = ["| " + " | ".join(head) + " |", "|" + ":--|" + "--:|" * (len(head) - 1)]
+    for knobs, row in table.iterrows():
+        cells = [str(k) for k in knobs] + [f"{v:.1f}" for v in row.iloc[:-1]] + [f"{row['kept']:.2f}"]
+        if knobs == best:
+            cells = [f"**{cell}**" for cell in cells]
+        lines.append("| " + " | ".join(cells) + " |")
+    words = ", ".join(f"{knob} = {value}" for knob, value in zip(KNOBS, best, strict=True))
+    return "\n".join(
+        [
+            "**TADrop's quantile pair and norm: accuracy on validation data, in percent**\n",
+            *lines,
+            f"\nChosen, by the highest mean over the methods: {words}. kept: fraction of entries left by the rule.\n",
+        ]
+    )
+
+
+def figures(recipe: str, table: "DataFrame") -> list[tuple[str, "plot.Figure"]]:
+    """A heat map of the mean for each norm."""
+    made = []
+    for norm in table.index.get_level_values("norm").unique():
+        part = table.loc[norm]["mean"].unstack("q_hi")
+        made.append((f"{recipe}_{norm}", plot.heat_map(part, f"TADrop, norm {norm}", "validation accuracy, %")))
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", nargs="?", default="sweep_quantiles")
+    parser.add_argument("--records", type=Path, default=Path("results/records"))
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    options = parser.parse_args()
+    try:
+        table = grid(collect(options.recipe, options.records))
+    except TadropError as error:
+        sys.exit(f"error: {error}")
+    text = markdown(table, table["mean"].idxmax())
+    write_text(options.out / f"{options.recipe}.md", text)
+    write_text(options.out / f"{options.recipe}.csv", table.to_csv(float_format="%.4f"))
+    paths = plot.write_figures(options.out, figures(options.recipe, table))
+    out.print(text, markup=False)
+    out.print("written: " + ", ".join(str(path) for path in paths), soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Every recipe composes into runs with records of their own; --dry-run says what they would take."""
+
+import json
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from experiments import cost, recipes, tables
+from tadrop import record
+from tadrop.types import TadropError
+from tests import records as hand
+
+GROUPS = {"model", "tasks"}
+
+
+def absent(name):
+    """The groups' files that a recipe names and the configuration does not have."""
+    node = OmegaConf.to_container(OmegaConf.load(recipes.CONF / "experiment" / f"{name}.yaml"))
+    wanted = [next(iter(item.items())) for item in node.get("defaults", [])]
+    paths = [Path(key.removeprefix("override /")) / f"{value}.yaml" for key, value in wanted]
+    return [str(path) for path in paths if not (recipes.CONF / path).exists()]
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_recipe_says_what_it_is_and_its_first_and_last_job_compose(name):
+    if missing := absent(name):
+        pytest.skip(f"needs conf/{', conf/'.join(missing)}")
+    assert recipes.about(name)
+    words = recipes.overrides(name)
+    assert len(words) == len({tuple(job) for job in words})
+    for job in (words[0], words[-1]):
+        with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
+            assert recipes._compose(name, job).merge.name
+
+
+def test_shared_compositions_are_what_hydra_composes():
+    recipe = "ablation_granularity"
+    for cfg, words in recipes.jobs(recipe, ["limit=5"])[::5]:
+        with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
+            alone = recipes._compose(recipe, words)
+        assert record.key(OmegaConf.to_container(cfg, resolve=True)) == record.key(
+            OmegaConf.to_container(alone, resolve=True)
+        )
+
+
+def test_glyph_tables_discover_every_row():
+    merges = {job[1].removeprefix("merge=") for job in recipes.overrides("table_glyph8")}
+    rows = {path.stem for path in (recipes.CONF / "merge").glob("*.yaml")}
+    test_time = {row for row in rows if row.startswith(("adamerging", "surgery"))}
+    assert merges == rows - test_time - {"individual", "pretrained"}
+
+
+def test_a_seed_makes_a_run_of_its_own_only_where_chance_plays_a_part():
+    def keys(merge):
+        runs = [c for c, job in recipes.jobs("demo", ["limit=5"]) if f"merge={merge}" in job and "tadrop=off" in job]
+        configs = [OmegaConf.to_container(runs[0], resolve=True)]
+        configs.append(OmegaConf.to_container(OmegaConf.merge(runs[0], {"seed": 1}), resolve=True))
+        return {record.key(config) for config in configs}
+
+    assert len(keys("average")) == 1
+    assert len(keys("dare")) == 2
+
+
+def test_what_is_not_a_recipe():
+    with pytest.raises(TadropError, match="no recipe is called 'nothing'; there are ablation"):
+        recipes.overrides("nothing")
+
+
+def test_a_value_that_does_not_exist_is_named():
+    with pytest.raises(TadropError, match="tadrop"):
+        recipes.jobs("demo", ["tadrop.nonsense=1"])
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Half of the demo's runs as records made by hand."""
+    runs = {record.key(c): c for c in (OmegaConf.to_container(cfg, resolve=True) for cfg, _ in recipes.runs("demo"))}
+    for key, config in list(runs.items())[::2]:
+        made = hand.record("ties", tadrop=None) | {"key": key, "config": record.science(config)}
+        scores = [
+            {"task": t, "split": "test", "metric": "accuracy", "value": 0.5, "count": 9}
+            for t in config["tasks"]["names"]
+        ]
+        (tmp_path / f"{key}.json").write_text(json.dumps(made | {"scores": scores}))
+    return tmp_path, list(runs)
+
+
+def test_dry_run_lists_what_is_owed_and_what_it_costs(recorded):
+    folder, keys = recorded
+    text = cost.dry_run("demo", folder)
+    assert f"{len(keys)} runs, {len(keys[::2])} recorded, {len(keys[1::2])} owed" in text
+    listed = [line for line in text.splitlines() if line.startswith("  ") and line.split()[0] in keys]
+    assert [line.split()[0] for line in listed] == keys[1::2]
+    assert all(line.endswith("6 s") for line in listed)
+    assert f"expected: {6 * len(keys[1::2])} s" in text
+
+
+def test_dry_run_names_checkpoints_that_are_not_there(tmp_path):
+    text = cost.dry_run("demo", tmp_path, ["model.base=gone.safetensors", "tasks.names=[hebrew]"])
+    assert "no checkpoint at gone.safetensors" in text
+    assert "  ?" in text
+
+
+def test_a_missing_record_names_the_command_and_partial_makes_do(recorded):
+    folder, keys = recorded
+    with pytest.raises(
+        TadropError, match=r"is not there \(and \d+ more\); make it with: python run.py \+experiment=demo"
+    ):
+        tables.collect("demo", folder)
+    assert [one["key"] for one in tables.collect("demo", folder, partial=True)] == keys[::2]
