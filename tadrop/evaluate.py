@@ -31,18 +31,19 @@ def set_up(
     """Builds the module once and loads the base's weights; what the merge does not touch stays the base's."""
     module = backbone.build().to(device).eval().requires_grad_(False)
     bench = Bench(module, base, experts, backbone, tasks, device)
-    private = backbone.private_tensors(base)
+    private, places = backbone.private_tensors(base), backbone.places(module)
     shared = {n: t for n, t in base.tensors.items() if n not in private}
-    places = backbone.places(module)
-    _refuse_holes(places, base, tuple(backbone.private))
+    _refuse_holes(base, places, shared, backbone.private)
     install(places, shared.items())
     return bench
 
 
-def _refuse_holes(places: Mapping[str, Tensor], base: Checkpoint, private: Sequence[str]) -> None:
+def _refuse_holes(
+    base: Checkpoint, places: Mapping[str, Tensor], shared: Iterable[str], private: Sequence[str]
+) -> None:
     """A weight that no file brings would stay as it was initialised, at random."""
-    for name in places:
-        if name not in base.tensors and not is_private(name, private):
+    for name, place in places.items():
+        if isinstance(place, nn.Parameter) and name not in shared and not is_private(name, private):
             raise TadropError(f"{base.path}: tensor {name!r} is missing; the model cannot do without it")
 
 

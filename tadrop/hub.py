@@ -94,7 +94,7 @@ def resolve(kind: str, reference: str, hub: str | None, patterns: Sequence[str] 
     organisation, _, rest = name.partition("/")
     repository, _, inside = rest.partition("/")
     if not repository or organisation in ("", ".", ".."):
-        raise absent(kind, name, hub, f"this {kind[:-1]}", "it is no id of the form org/name")
+        raise TadropError(f"there is no {reference}, and it is no hub id of the form org/name")
     from huggingface_hub import snapshot_download
 
     offline = unreachable()

@@ -46,7 +46,7 @@ def test_trains_resumes_and_merges(hub, tmp_path, monkeypatch, capsys):
     assert all(path.stat().st_mtime_ns == time for path, time in made.items() if path.parent.name != "trec")
     assert (out / "trec" / "model.safetensors").exists()
     places = (f"paths.hub={hub}", f"paths.cache={tmp_path}/cache", f"paths.records={tmp_path}/records")
-    models = (f"model.base={out}/base", f"model.experts='{out}/{{{{task}}}}'")
+    models = (f"model.base={out}/base", f"model.experts='{out}/{{task}}'")
     record = run.run(configure("model=gpt2_small", *places, *models, "merge=ties", "tadrop=on"))
     assert [s["task"] for s in record["scores"]] == ["cola", "sst2", "mrpc", "rte", "qnli", "trec", "sick"]
     assert all(s["count"] == 60 for s in record["scores"])
