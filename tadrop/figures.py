@@ -28,7 +28,7 @@ MARKERS = "osv^DPX*<>ph"
 
 
 def variant(record: Record) -> str:
-    """"" without TADrop, else TADrop or the control's name."""
+    """ "" without TADrop, else TADrop or the control's name."""
     tadrop = record["config"]["tadrop"]
     return "" if tadrop is None else "TADrop" if tadrop["assign"] == "adaptive" else tadrop["assign"]
 
@@ -149,9 +149,8 @@ def task_gains(table: Table, name: str) -> "Figure":
             if kind in rows:
                 label, colour, marker, _ = STYLES[kind]
                 face = "none" if kind == "uniform" else colour
-                axes.scatter(
-                    rows[kind].values[task], y, edgecolor=colour, facecolor=face, marker=marker, s=22, label=label, zorder=2
-                )
+                style = {"edgecolor": colour, "facecolor": face, "marker": marker, "label": label}
+                axes.scatter(rows[kind].values[task], y, s=22, zorder=2, **style)
     axes.set_yticks(range(len(tasks)), [task.replace("_", " ") for task in tasks], fontsize=8)
     axes.set_xlabel("accuracy, %")
     axes.set_title(f"{name}, {table.title}", fontsize=9)
@@ -168,7 +167,8 @@ def tensor_profile(statistics: "DataFrame", title: str = "") -> "Figure":
     kinds = sorted(frame["kind"].unique())
     figure = new_figure(WIDTH, 3.0 + 0.13 * len(kinds))
     panels = figure.subplots(1, 3)
-    for axes, column in zip(panels, ("ratio", "sparsity", "scale"), strict=True):
+    shown = {"ratio": "ratio R", "sparsity": "fraction dropped", "scale": "rescale factor"}
+    for axes, (column, heading) in zip(panels, shown.items(), strict=True):
         for i, kind in enumerate(kinds):
             values = frame[frame["kind"] == kind].groupby("layer")[column]
             colour, middle = COLOURS[i % len(COLOURS)], values.mean()
@@ -176,7 +176,7 @@ def tensor_profile(statistics: "DataFrame", title: str = "") -> "Figure":
             marker = MARKERS[i % len(MARKERS)]
             axes.plot(middle.index, middle, color=colour, marker=marker, linestyle=dash, ms=3.5, lw=1, label=kind)
             axes.fill_between(middle.index, values.min(), values.max(), color=colour, alpha=0.08, linewidth=0)
-        axes.set_title({"ratio": "ratio R", "sparsity": "fraction dropped", "scale": "rescale factor"}[column], fontsize=9)
+        axes.set_title(heading, fontsize=9)
         axes.set_xlabel("block")
         axes.spines[["top", "right"]].set_visible(False)
     _legend(figure, panels)
@@ -200,7 +200,7 @@ def similarity(cosines: "DataFrame", title: str = "") -> "Figure":
 
 
 def quantile_grid(records: Sequence[Record]) -> "dict[str, DataFrame]":
-    """Average in percent by q_lo (rows) and q_hi (columns) of each method's adaptive records; where there are 4 or more."""
+    """Average in percent by q_lo (rows) and q_hi (columns) of each method's adaptive records; four pairs or more."""
     from pandas import DataFrame
 
     found: dict[str, list[tuple[float, float, float]]] = {}
