@@ -106,28 +106,30 @@ def _number(cell: str) -> str:
         return ""
 
 
-def _cell(cell: str, row: Row) -> str:
+def _cell(heading: str, cell: str, row: Row) -> str:
     sort = f' data-n="{_number(cell)}"' if _number(cell) else ""
+    interval = {"diff": row.interval, "vs uniform": row.versus_interval}.get(heading)
+    attributes = sort + _significance(interval)
     if not cell or not row.keys:
-        return f"<td{sort}>{escape(cell)}</td>"
-    return f'<td{sort}><a href="#{row.keys[0]}">{escape(cell)}</a></td>'
+        return f"<td{attributes}>{escape(cell)}</td>"
+    return f'<td{attributes}><a href="#{row.keys[0]}">{escape(cell)}</a></td>'
 
 
-def _significance(row: Row) -> str:
-    """gain or loss where the interval of the difference leaves out zero; else nothing is claimed."""
-    if row.interval is None or row.interval[0] <= 0 <= row.interval[1]:
+def _significance(interval: tuple[float, float] | None) -> str:
+    """A class, gain or loss, where the interval of a difference leaves out zero; else nothing is claimed."""
+    if interval is None or interval[0] <= 0 <= interval[1]:
         return ""
-    return "gain" if row.interval[0] > 0 else "loss"
+    return f' class="{"gain" if interval[0] > 0 else "loss"}"'
 
 
 def _row(row: Row, table: Table) -> str:
     kind = "published" if row.source else "reference" if row.is_reference else ""
-    classes = " ".join(word for word in (kind, _significance(row), "ends" if row.ends_section else "") if word)
+    classes = " ".join(word for word in (kind, "ends" if row.ends_section else "") if word)
     title = f' title="{escape(row.source)}"' if row.source else ""
     label = escape(row.label.strip()) if not row.keys else f'<a href="#{row.keys[0]}">{escape(row.label.strip())}</a>'
     indent = ' class="variant"' if row.label.startswith("  ") else ""
     seeds = "".join(f' <a class="seed" href="#{key}">{i}</a>' for i, key in enumerate(row.keys) if len(row.keys) > 1)
-    cells = "".join(_cell(cell, row) for cell in table.cells(row))
+    cells = "".join(_cell(*pair, row) for pair in zip(table.headings, table.cells(row), strict=True))
     return f'<tr class="{classes}"{title}><th scope="row"{indent}>{label}{seeds}</th>{cells}</tr>'
 
 
@@ -144,7 +146,8 @@ def html_table(table: Table) -> str:
 def html_section(section: Section) -> str:
     owed = ""
     if section.missing:
-        owed = f" {section.missing} of its runs have no record yet: <code>python run.py +experiment={section.recipe}</code>"
+        how = f"python run.py +experiment={section.recipe}"
+        owed = f" {section.missing} of its runs have no record yet: <code>{how}</code>"
     parts = [f'<section id="{section.recipe}"><h2>{section.recipe}</h2><p>{escape(section.about)}{owed}</p>']
     parts += [html_table(table) for table in section.tables]
     parts += [picture(figure, f"{section.recipe}: {name}") for name, figure in section.figures]

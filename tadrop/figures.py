@@ -177,6 +177,7 @@ def tensor_profile(statistics: "DataFrame", title: str = "") -> "Figure":
             axes.plot(middle.index, middle, color=colour, marker=marker, linestyle=dash, ms=3.5, lw=1, label=kind)
             axes.fill_between(middle.index, values.min(), values.max(), color=colour, alpha=0.08, linewidth=0)
         axes.set_title(heading, fontsize=9)
+        axes.set_xticks(sorted(frame["layer"].unique()))
         axes.set_xlabel("block")
         axes.spines[["top", "right"]].set_visible(False)
     _legend(figure, panels)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-VARIANTS = {"": ("plain", "#4d4d4d"), "TADrop": ("+ TADrop", "#d55e00"), "uniform": ("+ uniform control", "#56b4e9")}
+VARIANTS = {"": ("plain", "#4d4d4d"), "TADrop": ("+ TADrop", "#d55e00"), "uniform": ("+ uniform control", "#0072b2")}
 
 
 def new_figure(width: float, height: float) -> "Figure":
