@@ -1,4 +1,4 @@
-"""Figures are drawn from records, the same bytes each time; cosines are those of the vectors; the report is one page."""
+"""Figures come from records, the same bytes each time; cosines are those of the vectors; the report is one page."""
 
 import re
 from html.parser import HTMLParser
