@@ -52,7 +52,7 @@ def _takes_seed(node: Any) -> bool:
 
 def _without_cache(node: Any) -> Any:
     if isinstance(node, Mapping):
-        return {k: _without_cache(v) for k, v in node.items() if k != "cache"}
+        return {k: _without_cache(v) for k, v in node.items() if k not in ("cache", "fused")}
     return [_without_cache(v) for v in node] if isinstance(node, list | tuple) else node
 
 

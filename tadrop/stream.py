@@ -11,6 +11,7 @@ from functools import cached_property
 from itertools import chain
 from math import prod
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,6 +76,7 @@ class TaskVectors:
     tasks: tuple[str, ...] = field(init=False)
     names: tuple[str, ...] = field(init=False)
     shapes: Mapping[str, tuple[int, ...]] = field(init=False)
+    _places: dict[str, tuple[np.ndarray, np.uint64] | None] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.experts:
@@ -94,24 +96,33 @@ class TaskVectors:
         object.__setattr__(self, "shapes", {n: tuple(tensors[n].shape) for n in names})
 
     def taus(self, name: str, start: int = 0, stop: int | None = None) -> Taus:
-        whole = start == 0 and stop is None
-        base = self._read(self.base, name, start, stop)
-        out = torch.empty(len(self.tasks), base.numel(), device=self.device)
-        bad = 0
-        for row, expert in zip(out, self.experts.values(), strict=True):
-            bad += self._subtract(self._read(expert, name, start, stop), base, row, name)
-        if bad:
+        size = prod(self.shapes[name])
+        whole, stop = start == 0 and stop is None, size if stop is None else stop
+        out = torch.empty(len(self.tasks), stop - start, device=self.device)
+        if self._load(name, start, out):
             self._refuse_nonfinite(out, name)
         return out.view(len(self.tasks), *self.shapes[name]) if whole else out
 
-    def _subtract(self, theta: Tensor, theta0: Tensor, tau: Tensor, name: str) -> int:
-        """tau = theta - theta0 in place; returns a number that is 0 if every entry of tau is finite."""
-        if compiled.worthwhile(prod(self.shapes[name]), theta):
+    def _load(self, name: str, start: int, taus: Tensor) -> int:
+        """Fills taus with the entries from start on; returns a number that is 0 if all of them are finite."""
+        if compiled.worthwhile(prod(self.shapes[name]), taus) and (places := self._addresses(name)) is not None:
             from tadrop import kernels
 
-            return kernels.subtract(compiled.array(theta), compiled.array(theta0), compiled.array(tau))
-        torch.sub(theta, theta0, out=tau)
-        return int(not torch.isfinite(tau.sum(dtype=torch.float64)))
+            return kernels.load(*places, start, compiled.array(taus))
+        stop = start + taus.shape[1]
+        base = self._read(self.base, name, start, stop)
+        for row, expert in zip(taus, self.experts.values(), strict=True):
+            torch.sub(self._read(expert, name, start, stop), base, out=row)
+        return int(not torch.isfinite(taus.sum(dtype=torch.float64)))
+
+    def _addresses(self, name: str) -> tuple[np.ndarray, np.uint64] | None:
+        """Where the experts' and the base's tensor begin, if all of them lie in memory as float32."""
+        if name not in self._places:
+            tensors = [*(expert[name] for expert in self.experts.values()), self.base[name]]
+            plain = all(t.dtype == torch.float32 and t.is_contiguous() and t.device.type == "cpu" for t in tensors)
+            places = np.array([t.data_ptr() for t in tensors], dtype=np.uint64)
+            self._places[name] = (places[:-1], places[-1]) if plain else None
+        return self._places[name]
 
     def private_tensors(self) -> dict[str, dict[str, Tensor]]:
         """Each task's own tensors, that are never merged."""
