@@ -20,7 +20,7 @@ from tadrop.blocks import device_of, in_order, over_blocks
 from tadrop.checkpoint import Checkpoint
 from tadrop.types import Cut, Sparsifier, Stream, TadropError, Taus, Vector
 
-PIECE = 1 << 16  # entries of one task handed to a planner at once: 256 KB, half of a core's cache
+PIECE = 1 << 17  # entries of one task handed to a planner at once: 512 KB, a core's cache
 DEVICE_PIECE = 1 << 24  # the same on an accelerator
 
 
@@ -103,15 +103,16 @@ class TaskVectors:
             self._refuse_nonfinite(out, name)
         return out.view(len(self.tasks), *self.shapes[name]) if whole else out
 
-    def _load(self, name: str, start: int, taus: Tensor) -> int:
-        """Fills taus with the entries from start on; returns a number that is 0 if all of them are finite."""
+    def _load(self, name: str, start: int, taus: Tensor, tasks: slice = slice(None)) -> int:
+        """Fills taus with the tasks' entries from start on; returns a number that is 0 if all of them are finite."""
         if compiled.worthwhile(prod(self.shapes[name]), taus) and (places := self._addresses(name)) is not None:
             from tadrop import kernels
 
-            return kernels.load(*places, start, compiled.array(taus))
+            thetas, theta0 = places
+            return kernels.load(thetas[tasks], theta0, start, compiled.array(taus))
         stop = start + taus.shape[1]
         base = self._read(self.base, name, start, stop)
-        for row, expert in zip(taus, self.experts.values(), strict=True):
+        for row, expert in zip(taus, list(self.experts.values())[tasks], strict=True):
             torch.sub(self._read(expert, name, start, stop), base, out=row)
         return int(not torch.isfinite(taus.sum(dtype=torch.float64)))
 
@@ -138,13 +139,13 @@ class TaskVectors:
         return Vector(self.tasks[task], name or "model", shape, size, lambda: self._pieces(task, names))
 
     def _pieces(self, task: int, names: Sequence[str]) -> Iterator[Tensor]:
-        expert = self.experts[self.tasks[task]]
         step = PIECE if self.device.type == "cpu" else DEVICE_PIECE
         for name in names:
             size = prod(self.shapes[name])
             for start in range(0, size, step):
-                stop = min(start + step, size)
-                yield self._read(expert, name, start, stop) - self._read(self.base, name, start, stop)
+                tau = torch.empty(1, min(step, size - start), device=self.device)
+                self._load(name, start, tau, slice(task, task + 1))
+                yield tau[0]
 
     def _read(self, checkpoint: Checkpoint, name: str, start: int, stop: int | None) -> Tensor:
         return checkpoint[name].reshape(-1)[start:stop].to(self.device, torch.float32)
