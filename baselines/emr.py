@@ -23,8 +23,8 @@ def merge(taus: Taus) -> Masked:
 
 def tally(taus: Taus, merged: Masked) -> Tensor:
     """Per task: sum |tau|, sum |M tau_uni|, sum |tau| |M tau_uni|, sum |M tau_uni|^2; [4, T] float64."""
-    tau = taus.abs().flatten(1)
-    masked = torch.where(merged.masks, merged.shared.abs(), 0).flatten(1)
+    tau = taus.abs().reshape(len(taus), -1)
+    masked = torch.where(merged.masks, merged.shared.abs(), 0).view_as(tau)
     rows = (tau, masked, tau * masked, masked.square())
     return torch.stack([row.sum(1, dtype=torch.float64) for row in rows])
 

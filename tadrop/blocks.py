@@ -34,14 +34,14 @@ def device_of(stream: Stream) -> torch.device:
 
 
 def blocks(stream: Stream, name: str, scope: str) -> Iterator[tuple[int, int | None]]:
-    """The (start, stop) of the blocks in which a method of this scope is shown a tensor; (0, None) is all of it."""
+    """The (start, stop) in which a method of this scope is shown a tensor: flat runs, or (0, None) for the whole."""
     size = prod(stream.shapes[name])
     most = BLOCK if device_of(stream).type == "cpu" else DEVICE_BLOCK
     step = max(most // len(stream.tasks) // ALIGN * ALIGN, ALIGN)
-    if scope == "tensor" or size <= step:
+    if scope == "tensor":
         yield 0, None
         return
-    for start in range(0, size, step):
+    for start in range(0, max(size, 1), step):
         yield start, min(start + step, size)
 
 
@@ -51,7 +51,7 @@ def _spans(stream: Stream, scope: str) -> Iterator[tuple[str, list[tuple[int, in
         span, entries = [], 0
         for start, stop in blocks(stream, name, scope):
             span.append((start, stop))
-            entries += len(stream.tasks) * ((stop or prod(stream.shapes[name])) - start)
+            entries += len(stream.tasks) * ((prod(stream.shapes[name]) if stop is None else stop) - start)
             if entries >= SPAN:
                 yield name, span
                 span, entries = [], 0
@@ -94,7 +94,7 @@ def _alone() -> None:
 
 @cache
 def _keep_freed_memory() -> None:
-    """Tells glibc to reuse the blocks' buffers instead of giving them back: half of a formula's time are page faults."""
+    """Tells glibc to reuse blocks' buffers and not give them back: else half of a formula's time are page faults."""
     trim_threshold, map_threshold, kept, mapped = -1, -3, 1 << 28, 1 << 25
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(trim_threshold, kept)

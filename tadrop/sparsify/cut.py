@@ -109,7 +109,11 @@ class RandomCut:
         out = torch.empty_like(tau)
         state = (key(*self.words) + start // 2 * GOLDEN) % 2**64
         kernels.cut_random(
-            compiled.array(tau.view(-1)), np.uint64(state), self.scale, np.uint32(self.limit), compiled.array(out.view(-1))
+            compiled.array(tau.view(-1)),
+            np.uint64(state),
+            self.scale,
+            np.uint32(self.limit),
+            compiled.array(out.view(-1)),
         )
         return out
 
