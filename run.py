@@ -35,7 +35,7 @@ def run(cfg: DictConfig):
         with meter.stage("merge"):
             merged = pipeline.merge(sparse, cfg.merge.method, progress)
         with meter.stage("select"):
-            selection = pipeline.select(cfg, bench, merged, progress)
+            merged, selection = pipeline.select(cfg, bench, sparse, merged, progress)
         with meter.stage("evaluate"):
             scores = pipeline.evaluate(bench, merged, selection.scale, cfg.split, progress)
         result = pipeline.describe(config, bench, stream, merged, selection, scores, meter)

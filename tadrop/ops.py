@@ -1,5 +1,8 @@
 """Arithmetic that several formulas share, in an order that does not depend on how a tensor is cut into pieces."""
 
+import torch
+from torch import Tensor
+
 from tadrop.types import Deltas, Taus
 
 
@@ -9,3 +12,13 @@ def total(taus: Taus) -> Deltas:
     for tau in taus[1:]:
         result += tau
     return result
+
+
+def largest(magnitudes: Tensor, count: int) -> Tensor:
+    """The mask of exactly `count` largest entries along the last axis; among equals the lowest indices."""
+    size = magnitudes.shape[-1]
+    if count <= 0 or count >= size:
+        return torch.full_like(magnitudes, count > 0, dtype=torch.bool)
+    at = magnitudes.topk(count, dim=-1).values[..., -1:]
+    above, equal = magnitudes > at, magnitudes == at
+    return above | equal & (equal.cumsum(-1) <= count - above.sum(-1, keepdim=True))
