@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from tadrop.blocks import entries
-from tadrop.ops import total
+from tadrop.ops import along, total
 from tadrop.types import Deltas, Stream, Taus
 
 
@@ -16,4 +16,4 @@ def survey(stream: Stream) -> Tensor:
 
 def merge(taus: Taus, survey: Tensor) -> Deltas:
     """The weighted sum."""
-    return total(taus * survey.to(taus).view(-1, *[1] * (taus.dim() - 1)))
+    return total(taus * along(survey, taus))

@@ -7,17 +7,16 @@ pretrained), where the formula would overshoot or divide by zero. A task vector 
 
 import torch
 
-from tadrop.ops import total
+from tadrop.ops import rows, total
 from tadrop.types import Deltas, Taus
 
 
 def ratio(taus: Taus) -> float:
     """t of the paper, in [0, 1]."""
-    rows = taus.flatten(1).double()
-    tasks = len(rows)
+    tasks = len(taus)
     if tasks == 1:
         return 1.0
-    unit = torch.nn.functional.normalize(rows, dim=1)
+    unit = torch.nn.functional.normalize(rows(taus).double(), dim=1)
     cosines = unit @ unit.T
     cos = max(float((cosines.sum() - cosines.diagonal().sum()) / (tasks * (tasks - 1))), 0.0)
     return tasks * cos / (1 + (tasks - 1) * cos)

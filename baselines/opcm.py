@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tadrop.linalg import svd
+from tadrop.ops import rows
 from tadrop.seeds import generator
 from tadrop.types import Deltas, Stream, TadropError, Taus
 
@@ -51,7 +52,7 @@ def merge(taus: Taus, survey: list[int], share: float = 0.5, rank: str = "code")
 
 def tally(taus: Taus, merged: Deltas) -> Tensor:
     """Squared norms of the task vectors and of the merged one; [2, T] float64."""
-    squares = taus.flatten(1).double().square().sum(1)
+    squares = rows(taus).double().square().sum(1)
     return torch.stack([squares, merged.double().square().sum().expand_as(squares)])
 
 

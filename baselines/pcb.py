@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tadrop.blocks import entries
-from tadrop.ops import total
+from tadrop.ops import along, total
 from tadrop.quantile import order_statistics
 from tadrop.types import Deltas, Stream, TadropError, Taus
 
@@ -34,7 +34,7 @@ class Bounds(NamedTuple):
 
 def min_max(values: Taus, low: Tensor, high: Tensor) -> Taus:
     """Every task's values clamped to [low, high] and scaled to [0, 1]; 0 where the two are equal."""
-    low, high = (bound.to(values).view(-1, *[1] * (values.dim() - 1)) for bound in (low, high))
+    low, high = along(low, values), along(high, values)
     width = high - low
     return torch.where(width > 0, (values.clamp(low, high) - low) / torch.where(width > 0, width, 1), 0)
 
@@ -71,7 +71,7 @@ def survey(stream: Stream, ratio: float = 0.05, winsor: float = 0.01, inter: str
 
 def merge(taus: Taus, survey: Bounds) -> Deltas:
     """The weighted mean of the winsorised task vectors, by the balances that passed."""
-    low, high = (bound.to(taus).view(-1, *[1] * (taus.dim() - 1)) for bound in survey[:2])
+    low, high = along(survey.low, taus), along(survey.high, taus)
     clamped = torch.sign(taus) * taus.abs().clamp(low, high)
     weight = min_max(balance(taus, survey.low, survey.high, survey.inter), survey.cut, survey.top)
     return total(clamped * weight) / total(weight).clamp(min=1e-12)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from baselines.pcb import bounds, min_max, size
 from tadrop.blocks import entries
-from tadrop.ops import total
+from tadrop.ops import along, total
 from tadrop.types import Deltas, Stream, TadropError, Taus
 
 
@@ -36,8 +36,7 @@ def balance(taus: Taus, low: Tensor, high: Tensor, mean: Tensor) -> Taus:
     """beta up to a factor per task, [T, *shape]."""
     betas = []
     for t, raised in enumerate(_exponentials(taus, low, high)):
-        weights = mean[t].to(taus).view(-1, *[1] * (taus.dim() - 1))
-        betas.append(raised[t] ** len(taus) * total(raised / weights)[0])
+        betas.append(raised[t] ** len(taus) * total(raised / along(mean[t], taus))[0])
     return torch.stack(betas)
 
 

@@ -8,19 +8,19 @@ average below 1e-6, which fine-tuned deltas often do: `floor` is that threshold,
 
 import torch
 
-from tadrop.ops import largest, total
+from tadrop.ops import along, largest, rows, total
 from tadrop.types import Deltas, Taus
 
 
 def merge(taus: Taus, select: float = 1.0, floor: float = 0.0) -> Deltas:
     """One tensor."""
     if select < 1:
-        variance = taus.flatten(1).var(0, correction=0)
+        variance = rows(taus).var(0, correction=0)
         stays = largest(variance, int(int(torch.count_nonzero(variance)) * select))
         taus = torch.where(stays.view(taus.shape[1:]), taus, 0)
-    energy = taus.flatten(1).double().square().mean(1)
+    energy = rows(taus).double().square().mean(1)
     weights = energy / energy.sum() if energy.sum() > floor else torch.full_like(energy, 1 / len(taus))
     agree = (taus >= 0) == (total(taus) >= 0)
-    weights = weights.to(taus).view(-1, *[1] * (taus.dim() - 1)) * agree * (taus != 0)
+    weights = along(weights, taus) * agree * (taus != 0)
     below = total(weights)
     return total(taus * weights) / torch.where(below > 0, below, 1)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from baselines import ties
-from tadrop.ops import total
+from tadrop.ops import along, total
 from tadrop.types import Deltas, Masked, TadropError, Taus
 
 
@@ -24,8 +24,7 @@ def masks(taus: Taus, multi: Deltas, lambdas: float | Sequence[float]) -> Tensor
     values = [lambdas] * len(taus) if isinstance(lambdas, int | float) else list(lambdas)
     if len(values) != len(taus):
         raise TadropError(f"lambdas has {len(values)} values for {len(taus)} tasks")
-    factors = torch.tensor(values, dtype=taus.dtype, device=taus.device).view(-1, *[1] * (taus.dim() - 1))
-    return taus.abs() > factors * (multi - taus).abs()
+    return taus.abs() > along(torch.tensor(values), taus) * (multi - taus).abs()
 
 
 def merge(taus: Taus, lambdas: float | Sequence[float] = 0.4) -> Masked:

@@ -1,6 +1,7 @@
 """Arithmetic that several formulas share, in an order that does not depend on how a tensor is cut into pieces."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from tadrop.types import Deltas, Taus
@@ -12,6 +13,16 @@ def total(taus: Taus) -> Deltas:
     for tau in taus[1:]:
         result += tau
     return result
+
+
+def rows(taus: Taus) -> Float[Tensor, "task n"]:
+    """Every task's entries as one row, scalars included."""
+    return taus.reshape(len(taus), -1)
+
+
+def along(values: Float[Tensor, " task"], taus: Taus) -> Tensor:
+    """One value per task, shaped and typed to go with taus entry by entry."""
+    return values.to(taus).view(-1, *[1] * (taus.dim() - 1))
 
 
 def largest(magnitudes: Tensor, count: int) -> Tensor:

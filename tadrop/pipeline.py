@@ -289,7 +289,7 @@ def describe(
         "private": list(bench.backbone.private),
         "parameters": sum(numel(shape) for shape in stream.shapes.values()),
         "stored_bytes": merged.stored_bytes(),
-        "factors": None if merged.factors is None else dict(zip(merged.tasks, merged.factors.tolist(), strict=True)),
+        "factors": _factors(merged),
         "checkpoints": {"base": bench.base.fingerprint()} | {t: c.fingerprint() for t, c in bench.experts.items()},
         "data": {f"{t}/{s}": bench.tasks.fingerprint(t, s) for t in bench.tasks.names for s in sorted(splits)},
         "threads": torch.get_num_threads(),
@@ -298,3 +298,9 @@ def describe(
         "peak_bytes": meter.peak_bytes(),
     }
     return result | records.provenance()
+
+
+def _factors(merged: Merged) -> dict[str, float] | None:
+    if merged.factors is None:
+        return None
+    return dict(zip(merged.tasks, merged.factors.expand(len(merged.tasks)).tolist(), strict=True))
