@@ -7,6 +7,7 @@ authors' default; sum with lambda 0.3 is what the AdaMerging lineage calls TIES.
 
 import torch
 
+from tadrop.blocks import entries
 from tadrop.ops import total
 from tadrop.types import Deltas, Stream, TadropError, Taus
 
@@ -14,8 +15,8 @@ from tadrop.types import Deltas, Stream, TadropError, Taus
 def survey(stream: Stream) -> float:
     """The majority sign over all entries of the model, for entries whose survivors cancel exactly."""
     balance = 0
-    for name in stream.names:
-        balance += int(torch.sign(total(stream.taus(name))).sum(dtype=torch.float64))
+    for taus in entries(stream):
+        balance += int(torch.sign(total(taus)).sum(dtype=torch.float64))
     return float((balance > 0) - (balance < 0))
 
 

@@ -122,7 +122,10 @@ class Stream(Protocol):
 
 
 class Sparsifier(Protocol):
-    """A rule that plans a cut for one vector. scope: the vector is one tensor, one layer, or the whole model."""
+    """A rule that plans a cut for one vector. scope: the vector is one tensor, one layer, or the whole model.
+
+    A rule that ranks entries by row (last axis) has by_rows = True; its cuts are applied to whole rows.
+    """
 
     scope: str
 

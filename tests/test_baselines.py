@@ -29,7 +29,7 @@ from baselines import (
     tsv,
     wudi,
 )
-from tadrop import ops
+from tadrop import blocks, ops
 from tadrop.merge import merge
 from tadrop.sparsify.magnitude import Magnitude
 from tadrop.sparsify.magprune import MagPrune, RankCut
@@ -168,7 +168,8 @@ def flat_pcb(x, ratio, winsor, inter):
 @pytest.mark.parametrize(("inter", "winsor"), [("normalised", 0.01), ("plain", 0.01), ("plain", 1e-4)])
 @pytest.mark.parametrize("block", [16, 1 << 20])
 def test_pcb_streams(inter, winsor, block, monkeypatch):
-    monkeypatch.setattr(ops, "BLOCK", block)
+    monkeypatch.setattr(blocks, "ALIGN", 8)
+    monkeypatch.setattr(blocks, "BLOCK", block)
     taus = draw(seed=1, zeros=0.1, A=(12, 9), b=(20,), c=(3, 4, 5))
     method = Method(pcb.merge, survey=partial(pcb.survey, ratio=0.2, winsor=winsor, inter=inter))
     expect(delta(stream_of(taus), method), flat_pcb(table(taus), 0.2, winsor, inter), atol=1e-4)
@@ -411,7 +412,8 @@ def authors_breadcrumbs(tau, beta, gamma):
 
 @pytest.mark.parametrize("block", [40, 1 << 20])
 def test_breadcrumbs_by_rows_against_a_loop(block, monkeypatch):
-    monkeypatch.setattr(ops, "BLOCK", block)
+    monkeypatch.setattr(blocks, "ALIGN", 8)
+    monkeypatch.setattr(blocks, "BLOCK", block)
     taus = draw(seed=5, A=(4, 20), b=(30,), c=(2, 3, 15))
     stream = Sparse(stream_of(taus), RowMagnitude(0.3, outliers=0.1))
     merged = merge(stream, Method(partial(breadcrumbs.merge, outliers=0.1), scope="tensor"))

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from tadrop import ops
+from tadrop import blocks
 from tadrop.checkpoint import Checkpoint
 from tadrop.merge import materialise, merge
 from tadrop.stream import Sparse
@@ -209,8 +209,9 @@ def test_pieces_and_whole_tensors_give_the_same_bits(row, monkeypatch):
     excused(row, "pieces")
     stream = cut(open_stream(draw(tasks_of(row))), row)
     whole = deltas(stream, row)
-    for block in (1, 3 * 13):
-        monkeypatch.setattr(ops, "BLOCK", block)
+    monkeypatch.setattr(blocks, "ALIGN", 8)
+    for block in (1, 3 * 16):
+        monkeypatch.setattr(blocks, "BLOCK", block)
         assert same_bits(whole, deltas(stream, row)), block
 
 
