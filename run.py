@@ -14,6 +14,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.methods import listing
+
+OmegaConf.register_new_resolver("rows", listing, replace=True)  # for --help
+
 
 def run(cfg: DictConfig):
     """One run, or its record if there is one already. Returns the record."""
