@@ -1,8 +1,9 @@
 """Runs a merging method over a stream of task vectors and hands on, or holds, what comes out.
 
 An entry-scope method is fed blocks that fit a processor's cache, on all threads; a tensor-scope method whole tensors,
-one at a time; a matrix-scope method those that the backbone says are matrices, turned out x in. What comes out goes to a sink block by block: into memory here, to disk in export.py. The scale (lambda)
-is applied afterwards, so one merge serves a whole grid of scales.
+one at a time; a matrix-scope method those that the backbone says are matrices, turned out x in. What comes out goes to
+a sink block by block: into memory here, to disk in export.py. The scale (lambda) is applied afterwards, so one merge
+serves a whole grid of scales.
 """
 
 from collections.abc import Callable, Iterator, Mapping

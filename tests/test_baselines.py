@@ -140,7 +140,7 @@ def flat_ties(x, combine):
 
 @pytest.mark.parametrize("combine", ["mean", "sum", "max"])
 def test_ties_streams(combine):
-    taus = {t: {n: torch.sign(v) * (v.abs() + 1e-3 * torch.rand(v.shape)) for n, v in vs.items()} for t, vs in draw().items()}
+    taus = draw(zeros=0.0, A=(6, 5), c=(2, 3, 4))
     stream = Sparse(stream_of(taus), Magnitude(0.4, count="ties", scope="model"))
     method = Method(partial(ties.merge, combine=combine), survey=ties.survey)
     expect(delta(stream, method), flat_ties(flat_trim(table(taus), 0.4), combine), atol=1e-5)
@@ -180,12 +180,12 @@ def test_pcb_by_the_papers_formula():
     x = table(taus)
     softmax = lambda v: np.exp(v) / np.exp(v).sum()  # noqa: E731
     unit = lambda v: (v - v.min()) / (v.max() - v.min())  # noqa: E731
-    beta = np.stack(
-        [softmax(len(x) * unit(one * one)) * sum(softmax(unit(one * other)) for other in x) for one in x]
-    )
+    beta = np.stack([softmax(len(x) * unit(one * one)) * sum(softmax(unit(one * other)) for other in x) for one in x])
     weight = flat_norm(flat_clamp(beta, 1 - 0.2, 0))
     expected = (x * weight).sum(0) / np.maximum(weight.sum(0), 1e-12)
-    expect(delta(stream_of(taus), Method(pcb_softmax.merge, survey=partial(pcb_softmax.survey, ratio=0.2))), expected, 1e-4)
+    expect(
+        delta(stream_of(taus), Method(pcb_softmax.merge, survey=partial(pcb_softmax.survey, ratio=0.2))), expected, 1e-4
+    )
 
 
 def test_pcb_refuses_what_it_does_not_know():
@@ -241,7 +241,11 @@ def test_opcm_telescopes():
     models = [{n: v.double().numpy() for n, v in taus[stream.tasks[i]].items()} for i in arrival]
     expected = authors_opcm(models, ["A"])
     method = per_matrix(
-        opcm.merge, rest=task_arithmetic.merge, survey=partial(opcm.order, seed=3), tally=opcm.tally, rescale=opcm.rescale
+        opcm.merge,
+        rest=task_arithmetic.merge,
+        survey=partial(opcm.order, seed=3),
+        tally=opcm.tally,
+        rescale=opcm.rescale,
     )
     merged = merge(stream, method)
     assert merged.is_shared
@@ -362,8 +366,8 @@ def test_thin_factors_of_a_transposed_matrix():
     assert isinstance(merged.low_rank["A"], LowRank)
     u, s, vt = np.linalg.svd(taus["t1"]["A"].double().numpy(), full_matrices=False)
     expect(merged.delta("t1", "A"), u[:, :2] * s[:2] @ vt[:2], atol=1e-5)
+    fused = replace(stream_of(taus), layouts={"A": Layout("linear", blocks=2)})
     with pytest.raises(TadropError, match="fused=whole"):
-        fused = replace(stream_of(taus), layouts={"A": Layout("linear", blocks=2)})
         merge(fused, per_matrix(tsv.compress, rest=reference.individual, fused="split"))
 
 

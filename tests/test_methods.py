@@ -153,7 +153,9 @@ def test_tall_masks_are_tuned_task_by_task(monkeypatch):
     judge = lambda task, merged, scale: -abs(kept(merged, task) - by_lambda[wanted[task]][task])  # noqa: E731
     merged, selection = tuned("tall_mask", monkeypatch, judge)
     assert [kept(merged, t) for t in merged.tasks] == [by_lambda[wanted[t]][t] for t in merged.tasks]
-    assert all(by_lambda[k][t] == by_lambda[wanted[t]][t] for t, k in zip(wanted, selection.knobs["lambdas"], strict=True))
+    assert all(
+        by_lambda[k][t] == by_lambda[wanted[t]][t] for t, k in zip(wanted, selection.knobs["lambdas"], strict=True)
+    )
     assert len(selection.trials) == 5 + 1
     assert selection.rule == "grid"
 
@@ -230,8 +232,6 @@ def test_a_method_is_two_files(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Median" in done.stdout
     assert len(list((tmp_path / "results/records").glob("*.json"))) == 3
-    shown = subprocess.run([sys.executable, "run.py", "--help"], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert "The median of the task vectors." in shown.stdout
 
 
 def test_materialise_of_thin_factors_and_one_factor():

@@ -42,7 +42,9 @@ class RowMagnitude:
         check_keep(self.keep)
         check_scope(self.scope, ("tensor",))
         if not 0 <= self.outliers < 1:
-            raise TadropError(f"outliers is {self.outliers}; it is the fraction of largest entries and must be in [0, 1)")
+            raise TadropError(
+                f"outliers is {self.outliers}; it is the fraction of largest entries and must be in [0, 1)"
+            )
 
     def plan(self, vector: Vector) -> RowCut:
         if not vector.shape:
