@@ -3,9 +3,10 @@
 import json
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from tadrop import export as exporting
 from tadrop import logger as loggers
 from tadrop import merge as merging
 from tadrop import record as records
-from tadrop.backbones.backbone import Backbone
+from tadrop import select as selecting
+from tadrop.backbones.backbone import Backbone, layouts
 from tadrop.backbones.local import Local
 from tadrop.console import Progress, stages
 from tadrop.controls import control
@@ -27,7 +29,6 @@ from tadrop.export import Plan, Source, Written
 from tadrop.merge import Merged
 from tadrop.meter import Meter
 from tadrop.select import Selection, check_rule
-from tadrop.select import select as select_scale
 from tadrop.sparsify.tadrop import TADrop
 from tadrop.stream import Sparse, TaskVectors, all_cuts, cut_name, numel
 from tadrop.types import Score, Sparsifier, Stream, TadropError
@@ -103,7 +104,8 @@ def _stream(backbone: Any, tasks: Sequence[str], device: torch.device) -> tuple[
     experts = {task: backbone.open_expert(task) for task in tasks}
     if isinstance(backbone, Backbone):
         backbone = backbone.settled(base, experts)
-    return backbone, TaskVectors(base, experts, tuple(backbone.private), device)
+    stream = TaskVectors(base, experts, tuple(backbone.private), device)
+    return backbone, replace(stream, layouts=layouts(backbone.name, backbone.matrices, stream.shapes))
 
 
 def sparsify(stream: Stream, native: Any, tadrop: Any, progress: Progress) -> Stream:
@@ -180,15 +182,55 @@ def _made(cfg: Any, stream: TaskVectors, scale: float) -> dict[str, Any]:
     return {"suite": f"tadrop {records.version_of('tadrop')}"} | kept | {"scale": scale, "checkpoints": files}
 
 
-def select(cfg: Any, bench: Bench, merged: Merged, progress: Progress) -> Selection:
-    grid = list(cfg.merge.scale_grid)
-    tick = progress.bar("select", len(grid) * len(bench.tasks.names)) if cfg.select == "grid" else None
-    return select_scale(
-        cfg.select,
-        cfg.merge.scale,
-        grid,
-        lambda scale: evaluation.evaluate(bench, merged, scale, "validation", on_task=lambda score: tick()),
-    )
+def select(cfg: Any, bench: Bench, stream: Stream, merged: Merged, progress: Progress) -> tuple[Merged, Selection]:
+    """The scale and knobs that the rule takes, and the merge with them; `merged` is the one with the row's own."""
+    check_rule(cfg.select)
+    knobs, tune, scales = _plain(cfg.merge, "knobs"), _plain(cfg.merge, "tune"), sorted(cfg.merge.scale_grid)
+    if cfg.select == "fixed" or (len(scales) <= 1 and not tune):
+        return merged, Selection("fixed", float(cfg.merge.scale), knobs=knobs)
+    tick = progress.bar("select", selecting.count(tune, len(scales)) * len(bench.tasks.names))
+    attempt = partial(_attempt, cfg, bench, stream, tick)
+    earlier = []
+    for name, rule in tune.items():
+        if selecting.is_per_task(rule):
+            node = f"merge.tune.{name}.method" if "method" in rule else "merge.method"
+            at = [rule.get("scale", cfg.merge.scale)]
+            points = [point for value in sorted(rule["grid"]) for point in attempt(node, knobs | {name: value}, at)]
+            knobs, earlier = knobs | {name: selecting.per_task(name, points)}, earlier + points
+    known = None if tune else merged
+    together = selecting.combinations(tune)
+    points = [point for some in together for point in attempt("merge.method", knobs | some, scales, known)]
+    selection = selecting.best(points, earlier)
+    return known or merge(stream, _with_knobs(cfg, selection.knobs).merge.method, Progress()), selection
+
+
+def _plain(row: Any, key: str) -> dict[str, Any]:
+    """A part of a merge row as it is written; empty where the row has none."""
+    return OmegaConf.to_container(row[key]) if key in row else {}
+
+
+def _attempt(
+    cfg: Any,
+    bench: Bench,
+    stream: Stream,
+    tick: Callable[[], None],
+    node: str,
+    knobs: Mapping[str, Any],
+    scales: Sequence[float],
+    merged: Merged | None = None,
+) -> list[dict[str, Any]]:
+    """A trial for every scale with these knobs; merges first unless handed what they give."""
+    merged = merged or merge(stream, OmegaConf.select(_with_knobs(cfg, knobs), node), Progress())
+    trials = []
+    for scale in scales:
+        scores = evaluation.evaluate(bench, merged, scale, "validation", on_task=lambda score: tick())
+        trials.append(selecting.trial(knobs, scale, scores))
+    return trials
+
+
+def _with_knobs(cfg: Any, knobs: Mapping[str, Any]) -> Any:
+    """The configuration with these values under merge.knobs, which the method's node refers to."""
+    return OmegaConf.merge(cfg, {"merge": {"knobs": dict(knobs)}}) if knobs else cfg
 
 
 def evaluate(bench: Bench, merged: Merged, scale: float, split: str, progress: Progress) -> list[Score]:
@@ -249,6 +291,8 @@ def describe(
             "scale": selection.scale,
             "split": selection.split,
             "grid": selection.grid,
+            "knobs": selection.knobs,
+            "trials": selection.trials,
         },
         "scores": [_score(s) for s in scores],
         "published": bench.backbone.published(),
@@ -256,7 +300,7 @@ def describe(
         "private": list(bench.backbone.private),
         "parameters": sum(numel(shape) for shape in stream.shapes.values()),
         "stored_bytes": merged.stored_bytes(),
-        "factors": None if merged.factors is None else dict(zip(merged.tasks, merged.factors.tolist(), strict=True)),
+        "factors": _factors(merged),
         "checkpoints": {"base": bench.base.fingerprint()} | {t: c.fingerprint() for t, c in bench.experts.items()},
         "data": {f"{t}/{s}": bench.tasks.fingerprint(t, s) for t in bench.tasks.names for s in sorted(splits)},
         "threads": torch.get_num_threads(),
@@ -265,3 +309,9 @@ def describe(
         "peak_bytes": meter.peak_bytes(),
     }
     return result | records.provenance()
+
+
+def _factors(merged: Merged) -> dict[str, float] | None:
+    if merged.factors is None:
+        return None
+    return dict(zip(merged.tasks, merged.factors.expand(len(merged.tasks)).tolist(), strict=True))

@@ -28,9 +28,10 @@ LAYERS = (  # low to high; a module imports from lower layers, or from its own w
         "tadrop.kernels",
         "tadrop.hub",
         "tadrop.legacy",
+        "tadrop.blocks",
         "baselines",
     ),
-    ("tadrop.blocks", "tadrop.stream", "tadrop.controls"),
+    ("tadrop.stream", "tadrop.controls"),
     ("tadrop.merge",),
     ("tadrop.backbones", "tadrop.tasks"),
     ("tadrop.evaluate",),
@@ -47,7 +48,7 @@ LAYERS = (  # low to high; a module imports from lower layers, or from its own w
         "tadrop.published",
         "tadrop.logger",
     ),
-    ("tadrop.pipeline",),
+    ("tadrop.pipeline", "tadrop.api"),
     ("run", "experiments"),
 )
 HEAVY = {"transformers", "open_clip", "datasets", "pandas", "matplotlib", "sklearn", "wandb", "torchvision", "numba"}
