@@ -4,7 +4,7 @@ Expert t of a layer is the truncated singular value decomposition of its task ve
 router scores a token x by |V_t[:gate] x|_2, takes the softmax over tasks, keeps the `active` largest and renormalises.
 No task id is needed. Whatever is no linear layer stays pretrained (the authors' default), and so does a layer that no
 task changed. `keep` is the fraction of the singular triplets kept: the authors' k = 128 of 768 is 1/6, and 1 is their
-k = -1, the dense delta. Which tensors are linear layers is the backbone's word; their biases go by torch's rule for names.
+k = -1, the dense delta. Which tensors are linear layers is the backbone's word; biases go by torch's rule for names.
 """
 
 from collections.abc import Callable, Iterator, Mapping
