@@ -62,6 +62,10 @@ def slopes(stream: Stream, view: View, gradients: dict[str, Tensor]) -> Tensor:
 def weight_gradients(bench: Workbench, names: tuple[str, ...], batches: dict[str, Tensor]) -> dict[str, Tensor]:
     """The gradients of the tasks' summed entropies by the module's weights, one backward pass a task."""
     leaves = dict(bench.module.named_parameters())
+    if missing := sorted(set(names) - set(leaves)):
+        raise TadropError(
+            f"{missing[0]!r} is no parameter of the module by that name: choose the layout it is built in"
+        )
     gradients = {name: torch.zeros_like(leaves[name]) for name in names}
     for name in names:
         leaves[name].requires_grad_()

@@ -52,8 +52,6 @@ class Row:
         """Whether the row is a model before merging."""
         return self.density is None and not self.source
 
-    data: str = "none"
-
 
 @dataclass(frozen=True)
 class Table:

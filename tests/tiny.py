@@ -90,4 +90,6 @@ def bench(folder: Path, tasks: int = 3, spread: float = 0.5, sizes: Mapping[str,
 def stream(bench: Bench) -> TaskVectors:
     """The task vectors of a bench."""
     shapes = {name: tensor.shape for name, tensor in bench.base.tensors.items()}
-    return TaskVectors(bench.base, bench.experts, ("head.*",), bench.device, layouts("tiny", bench.backbone.matrices, shapes))
+    return TaskVectors(
+        bench.base, bench.experts, ("head.*",), bench.device, layouts("tiny", bench.backbone.matrices, shapes)
+    )
