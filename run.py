@@ -36,10 +36,14 @@ def run(cfg: DictConfig):
             bench, stream = pipeline.load(config)
         with meter.stage("sparsify"):
             sparse = pipeline.sparsify(stream, cfg.sparsify, cfg.tadrop, progress)
+        with meter.stage("statistics"):
+            statistics = pipeline.statistics(cfg, bench, stream, progress)
         with meter.stage("merge"):
-            merged = pipeline.merge(sparse, cfg.merge.method, progress)
+            merged = pipeline.merge(sparse, cfg.merge.method, statistics, progress)
         with meter.stage("select"):
-            merged, selection = pipeline.select(cfg, bench, sparse, merged, progress)
+            merged, selection = pipeline.select(cfg, bench, sparse, statistics, merged, progress)
+        with meter.stage("refine"):
+            merged = pipeline.refine(cfg, bench, sparse, merged, selection.scale, progress)
         with meter.stage("evaluate"):
             scores = pipeline.evaluate(bench, merged, selection.scale, cfg.split, progress)
         result = pipeline.describe(config, bench, stream, merged, selection, scores, meter)

@@ -7,6 +7,7 @@ serves a whole grid of scales.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from math import prod
 from threading import Lock
@@ -14,13 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tadrop import compiled
 from tadrop.blocks import over_blocks
 from tadrop.checkpoint import Checkpoint
 from tadrop.stream import Sparse, all_cuts, count_nonzero
-from tadrop.types import Deltas, Layout, LowRank, Masked, Method, Stream, TadropError, Taus
+from tadrop.types import Attachment, Deltas, Layout, LowRank, Masked, Method, Statistics, Stream, TadropError, Taus
 
 Block = Deltas | Masked | LowRank
 Put = Callable[[str, int, Block], None]  # takes (tensor name, first flat index, merged block) on any thread
@@ -35,6 +36,7 @@ class Merged:
     masks[name]: [task, ceil(n / 8)] uint8, bit i of an entry's byte as numpy.packbits lays it out
     factors: [T] one factor per task, [1] one for all, or None
     density: fraction of entries of the task vectors that were not zero when they were merged
+    attachment: what goes around the module beside its weights, or None
     """
 
     tasks: tuple[str, ...]
@@ -43,6 +45,7 @@ class Merged:
     factors: Tensor | None = None
     density: float = 1.0
     low_rank: dict[str, LowRank] = field(default_factory=dict)
+    attachment: Attachment | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,13 +80,21 @@ class Merged:
         one_delta = not self.masks and not self.low_rank and all(len(d) == 1 for d in self.deltas.values())
         return one_delta and one_factor
 
+    def attached(self, module: nn.Module, task: str) -> AbstractContextManager[None]:
+        """Puts the attachment, if there is one, around a module that has this result's weights in it."""
+        return nullcontext() if self.attachment is None else self.attachment.attach(module, task)
+
     def stored_bytes(self) -> int:
-        """Bytes that this result takes beside the base: float32 deltas and factors, one-bit masks."""
+        """Bytes that this result takes beside the base: float32 deltas and factors, one-bit masks, the attachment.
+
+        A delta that is zero throughout is not stored.
+        """
+        deltas = (delta for delta in self.deltas.values() if torch.count_nonzero(delta))
         thin = (factor for pair in self.low_rank.values() for factor in pair)
-        tensors = (*self.deltas.values(), *self.masks.values(), *thin)
-        return sum(t.numel() * t.element_size() for t in tensors) + (
-            0 if self.factors is None else 4 * len(self.factors)
-        )
+        tensors = (*deltas, *self.masks.values(), *thin)
+        factors = 0 if self.factors is None else 4 * len(self.factors)
+        attachment = 0 if self.attachment is None else self.attachment.stored_bytes()
+        return sum(t.numel() * t.element_size() for t in tensors) + factors + attachment
 
 
 def _expect_shape(merged: Block, taus: Taus, name: str) -> None:
@@ -145,8 +156,19 @@ class _Block(NamedTuple):
     tally: Tensor | int
 
 
+def _block(statistics: Statistics, name: str, start: int, taus: Taus, size: int) -> dict[str, Tensor | None]:
+    """The statistics of what a block of task vectors covers, as merge is handed them."""
+    count = taus[0].numel()
+    span = (0, None) if count == size else (start, start + count)
+    return {"statistics": statistics.block(name, *span)}
+
+
 def merge_into(
-    put: Put, stream: Stream, method: Method, on_tensor: Callable[[str], None] = lambda name: None
+    put: Put,
+    stream: Stream,
+    method: Method,
+    on_tensor: Callable[[str], None] = lambda name: None,
+    statistics: Statistics | None = None,
 ) -> Summary:
     """Merges block by block and puts every result into a sink, in any order and from several threads at once.
 
@@ -155,7 +177,8 @@ def merge_into(
     _check_layouts(stream, method)
     if isinstance(stream, Sparse):
         all_cuts(stream)
-    survey = {} if method.survey is None else {"survey": method.survey(stream)}
+    known = {} if statistics is None else {"statistics": statistics}
+    survey = {} if method.survey is None else {"survey": method.survey(stream, **known)}
     sizes = {name: prod(stream.shapes[name]) for name in stream.names}
 
     def work(name: str, start: int, taus: Taus) -> _Block:
@@ -163,7 +186,8 @@ def merge_into(
         if method.compiled is not None and compiled.worthwhile(sizes[name], taus):
             merged, tally = method.compiled(taus, **survey)
         else:
-            merged = _run(stream, method, name, start, taus, survey)
+            measured = {} if statistics is None else _block(statistics, name, start, taus, sizes[name])
+            merged = _run(stream, method, name, start, taus, survey | measured)
             _expect_shape(merged, taus, name)
             tally = None if method.tally is None else method.tally(taus, merged)
         put(name, start, merged)
@@ -218,10 +242,15 @@ def pack(masks: Tensor) -> Tensor:
     return torch.from_numpy(np.packbits(masks.reshape(len(masks), -1).cpu().numpy(), axis=1))
 
 
-def merge(stream: Stream, method: Method, on_tensor: Callable[[str], None] = lambda name: None) -> Merged:
+def merge(
+    stream: Stream,
+    method: Method,
+    on_tensor: Callable[[str], None] = lambda name: None,
+    statistics: Statistics | None = None,
+) -> Merged:
     """Merges tensor by tensor and holds the result. on_tensor is told each name when it is done."""
     memory = _Memory(stream.shapes)
-    factors, density = merge_into(memory.put, stream, method, on_tensor)
+    factors, density = merge_into(memory.put, stream, method, on_tensor, statistics)
     deltas = {n: memory.deltas[n].view(-1, *stream.shapes[n]) for n in stream.names if n in memory.deltas}
     masks = {n: memory.masks[n] for n in stream.names if n in memory.masks}
     return Merged(stream.tasks, deltas, masks, factors, density, memory.low_rank)

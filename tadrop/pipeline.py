@@ -22,6 +22,7 @@ from tadrop import record as records
 from tadrop import select as selecting
 from tadrop.backbones.backbone import Backbone, layouts
 from tadrop.backbones.local import Local
+from tadrop.calibration import TaskStatistics, gather
 from tadrop.console import Progress, stages
 from tadrop.controls import control
 from tadrop.evaluate import Bench
@@ -32,6 +33,14 @@ from tadrop.select import Selection, check_rule
 from tadrop.sparsify.tadrop import TADrop
 from tadrop.stream import Sparse, TaskVectors, all_cuts, cut_name, numel
 from tadrop.types import Score, Sparsifier, Stream, TadropError
+
+DATA = {  # what a merge row may say under `data:`, and the split that this reads beside the one that is reported
+    "none": None,
+    "validation labels": "validation",
+    "training inputs": "train",
+    "training labels": "train",
+    "test inputs": None,  # of the reported split
+}
 
 
 @contextmanager
@@ -53,7 +62,9 @@ def check(cfg: Any) -> None:
     """Builds everything that only needs the configuration, so that a mistake is found before anything runs."""
     check_rule(cfg.select)
     device_of(cfg.device)
-    for node in (cfg.sparsify, cfg.tadrop, cfg.merge.method, cfg.model, cfg.tasks):
+    split_of(cfg.merge.get("data", "none"))
+    nodes = (cfg.sparsify, cfg.tadrop, cfg.merge.method, cfg.model, cfg.tasks)
+    for node in (*nodes, cfg.merge.get("statistics"), cfg.merge.get("refine")):
         instantiate(node)
 
 
@@ -131,9 +142,27 @@ def _planned(stream: Stream, rule: Sparsifier, progress: Progress) -> Sparse:
     return sparse
 
 
-def merge(stream: Stream, method: Any, progress: Progress) -> Merged:
+def split_of(data: str) -> str | None:
+    """The split that a merge row's `data:` sees before it is evaluated; None where it sees none."""
+    if data not in DATA:
+        raise TadropError(f"merge.data is {data!r}; it must be one of {', '.join(DATA)}")
+    return DATA[data]
+
+
+def statistics(cfg: Any, bench: Bench, stream: Stream, progress: Progress) -> TaskStatistics | None:
+    """What the row's method needs to know of every task's model on its data; None where it declares nothing."""
+    if cfg.merge.get("statistics") is None:
+        return None
+    recipe = instantiate(cfg.merge.statistics)
+    if recipe.split != split_of(cfg.merge.data):
+        raise TadropError(f"merge.statistics.split is {recipe.split!r}, but merge.data says {cfg.merge.data!r}")
+    tick = progress.bar("statistics", len(bench.experts))
+    return gather(recipe, bench, stream.names, Path(cfg.paths.cache), tick)
+
+
+def merge(stream: Stream, method: Any, statistics: TaskStatistics | None, progress: Progress) -> Merged:
     tick = progress.bar("merge", len(stream.names))
-    return merging.merge(stream, instantiate(method), lambda name: tick())
+    return merging.merge(stream, instantiate(method), lambda name: tick(), statistics)
 
 
 def merge_only(cfg: Any) -> Written:
@@ -149,13 +178,22 @@ def merge_only(cfg: Any) -> Written:
 
 def merge_to_disk(cfg: Any, stream: TaskVectors, sparse: Stream, progress: Progress) -> Written:
     """Merges straight into cfg.export.dir, at the row's own scale; what was merged is never held."""
+    _only_weights(cfg)
     method = instantiate(cfg.merge.method)
     tick = progress.bar("merge", len(stream.names))
     return _write(cfg, stream, exporting.streamed(sparse, method, lambda name: tick()), cfg.merge.scale)
 
 
+def _only_weights(cfg: Any) -> None:
+    """A row that looks at data needs the evaluation's data and module."""
+    if cfg.merge.get("statistics") is not None or cfg.merge.get("refine") is not None:
+        raise TadropError(f"merge={cfg.merge.name} looks at data or at the model: it needs evaluate=true")
+
+
 def export(cfg: Any, stream: TaskVectors, merged: Merged, scale: float) -> Written:
     """Writes a merge in memory to cfg.export.dir."""
+    if merged.attachment is not None:
+        raise TadropError(f"merge={cfg.merge.name} is more than weights (adapters, or experts): it cannot be exported")
     return _write(cfg, stream, exporting.held(merged), scale)
 
 
@@ -182,14 +220,29 @@ def _made(cfg: Any, stream: TaskVectors, scale: float) -> dict[str, Any]:
     return {"suite": f"tadrop {records.version_of('tadrop')}"} | kept | {"scale": scale, "checkpoints": files}
 
 
-def select(cfg: Any, bench: Bench, stream: Stream, merged: Merged, progress: Progress) -> tuple[Merged, Selection]:
+def refine(cfg: Any, bench: Bench, stream: Stream, merged: Merged, scale: float, progress: Progress) -> Merged:
+    """What the row makes of the merge, where it says: adaptation, adapters, routed experts."""
+    if cfg.merge.get("refine") is None:
+        return merged
+    split_of(cfg.merge.data)
+    return instantiate(cfg.merge.refine)(merged, stream, bench, scale, progress.bar("refine", None))
+
+
+def select(
+    cfg: Any,
+    bench: Bench,
+    stream: Stream,
+    statistics: TaskStatistics | None,
+    merged: Merged,
+    progress: Progress,
+) -> tuple[Merged, Selection]:
     """The scale and knobs that the rule takes, and the merge with them; `merged` is the one with the row's own."""
     check_rule(cfg.select)
     knobs, tune, scales = _plain(cfg.merge, "knobs"), _plain(cfg.merge, "tune"), sorted(cfg.merge.scale_grid)
     if cfg.select == "fixed" or (len(scales) <= 1 and not tune):
         return merged, Selection("fixed", float(cfg.merge.scale), knobs=knobs)
     tick = progress.bar("select", selecting.count(tune, len(scales)) * len(bench.tasks.names))
-    attempt = partial(_attempt, cfg, bench, stream, tick)
+    attempt = partial(_attempt, cfg, bench, stream, statistics, tick)
     earlier = []
     for name, rule in tune.items():
         if selecting.is_per_task(rule):
@@ -201,7 +254,7 @@ def select(cfg: Any, bench: Bench, stream: Stream, merged: Merged, progress: Pro
     together = selecting.combinations(tune)
     points = [point for some in together for point in attempt("merge.method", knobs | some, scales, known)]
     selection = selecting.best(points, earlier)
-    return known or merge(stream, _with_knobs(cfg, selection.knobs).merge.method, Progress()), selection
+    return known or merge(stream, _with_knobs(cfg, selection.knobs).merge.method, statistics, Progress()), selection
 
 
 def _plain(row: Any, key: str) -> dict[str, Any]:
@@ -213,6 +266,7 @@ def _attempt(
     cfg: Any,
     bench: Bench,
     stream: Stream,
+    statistics: TaskStatistics | None,
     tick: Callable[[], None],
     node: str,
     knobs: Mapping[str, Any],
@@ -220,7 +274,7 @@ def _attempt(
     merged: Merged | None = None,
 ) -> list[dict[str, Any]]:
     """A trial for every scale with these knobs; merges first unless handed what they give."""
-    merged = merged or merge(stream, OmegaConf.select(_with_knobs(cfg, knobs), node), Progress())
+    merged = merged or merge(stream, OmegaConf.select(_with_knobs(cfg, knobs), node), statistics, Progress())
     trials = []
     for scale in scales:
         scores = evaluation.evaluate(bench, merged, scale, "validation", on_task=lambda score: tick())
@@ -274,7 +328,7 @@ def describe(
     meter: Meter,
 ) -> dict[str, Any]:
     """The record of a run."""
-    splits = {config["split"]} | ({selection.split} if selection.split else set())
+    splits = {config["split"], selection.split, split_of(config["merge"].get("data", "none"))} - {None}
     result = {
         "format": records.FORMAT,
         "key": records.key(config),

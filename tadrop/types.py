@@ -4,13 +4,14 @@ Words used everywhere: theta0 is the pretrained model, theta_t the model fine-tu
 its task vector, taus all of them stacked, task axis first. A *piece* is a flat run of entries of one tensor.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 Tau = Float[Tensor, "*shape"]  # one task's delta of one tensor, or a piece of it
 Taus = Float[Tensor, "task *shape"]  # all tasks stacked, task axis first, always
@@ -148,14 +149,15 @@ def check_keep(keep: float) -> None:
 class Method:
     """A merging method as the engine sees it: free functions of a formula file, and how they are fed.
 
-    merge(taus) -> Deltas | Masked | LowRank   called once per block
+    merge(taus) -> Deltas | Masked | LowRank   called once per block; with `statistics=` too if the row declares them
     scope                            entry: any piece of a tensor will do; tensor: whole tensors only; matrix: only
                                      what the backbone says is a matrix, whole and out x in
     rest(taus) -> Deltas             matrix scope: every other tensor, whole
     kinds, fused                     matrix scope: which kinds of matrices (Layout); fused ones whole or split
     needs                            what merge is handed by name beside taus: uncut (the task vectors before the
                                      last sparsifier, shaped as taus), theta0 (the pretrained entries)
-    survey(stream) -> anything       optional pass over all task vectors, handed to merge as `survey=`
+    survey(stream) -> anything       optional pass over all task vectors (and `statistics=`, if declared), handed to
+                                     merge as `survey=`
     tally(taus, merged) -> [k, T]    optional sums over a block's entries, added up per tensor by the engine
     compiled(taus) -> merged, tally  optional twin of merge and tally for large tensors on the CPU: same bits
     rescale(sums, sizes) -> [T]      from the tallies [tensor, k, T] and tensor sizes, one factor per task, or [1]
@@ -229,3 +231,53 @@ class Corpora(Protocol):
     """
 
     def measure(self, task: str, split: str, kept: Tensor) -> Mapping[str, float] | None: ...
+
+
+class Statistics(Protocol):
+    """One tensor per task for the merged tensors that have a statistic, such as a Fisher diagonal or a Gram matrix."""
+
+    def block(self, name: str, start: int = 0, stop: int | None = None) -> Tensor | None:
+        """[task, ...]: whole, or flat entries start to stop, as Stream.taus gives them; None where there is none."""
+        ...
+
+
+class Attachment(Protocol):
+    """What a method puts around the module beside its weights: adapters, or experts behind a router."""
+
+    def attach(self, module: nn.Module, task: str) -> AbstractContextManager[None]:
+        """In effect while the block lasts; the merged weights and the task's private tensors are in place."""
+        ...
+
+    def stored_bytes(self) -> int: ...
+
+
+class Workbench(Protocol):
+    """What a method may do with the model and the tasks' data while it refines a merge. See evaluate.Bench."""
+
+    module: nn.Module
+    device: torch.device
+    head: str  # the name of the submodule whose input is the features
+
+    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Copies weights into the module in place."""
+        ...
+
+    def theta0(self, name: str) -> Tensor:
+        """One tensor of the base, float32, on the device."""
+        ...
+
+    def expert(self, task: str, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """The weights of a task's own model, one at a time."""
+        ...
+
+    def equip(self, task: str) -> None:
+        """Puts a task's private tensors (its head) into the module."""
+        ...
+
+    def samples(self, task: str, split: str, size: int, *words: object) -> Iterator[Tensor]:
+        """Endless shuffled batches of inputs, on the device; the words decide the order."""
+        ...
+
+    def features(self, task: str, split: str, limit: int | None = None, *words: object) -> Tensor:
+        """What the module as it is hands to the head, [example, width]: the split in order, or `limit` drawn ones."""
+        ...

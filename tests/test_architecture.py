@@ -17,6 +17,8 @@ LAYERS = (  # low to high; a module imports from lower layers, or from its own w
     ("tadrop.types",),
     (
         "tadrop.ops",
+        "tadrop.taps",
+        "tadrop.samples",
         "tadrop.seeds",
         "tadrop.files",
         "tadrop.quantile",
@@ -37,6 +39,7 @@ LAYERS = (  # low to high; a module imports from lower layers, or from its own w
     ("tadrop.evaluate",),
     (
         "tadrop.export",
+        "tadrop.calibration",
         "tadrop.select",
         "tadrop.record",
         "tadrop.meter",
