@@ -76,7 +76,7 @@ def vision_pairs(layers: int, projection: bool) -> list[Pair]:
 
 
 def matrices(layout: str, projection: bool) -> list[dict[str, Any]]:
-    """What per-matrix methods are told of a tower in this layout: see backbone.layouts. visual.proj is stored in x out."""
+    """What per-matrix methods are told of a tower in this layout (backbone.layouts); visual.proj is stored in x out."""
     if layout == "split":
         told = [{"names": f"vision_model.encoder.layers.*.{name}.weight"} for name in ("self_attn.*_proj", "mlp.fc?")]
         tables = ["vision_model.embeddings.position_embedding.weight"]
