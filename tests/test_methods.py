@@ -16,8 +16,8 @@ from hydra.utils import instantiate
 from experiments.methods import listing
 from tadrop import pipeline
 from tadrop import select as selecting
-from tadrop.backbones import glyph_vit
-from tadrop.backbones.backbone import Backbone
+from tadrop.backbones import clip_names, glyph_vit
+from tadrop.backbones.backbone import layouts
 from tadrop.checkpoint import Checkpoint
 from tadrop.console import Progress
 from tadrop.merge import Merged, materialise
@@ -47,28 +47,24 @@ def test_help_lists_every_row_with_its_paper():
 # --- layouts
 
 
-def backbone(*matrices):
-    return Backbone("m", "base", "{task}", lambda: None, lambda module, private: None, matrices=matrices)
-
-
 def test_the_embedded_backbone_names_its_linear_layers():
     model = instantiate(config().model)
     module = glyph_vit.build()
     shapes = {n: tuple(p.shape) for n, p in module.named_parameters() if not n.startswith("head.")}
-    layouts = model.layouts(shapes)
+    told = layouts(model.name, model.matrices, shapes)
     linear = {
         f"{name}.weight"
         for name, part in module.named_modules()
         if isinstance(part, torch.nn.Linear) and name.startswith("blocks")
     }
-    assert set(layouts) == linear
-    assert layouts["blocks.0.qkv.weight"] == Layout("linear", blocks=3)
+    assert set(told) == linear
+    assert told["blocks.0.qkv.weight"] == Layout("linear", blocks=3)
 
 
 def test_the_first_entry_that_fits_says_the_layout():
-    model = backbone({"names": "a.*", "transposed": True}, {"names": "*.w", "kind": "table"})
-    layouts = model.layouts({"a.w": (2, 3), "b.w": (4, 5), "b.bias": (4,)})
-    assert layouts == {"a.w": Layout("linear", transposed=True), "b.w": Layout("table")}
+    matrices = [{"names": "a.*", "transposed": True}, {"names": "*.w", "kind": "table"}]
+    told = layouts("m", matrices, {"a.w": (2, 3), "b.w": (4, 5), "b.bias": (4,)})
+    assert told == {"a.w": Layout("linear", transposed=True), "b.w": Layout("table")}
 
 
 @pytest.mark.parametrize(
@@ -82,7 +78,18 @@ def test_the_first_entry_that_fits_says_the_layout():
 )
 def test_wrong_layouts_are_refused(entry, shapes, message):
     with pytest.raises(TadropError, match=message):
-        backbone(entry).layouts(shapes)
+        layouts("m", [entry], shapes)
+
+
+@pytest.mark.parametrize("layout", ["split", "fused"])
+def test_clip_tells_its_matrices_in_either_layout(layout):
+    names = [n for p in clip_names.vision_pairs(2, True) for n in p.names(layout)]
+    flat = ("bias", "in_proj_bias", "class_embedding", "patch_embedding.weight", "conv1.weight")
+    vectors = [n for n in names if n.endswith(flat) or "norm" in n or "layrnorm" in n or ".ln_" in n]
+    shapes = {n: (6,) if n in vectors else (6, 6) for n in names}
+    told = layouts("clip", clip_names.matrices(layout, projection=True), shapes)
+    assert set(told) == set(names) - set(vectors)
+    assert sum(one.kind == "linear" for one in told.values()) == 2 * (6 if layout == "split" else 4)
 
 
 # --- cuts by rows

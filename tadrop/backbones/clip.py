@@ -29,6 +29,7 @@ from tadrop.backbones.clip_names import (
     fused_places,
     layout_of,
     leftover_pairs,
+    matrices,
     normalise,
     refuse_extra,
     text_pairs,
@@ -144,6 +145,11 @@ class Clip:
             return self.projection == "merged"
         first = self._raw_expert(self.tasks.names[0])
         return any(name in first.tensors for name in PROJECTION.values())
+
+    @property
+    def matrices(self) -> list[dict[str, Any]]:
+        """What per-matrix methods are told, in the run's layout."""
+        return matrices(self.layout, self._projects)
 
     @property
     def pairs(self) -> list[Pair]:

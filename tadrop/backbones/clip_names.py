@@ -11,6 +11,7 @@ which. Converted tensors are made when they are asked for: splitting is a view, 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,6 +73,21 @@ def vision_pairs(layers: int, projection: bool) -> list[Pair]:
     pairs = [Pair(f"visual.{ours}", (f"vision_model.{theirs}",)) for theirs, ours in VISION.items()]
     pairs += _layers("vision_model.encoder.layers.", "visual.transformer.resblocks.", layers)
     return pairs + ([Pair(PROJECTION["fused"], (PROJECTION["split"],))] if projection else [])
+
+
+def matrices(layout: str, projection: bool) -> list[dict[str, Any]]:
+    """What per-matrix methods are told of a tower in this layout (backbone.layouts); visual.proj is stored in x out."""
+    if layout == "split":
+        told = [{"names": f"vision_model.encoder.layers.*.{name}.weight"} for name in ("self_attn.*_proj", "mlp.fc?")]
+        tables = ["vision_model.embeddings.position_embedding.weight"]
+    else:
+        block = "visual.transformer.resblocks.*"
+        told = [{"names": f"{block}.attn.in_proj_weight", "blocks": 3}]
+        told += [{"names": f"{block}.{name}.weight"} for name in ("attn.out_proj", "mlp.c_fc", "mlp.c_proj")]
+        tables = ["visual.positional_embedding"]
+    told += [{"names": name, "kind": "table"} for name in tables]
+    outer = {"names": PROJECTION[layout], "kind": "table", "transposed": layout == "fused"}
+    return [*told, outer] if projection else told
 
 
 def leftover_pairs() -> list[Pair]:

@@ -82,6 +82,7 @@ class HfVision:
     prefix: str = ""
     head: str = "head"
     private: Sequence[str] = ("head.*",)
+    matrices: Sequence[Mapping[str, Any]] = ()
     hub_dir: str | None = None
     tasks: Any = None
     keeps_heads = True  # an expert's file has its head
