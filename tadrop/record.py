@@ -26,8 +26,9 @@ FORMAT = 1
 NOT_SCIENCE = ("paths", "logger", "overwrite", "device", "experiment", "references", "hydra", "evaluate", "export")
 DESCRIPTIVE = {  # facts about a row or a model, stored with the record but no part of its name
     "merge": ("title", "paper", "data", "exceptions", "adapts"),
-    "model": ("provide", "verified", "build", "equip", "matrices", "head"),
+    "model": ("provide", "verified", "head"),
 }
+LAYOUTS = "matrices"  # of the model; only methods that work on matrices depend on them
 SUFFIXES = (".tensors.csv.gz", ".correct.npz", ".json")  # in the order of writing
 PLACES = ("cache", "hub_dir", "compiled")  # of this machine, or another road to the same bits: no part of a name
 LIBRARIES = ("torch", "numpy", "safetensors", "hydra-core", "pillow", "matplotlib", "scikit-learn")
@@ -62,6 +63,8 @@ def key(config: Mapping[str, Any]) -> str:
     """16 hex digits of the sha256 of the configuration's science, without what only describes it."""
     node = science(config)
     node |= {group: {k: v for k, v in node[group].items() if k not in words} for group, words in DESCRIPTIVE.items()}
+    if node["merge"]["method"].get("scope") != "matrix":
+        node["model"].pop(LAYOUTS, None)
     canonical = json.dumps(node, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
