@@ -176,17 +176,6 @@ def merge_only(cfg: Any) -> Written:
         return merge_to_disk(cfg, stream, sparsify(stream, cfg.sparsify, cfg.tadrop, progress), progress)
 
 
-def merge_only(cfg: Any) -> Written:
-    """Merges checkpoints into cfg.export.dir without evaluating them; returns what was written."""
-    if not cfg.export.dir:
-        raise TadropError("evaluate=false only merges: say where to, export.dir=OUT")
-    if cfg.select != "fixed":
-        raise TadropError(f"select={cfg.select} needs an evaluation; with evaluate=false set merge.scale instead")
-    with stages(label(cfg)) as progress:
-        stream = open_stream(OmegaConf.to_container(cfg, resolve=True))
-        return merge_to_disk(cfg, stream, sparsify(stream, cfg.sparsify, cfg.tadrop, progress), progress)
-
-
 def merge_to_disk(cfg: Any, stream: TaskVectors, sparse: Stream, progress: Progress) -> Written:
     """Merges straight into cfg.export.dir, at the row's own scale; what was merged is never held."""
     _only_weights(cfg)
