@@ -44,7 +44,7 @@ METHODS = {  # name -> (overrides, most times the floor)
 MEMORY_METHODS = ("Task Arithmetic", "TIES (global trim)", "EMR + TADrop")
 MEMORY_LIMIT = 600e6  # bytes of private memory above the imports
 COMMAND_LIMIT = 15.0  # seconds for the whole TIES command
-SECTIONS = ("towers", "tasks", "large", "single", "tadrop", "spectral")
+SECTIONS = ("towers", "tasks", "large", "single", "tadrop")
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -391,9 +391,8 @@ def main() -> None:
         "tadrop": lambda folder: tadrop_alone(page),
     }
     for section in arguments.only:
-        if section in work:
-            with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="towers.") as folder:
-                work[section](Path(folder))
+        with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="towers.") as folder:
+            work[section](Path(folder))
     from tadrop.files import write_text
 
     about, command = machine(), "python -m experiments.benchmark_merge --folder DIR"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
     from torch import Tensor
 
     from tadrop.export import Written
@@ -41,27 +42,33 @@ def merge_checkpoints(
 
     Raises TadropError, naming the file and the tensor, if the checkpoints do not fit.
     """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
     from tadrop import pipeline
 
+    cfg = _compose(["model=local", f"merge={merge}", f"tadrop={'on' if tadrop else 'off'}", *overrides])
     values = {
         "model": {"base": str(base), "experts": [str(path) for path in experts], "private": list(private)},
+        "merge": {} if scale is None else {"scale": scale},
         "export": {"dir": str(out), "dtype": dtype, "expand": expand},
         "overwrite": overwrite,
         "evaluate": False,
-    } | ({} if scale is None else {"merge": {"scale": scale}})
-    before = GlobalHydra.instance().hydra
+    }
+    return pipeline.merge_only(OmegaConf.merge(cfg, values))
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    """The configuration that these words select, also inside an application that uses Hydra itself."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    outer = GlobalHydra.instance().hydra
     try:
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            rows = ["model=local", f"merge={merge}", f"tadrop={'on' if tadrop else 'off'}", *overrides]
-            cfg = compose("config", rows)
+            return compose("config", list(overrides))
     finally:
-        GlobalHydra.instance().hydra = before
-    return pipeline.merge_only(OmegaConf.merge(cfg, values))
+        GlobalHydra.instance().hydra = outer
 
 
 def tadrop_(tau: Tensor, q_lo: float = 0.8, q_hi: float = 0.95, norm: str = "l2") -> Tensor:
