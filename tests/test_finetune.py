@@ -45,7 +45,7 @@ def hub(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("hub")
     torch.manual_seed(0)
-    Dinov2Model(Dinov2Config(**TINY)).save_pretrained(folder / "models/extra/tiny")
+    Dinov2Model(Dinov2Config(**TINY)).half().save_pretrained(folder / "models/extra/tiny")
     for task in ("mnist", "eurosat"):
         write_classes(folder, task, 90)
     return folder

@@ -152,7 +152,7 @@ class HfVision:
         from transformers import AutoModel
 
         config = self._config()
-        encoder = AutoModel.from_config(config, attn_implementation="sdpa")
+        encoder = AutoModel.from_config(config, attn_implementation="sdpa", dtype=torch.float32)  # files may be half
         return Probe(encoder, self.readout, self.preprocess["mean"], self.preprocess["std"])
 
     def places(self, module: Probe) -> dict[str, Tensor]:
