@@ -114,6 +114,7 @@ def runs(name: str, extra: Sequence[str] = ()) -> Iterator[tuple[DictConfig, lis
             yield each, words
 
 
+@lru_cache
 def choices(name: str) -> dict[str, str]:
     """The groups' choices that a recipe does not sweep: {"model": "vit_b32", "tasks": "vision8", ...}."""
     swept = {word.split("=")[0] for job in overrides(name) for word in job}

@@ -17,13 +17,16 @@ from omegaconf import OmegaConf
 
 from experiments import recipes
 from experiments.cost import dry_run
-from tadrop import plot, published, record, table
+from tadrop import figures, plot, published, record, table
 from tadrop.console import out, print_table
 from tadrop.files import write_text
 from tadrop.record import Record
 from tadrop.statistics import paired
 from tadrop.table import Table
 from tadrop.types import TadropError
+
+BARS = 8  # more methods than this are lines of a dot plot
+MOST_DUMBBELLS = 4  # methods drawn task by task
 
 
 def collect(recipe: str, folder: Path, extra: Sequence[str] = (), partial: bool = False) -> list[Record]:
@@ -54,13 +57,34 @@ def made(recipe: str, records: Sequence[Record], folder: Path, facts: Path) -> T
     return published.beside(ours, about)
 
 
-def sparsity_figure(records: Sequence[Record], folder: Path) -> list[tuple[str, "plot.Figure"]]:
-    """The sparsity map of the first adaptive TADrop record, if there is one."""
+def figures_of(rendered: Table, records: Sequence[Record], folder: Path) -> list[tuple[str, "plot.Figure"]]:
+    """(name, figure) of everything worth drawing from one table and its records."""
+    few = len(plot.methods_of(rendered)) <= BARS
+    found = [("accuracy", plot.accuracy_bars(rendered) if few else figures.gains(rendered))]
+    found.append(("lambda", figures.lambda_curves(records, rendered.title)))
+    for name, grid in figures.quantile_grid(records).items():
+        heat = plot.heat_map(grid, f"{name} + TADrop, {rendered.title}", "average accuracy, %")
+        found.append((f"quantiles_{record_word(name)}", heat))
+    comparable = [name for name, rows in plot.methods_of(rendered) if {"", "TADrop"} <= rows.keys()]
+    for name in comparable[:MOST_DUMBBELLS]:
+        found.append((f"tasks_{record_word(name)}", figures.task_gains(rendered, name)))
+    return [(name, figure) for name, figure in found if figure is not None] + tensor_figures(records, folder)
+
+
+def record_word(title: str) -> str:
+    """A method's title as part of a file's name."""
+    return "".join(c if c.isalnum() else "_" for c in title.lower()).strip("_")
+
+
+def tensor_figures(records: Sequence[Record], folder: Path) -> list[tuple[str, "plot.Figure"]]:
+    """The sparsity map and the profile by depth of the first adaptive TADrop record, if there is one."""
     for one in records:
         tadrop = one["config"]["tadrop"]
         if tadrop and tadrop["assign"] == "adaptive" and (folder / f"{one['key']}.tensors.csv.gz").exists():
-            title = f"TADrop {tadrop['q_lo']:g}/{tadrop['q_hi']:g}: sparsity by tensor, mean over tasks"
-            return [("sparsity", plot.sparsity_map(record.read_tensors(folder, one["key"]), title))]
+            title = f"TADrop {tadrop['q_lo']:g}/{tadrop['q_hi']:g}, mean over tasks"
+            statistics = record.read_tensors(folder, one["key"])
+            profile = figures.tensor_profile(statistics, title)
+            return [("sparsity", plot.sparsity_map(statistics, title)), ("profile", profile)]
     return []
 
 
@@ -70,8 +94,8 @@ def write(recipe: str, rendered: Table, records: Sequence[Record], folder: Path,
     for suffix, render in ((".md", table.markdown), (".csv", table.csv), (".tex", table.latex)):
         paths.append(target / f"{recipe}{suffix}")
         write_text(paths[-1], render(rendered))
-    figures = [("accuracy", plot.accuracy_bars(rendered)), *sparsity_figure(records, folder)]
-    return paths + plot.write_figures(target, [(f"{recipe}_{name}", figure) for name, figure in figures])
+    drawn = figures_of(rendered, records, folder)
+    return paths + plot.write_figures(target, [(f"{recipe}_{name}", figure) for name, figure in drawn])
 
 
 def by_task_set(recipe: str, records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -97,11 +121,14 @@ def main() -> None:
             out.print(dry_run(options.recipe, options.records, options.overrides), soft_wrap=True)
             return
         records = collect(options.recipe, options.records, options.overrides, options.partial)
-        paths = []
+        paths, tables = [], []
         for name, group in by_task_set(options.recipe, records).items():
             rendered = made(options.recipe, group, options.records, options.published)
             paths += write(name, rendered, group, options.records, options.out)
             print_table(rendered)
+            tables.append(rendered)
+        if (counts := figures.task_counts(tables)) is not None:
+            paths += plot.write_figures(options.out, [(f"{options.recipe}_counts", counts)])
     except TadropError as error:
         sys.exit(f"error: {error}")
     out.print(f"\nrecords: {len(records)} in {options.records}")

@@ -374,7 +374,7 @@ def held(merged: Merged) -> Source:
 
     def run(put: Put) -> Summary:
         for name, deltas in merged.deltas.items():
-            rows = deltas.flatten(1)
+            rows = deltas.reshape(len(deltas), -1)
             for start in range(0, rows.shape[1], BLOCK):
                 block = rows[:, start : start + BLOCK]
                 masks = _unpack(merged.masks[name], start, block.shape[1]) if name in merged.masks else None

@@ -134,7 +134,7 @@ class _Memory:
 
     def put(self, name: str, start: int, merged: Deltas | Masked) -> None:
         shared = merged.shared[None] if isinstance(merged, Masked) else merged
-        self._place(self.deltas, name, start, shared.flatten(1), prod(self.shapes[name]))
+        self._place(self.deltas, name, start, shared.reshape(len(shared), -1), prod(self.shapes[name]))
         if isinstance(merged, Masked):
             bits = pack(merged.masks)
             self._place(self.masks, name, start // 8, bits, (prod(self.shapes[name]) + 7) // 8)
@@ -151,7 +151,7 @@ class _Memory:
 
 def pack(masks: Tensor) -> Tensor:
     """Bool masks [task, *shape] as bits [task, ceil(n / 8)] uint8, laid out as numpy.packbits does."""
-    return torch.from_numpy(np.packbits(masks.flatten(1).cpu().numpy(), axis=1))
+    return torch.from_numpy(np.packbits(masks.reshape(len(masks), -1).cpu().numpy(), axis=1))
 
 
 def merge(stream: Stream, method: Method, on_tensor: Callable[[str], None] = lambda name: None) -> Merged:

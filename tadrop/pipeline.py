@@ -200,15 +200,15 @@ def tensor_rows(stream: Stream) -> list[dict[str, Any]]:
     return rows
 
 
-def _score(score: Score) -> dict[str, Any]:
-    fields = {name: getattr(score, name) for name in ("task", "split", "metric", "value", "count")}
-    return fields | ({"details": dict(score.details)} if score.details else {})
-
-
 def tell(logger: Any, record: Mapping[str, Any], folder: Path) -> None:
     """Tells the tracker of a run whose record is written; a tracker that fails costs a line, not the run."""
     files = [folder / f"{record['key']}{suffix}" for suffix in records.SUFFIXES]
     loggers.tell(instantiate(logger), lambda tracker: tracker.log(record, files))
+
+
+def _score(score: Score) -> dict[str, Any]:
+    fields = {name: getattr(score, name) for name in ("task", "split", "metric", "value", "count")}
+    return fields | ({"details": dict(score.details)} if score.details else {})
 
 
 def describe(

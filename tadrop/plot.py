@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-VARIANTS = {"": ("plain", "#4d4d4d"), "TADrop": ("+ TADrop", "#d55e00"), "uniform": ("+ uniform control", "#56b4e9")}
+VARIANTS = {"": ("plain", "#4d4d4d"), "TADrop": ("+ TADrop", "#d55e00"), "uniform": ("+ uniform control", "#0072b2")}
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -33,7 +33,7 @@ def save(figure: "Figure", stem: Path) -> list[Path]:
     return paths
 
 
-def _methods(table: Table) -> list[tuple[str, dict[str, Row]]]:
+def methods_of(table: Table) -> list[tuple[str, dict[str, Row]]]:
     """(title, {variant: row}) per method, without the reference rows."""
     methods: list[tuple[str, dict[str, Row]]] = []
     for row in table.rows:
@@ -42,14 +42,14 @@ def _methods(table: Table) -> list[tuple[str, dict[str, Row]]]:
         variant = row.label.strip().removeprefix("+ ") if row.label.startswith("  +") else ""
         if not variant:
             methods.append((row.label, {}))
-        if methods and variant.split(",")[0] in VARIANTS:
+        if methods and variant.split(",")[0] in (*VARIANTS, "inverted", "shuffled"):
             methods[-1][1].setdefault(variant.split(",")[0], row)
     return methods
 
 
 def accuracy_bars(table: Table) -> "Figure":
     """Average accuracy per method: plain, with TADrop, with the control; reference rows as lines."""
-    methods = _methods(table)
+    methods = methods_of(table)
     figure = new_figure(6.8, 3.2)
     axes = figure.subplots()
     width = 0.8 / len(VARIANTS)
@@ -78,7 +78,7 @@ def accuracy_bars(table: Table) -> "Figure":
     return figure
 
 
-def _place(tensor: str) -> tuple[str, str]:
+def place(tensor: str) -> tuple[str, str]:
     """(layer, kind) of a tensor name: blocks.3.qkv.weight -> (3, qkv.weight)."""
     words = tensor.split(".")
     numbers = [i for i, word in enumerate(words) if word.isdigit()]
@@ -89,7 +89,7 @@ def _place(tensor: str) -> tuple[str, str]:
 
 def sparsity_map(statistics: "DataFrame", title: str = "") -> "Figure":
     """Mean sparsity over tasks for each kind of tensor (rows) and layer (columns)."""
-    frame = statistics.assign(place=[_place(name) for name in statistics["tensor"]])
+    frame = statistics.assign(place=[place(name) for name in statistics["tensor"]])
     frame["layer"], frame["kind"] = zip(*frame["place"], strict=True)
     inner, outer = frame[frame["layer"] != "other"], frame[frame["layer"] == "other"]
     figure = new_figure(6.8, 0.24 * max(inner["kind"].nunique(), outer["kind"].nunique()) + 1.2)

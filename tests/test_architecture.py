@@ -43,6 +43,7 @@ LAYERS = (  # low to high; a module imports from lower layers, or from its own w
         "tadrop.plot",
         "tadrop.console",
         "tadrop.statistics",
+        "tadrop.figures",
         "tadrop.published",
         "tadrop.logger",
     ),

@@ -56,7 +56,7 @@ class Backbone:
 
     def places(self, module: nn.Module) -> dict[str, Tensor]:
         """Where each tensor of a checkpoint goes."""
-        return dict(module.named_parameters()) | dict(module.named_buffers())
+        return dict(module.state_dict(keep_vars=True))
 
     def open_base(self) -> Checkpoint:
         return self._open(self.base)

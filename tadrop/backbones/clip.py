@@ -91,6 +91,7 @@ class Clip:
     sources: per word a template of the experts' place on the hub or on disk; {hub}, {tall} and {task} are the task's
              names in the two lineages and in the suite
     layout:  split | fused, see clip_names
+    projection: merged | frozen | auto, whichever the experts' files imply
     leftovers: whether never-trained text tensors, which some files carry, count as entries of a task vector
     """
 
@@ -101,7 +102,9 @@ class Clip:
     sources: Mapping[str, str | None]
     layout: str
     preprocess: Mapping[str, Any]
+    projection: str = "auto"
     leftovers: bool = False
+    keeps_heads = False  # an expert's file has no head: it is made from class names
     base_revision: str | None = None
     hub_dir: str | None = None
     cache: str | None = None
@@ -111,6 +114,8 @@ class Clip:
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
             raise TadropError(f"model.layout is {self.layout!r}; it must be {' or '.join(LAYOUTS)}")
+        if self.projection not in ("auto", "merged", "frozen"):
+            raise TadropError(f"model.projection is {self.projection!r}; it must be auto, merged or frozen")
         if self.source not in self.sources:
             raise TadropError(f"model.source is {self.source!r}; there are {', '.join(self.sources)}")
         if self.sources[self.source] is None:
@@ -134,7 +139,9 @@ class Clip:
 
     @cached_property
     def _projects(self) -> bool:
-        """Whether the experts carry a projection of their own."""
+        """Whether the projection is merged: if the experts carry their own, unless the configuration says so."""
+        if self.projection != "auto":
+            return self.projection == "merged"
         first = self._raw_expert(self.tasks.names[0])
         return any(name in first.tensors for name in PROJECTION.values())
 
@@ -221,6 +228,10 @@ class Clip:
     def _text_leftovers(self) -> list[tuple[Pair, Tensor]]:
         found = convert(self._raw_base.tensors, leftover_pairs(), "fused", self._raw_base.path)
         return [(pair, found[pair.fused]) for pair in leftover_pairs()]
+
+    def first_head(self, module: Classifier, images: Tensor, labels: Tensor, task: str) -> dict[str, Tensor]:
+        """The zero-shot head, whatever the images."""
+        return {HEAD: self.head(task)} | ({} if self._projects else {FROZEN: self._projection})
 
     def places(self, module: Classifier) -> dict[str, Tensor]:
         """Where each tensor of a checkpoint goes: the module's own, or views of their q, k and v."""

@@ -129,16 +129,16 @@ class VisionTasks:
         """Class names in label order: the entry's, or the data's own where there are none or they are of a cut."""
         if self.strict and self.entry(task).classes:
             return tuple(self.entry(task).classes)
-        return tuple(self._images(task, "test").facts["classes"])
+        return tuple(self.images(task, "test").facts["classes"])
 
     def published(self, source: str, model: str) -> dict[str, float]:
         """Reported accuracies in percent of a source's individual models, where they were measured on these data."""
-        known = registry("published").get(source, {}).get(model, {}) if self.registry == "vision" else {}
+        known = registry("published").get(source, {}).get(model, {}) if self.registry in ("vision", source) else {}
         return {task: known[task] for task in self.names if task in known and task not in self.variants}
 
     def batches(self, task: str, split: str) -> Iterator[tuple[Tensor, Tensor]]:
         """(images uint8 [batch, size, size, 3], labels [batch]); the next batch is read while this one is used."""
-        data = self._images(task, split)
+        data = self.images(task, split)
 
         def read(at: int) -> tuple[Tensor, Tensor]:
             part = slice(at, at + self.batch)
@@ -157,9 +157,10 @@ class VisionTasks:
 
     def fingerprint(self, task: str, split: str) -> str:
         """A hash of the pixels and labels, 16 hex digits."""
-        return self._images(task, split).facts["fingerprint"]
+        return self.images(task, split).facts["fingerprint"]
 
-    def _images(self, task: str, split: str) -> Images:
+    def images(self, task: str, split: str) -> Images:
+        """A whole split: mapped pixels, labels, and what is known of them."""
         if split not in SPLITS:
             raise TadropError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
         if (task, split) not in self._opened:

@@ -1,0 +1,63 @@
+"""Records of whole recipes with made-up numbers: what tables, figures and the report are tested on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from experiments import recipes
+from tadrop import pipeline, record
+from tadrop.seeds import generator
+from tadrop.stream import numel
+from tests import records as hand
+
+SHAPES = {
+    f"blocks.{i}.{kind}.weight": (8, 8 * (1 + j)) for i in range(3) for j, kind in enumerate(("qkv", "proj", "fc1"))
+}
+SHAPES |= {"stem.weight": (4, 9), "position": (16,)}
+
+
+def fill(folder: Path, recipe: str, extra: Sequence[str] = (), count: int = 200, skip: int = 0) -> list[str]:
+    """Writes a record, with per-example and per-tensor files, for every run of a recipe; returns the keys.
+
+    skip: every skip-th run is left out
+    """
+    keys: list[str] = []
+    for cfg, _ in recipes.runs(recipe, extra):
+        config = OmegaConf.to_container(cfg, resolve=True)
+        if record.key(config) not in keys:
+            keys.append(record.key(config))
+            if not skip or len(keys) % skip:
+                _write(folder, config, count)
+    return keys
+
+
+def _write(folder: Path, config: dict, count: int) -> None:
+    key, tasks = record.key(config), config["tasks"]["names"]
+    rng = generator("synthetic", key)
+    level = 0.6 + 0.3 * generator("level", config["merge"]["name"]).random() + 0.03 * (config["tadrop"] is not None)
+    bits = {task: rng.random(count) < min(level - 0.002 * i, 0.99) for i, task in enumerate(tasks)}
+    made = hand.record("ties") | {"key": key, "label": pipeline.label(config), "config": record.science(config)}
+    made |= {"data": {f"{task}/{config['split']}": "f" * 16 for task in tasks}}
+    if config["select"] == "grid":
+        grid = [[scale, float(level - 0.3 * abs(scale - 0.4) ** 2)] for scale in config["merge"]["scale_grid"]]
+        best = max(grid, key=lambda point: point[1])[0]
+        made |= {"selection": {"rule": "grid", "scale": best, "split": "validation", "grid": grid}}
+    score = {"split": config["split"], "metric": "accuracy", "count": count}
+    made |= {"scores": [score | {"task": task, "value": float(b.mean())} for task, b in bits.items()]}
+    hand.write(folder, made, bits)
+    if config["tadrop"] is not None:
+        record.write(folder, made, _tensors(tasks, rng))
+        hand.write(folder, made, bits)
+
+
+def _tensors(tasks: Sequence[str], rng: np.random.Generator) -> list[dict]:
+    """Per-tensor rows as pipeline.tensor_rows makes them."""
+    rows = []
+    for task in tasks:
+        for name, shape in SHAPES.items():
+            ratio = float(rng.uniform(0.3, 0.7))
+            rows.append({"task": task, "tensor": name, "size": numel(shape), "ratio": ratio, "sparsity": ratio})
+            rows[-1]["scale"] = 1 + ratio
+    return rows

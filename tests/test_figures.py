@@ -1,0 +1,144 @@
+"""Figures come from records, the same bytes each time; cosines are those of the vectors; the report is one page."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from experiments import recipes, report, similarity, tables
+from tadrop import figures, plot, record, table
+from tadrop.types import TadropError
+from tests import synthetic
+from tests.golden import TAUS, flat, golden, stream_of
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """The demo's records, but for some, and a small number of them with a grid."""
+    folder = tmp_path_factory.mktemp("records")
+    return folder, synthetic.fill(folder, "demo", skip=7)
+
+
+@pytest.fixture(scope="module")
+def rendered(filled):
+    folder, _ = filled
+    records = tables.collect("demo", folder, partial=True)
+    return tables.made("demo", records, folder, folder / "none"), records, folder
+
+
+def test_a_table_s_figures_are_the_same_bytes_each_time(rendered, tmp_path):
+    made, records, folder = rendered
+    runs = [tables.figures_of(made, records, folder) for _ in range(2)]
+    names = [name for name, _ in runs[0]]
+    assert {"accuracy", "sparsity", "profile"} <= set(names)
+    assert any(name.startswith("tasks_") for name in names)
+    paths = [plot.write_figures(tmp_path / str(i), run) for i, run in enumerate(runs)]
+    assert {path.suffix for path in paths[0]} == {".svg", ".png"}
+    assert [path.read_bytes() for path in paths[0]] == [path.read_bytes() for path in paths[1]]
+
+
+def test_gains_draws_every_method_that_has_both_rows(rendered):
+    made, _, _ = rendered
+    labels = [text.get_text() for text in figures.gains(made).axes[0].get_yticklabels()]
+    assert sorted(labels) == sorted(name for name, rows in plot.methods_of(made) if "TADrop" in rows)
+
+
+def test_lambda_curves_show_the_grid_and_ring_the_choice(tmp_path):
+    synthetic.fill(tmp_path, "sweep_lambda", ["merge=task_arithmetic", "limit=7"])
+    records = record.read_all(tmp_path)
+    figure = figures.lambda_curves(records)
+    (axes,) = [axes for axes in figure.axes if axes.get_visible()]
+    lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+    assert lines.keys() == {"plain", "+ TADrop", "+ uniform control"}
+    chosen = next(one for one in records if one["selection"]["rule"] == "grid" and one["config"]["tadrop"] is None)
+    grid = chosen["selection"]["grid"]
+    assert lines["plain"].get_xdata().tolist() == [x for x, _ in grid]
+    assert lines["plain"].get_ydata().tolist() == pytest.approx([100 * y for _, y in grid])
+    assert figures.lambda_curves([one for one in records if one["selection"]["rule"] == "fixed"]) is None
+
+
+def test_task_counts_need_two_numbers_of_tasks(rendered):
+    made, _, _ = rendered
+    assert figures.task_counts([made]) is None
+    fewer = table.Table(made.title, made.tasks[:4], made.rows)
+    figure = figures.task_counts([made, fewer])
+    line = figure.axes[0].lines[0]
+    assert line.get_xdata().tolist() == [4, 8]
+
+
+def test_cosines_are_those_of_the_flat_vectors():
+    found = similarity.cosines(golden())
+    for a in TAUS:
+        for b in TAUS:
+            expected = torch.cosine_similarity(flat(TAUS[a]).double(), flat(TAUS[b]).double(), dim=0)
+            assert found.loc[a, b] == pytest.approx(float(expected), abs=1e-6)
+    assert figures.similarity(found).axes
+
+
+def test_the_cosine_of_a_zero_vector_is_zero():
+    zero = {name: torch.zeros_like(tau) for name, tau in TAUS["t1"].items()}
+    found = similarity.cosines(stream_of({"t1": TAUS["t1"], "zero": zero}))
+    assert found.loc["t1", "zero"] == 0
+
+
+class Links(HTMLParser):
+    """What a page points at, and the names it has."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.targets, self.ids, self.loaded = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.ids += [found["id"]] if "id" in found else []
+        self.targets += [found["href"]] if tag == "a" else []
+        self.loaded += [found[name] for name in ("src", "srcset", "action", "data") if name in found]
+        assert tag not in ("link", "iframe", "object", "embed", "base", "form")
+
+
+@pytest.fixture(scope="module")
+def page(filled):
+    folder, keys = filled
+    return report.build(["demo"], folder, folder / "none"), folder, keys
+
+
+def test_the_report_fetches_nothing(page):
+    text, _, _ = page
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in Links(text).loaded)
+    assert "@import" not in text
+    assert not re.search(r"url\(|fetch\(|XMLHttpRequest|https?://(?!www\.w3\.org)", text)
+
+
+def test_every_link_of_the_report_leads_somewhere_and_every_record_is_reached(page):
+    text, folder, _ = page
+    links = Links(text)
+    assert len(links.ids) == len(set(links.ids))
+    assert {target.removeprefix("#") for target in links.targets} <= set(links.ids)
+    assert {path.stem for path in folder.glob("*.json")} <= {target.removeprefix("#") for target in links.targets}
+    assert "of its runs have no record yet" in text
+
+
+def test_the_commands_of_the_report_make_the_records_they_stand_beside(page):
+    _, folder, _ = page
+    _, commands, _ = report.gather("demo", folder, folder / "none")
+    for key, command in list(commands.items())[:6]:
+        words = command.removeprefix("python run.py ").replace("'", "").split()
+        with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
+            config = OmegaConf.to_container(recipes.compose("config", words), resolve=True)
+        assert record.key(config) == key
+
+
+def test_numbers_in_the_page_are_the_table_s(page, rendered):
+    text, _, _ = page
+    made, _, _ = rendered
+    row = next(row for row in made.rows if row.difference is not None)
+    for heading, cell in zip(made.headings, made.cells(row), strict=True):
+        assert f'<a href="#{row.keys[0]}">{cell}</a>' in text or not cell, heading
+
+
+def test_a_report_of_nothing_says_what_to_run(tmp_path):
+    with pytest.raises(TadropError, match=r"begin with: python run.py \+experiment=demo"):
+        report.build(["demo"], tmp_path, tmp_path)
