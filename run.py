@@ -46,22 +46,6 @@ def run(cfg: DictConfig):
     return result
 
 
-def merge_only(cfg: DictConfig):
-    """Merges checkpoints into export.dir without evaluating them. Returns what was written."""
-    from tadrop import pipeline
-    from tadrop.console import stages
-    from tadrop.types import TadropError
-
-    if not cfg.export.dir:
-        raise TadropError("evaluate=false only merges: say where to, export.dir=OUT")
-    if cfg.select != "fixed":
-        raise TadropError(f"select={cfg.select} needs an evaluation; with evaluate=false set merge.scale instead")
-    with stages(pipeline.label(cfg)) as progress:
-        stream = pipeline.open_stream(OmegaConf.to_container(cfg, resolve=True))
-        sparse = pipeline.sparsify(stream, cfg.sparsify, cfg.tadrop, progress)
-        return pipeline.merge_to_disk(cfg, stream, sparse, progress)
-
-
 def reference_configs(cfg: DictConfig):
     """The runs that every table needs: the individual models and the untouched base on the same tasks."""
     plain = {
@@ -83,7 +67,7 @@ def main(cfg: DictConfig) -> None:
     with pipeline.mistakes_in_one_line():
         pipeline.check(cfg)
         if not cfg.evaluate:
-            show_written(merge_only(cfg))
+            show_written(pipeline.merge_only(cfg))
             return
         individual, *others = (*reference_configs(cfg), cfg)
         records = [run(individual)]

@@ -1,9 +1,14 @@
 """Weight averaging: theta = theta0 + mean of the task vectors (model soups, arXiv 2203.05482)."""
 
-from tadrop.ops import total
+from tadrop.ops import compiled_total, total
 from tadrop.types import Deltas, Taus
 
 
 def merge(taus: Taus) -> Deltas:
     """The mean task vector."""
     return total(taus) / len(taus)
+
+
+def fused(taus: Taus) -> tuple[Deltas, None]:
+    """merge() compiled."""
+    return compiled_total(taus).div_(len(taus)), None

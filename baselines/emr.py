@@ -24,7 +24,7 @@ def merge(taus: Taus) -> Masked:
 def tally(taus: Taus, merged: Masked) -> Tensor:
     """Per task: sum |tau|, sum |M tau_uni|, sum |tau| |M tau_uni|, sum |M tau_uni|^2; [4, T] float64."""
     tau = taus.abs().reshape(len(taus), -1)
-    masked = torch.where(merged.masks, merged.shared.abs(), 0).reshape(len(taus), -1)
+    masked = torch.where(merged.masks, merged.shared.abs(), 0).view_as(tau)
     rows = (tau, masked, tau * masked, masked.square())
     return torch.stack([row.sum(1, dtype=torch.float64) for row in rows])
 
@@ -38,3 +38,14 @@ def rescale(sums: Tensor, sizes: Tensor, rule: str = "paper") -> Tensor:
     tau, masked, product, square = sums.sum(0)
     above, below = (product, square) if rule == "least_squares" else (tau, masked)
     return torch.where(below > 0, above / below, 1.0).float()
+
+
+def fused(taus: Taus) -> tuple[Masked, Tensor]:
+    """merge() and tally() compiled."""
+    from baselines import kernels
+
+    unified, masks = torch.empty_like(taus[0]), torch.empty(taus.shape, dtype=torch.bool)
+    sums = torch.zeros(4, len(taus), dtype=torch.float64)
+    flat = taus.view(len(taus), -1).numpy(), unified.view(-1).numpy(), masks.view(len(taus), -1).numpy()
+    kernels.emr(*flat, sums.numpy())
+    return Masked(unified, masks), sums

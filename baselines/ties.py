@@ -7,15 +7,14 @@ authors' default; sum with lambda 0.3 is what the AdaMerging lineage calls TIES.
 
 import torch
 
+from tadrop.blocks import add_up
 from tadrop.ops import total
 from tadrop.types import Deltas, Stream, TadropError, Taus
 
 
 def survey(stream: Stream) -> float:
     """The majority sign over all entries of the model, for entries whose survivors cancel exactly."""
-    balance = 0
-    for name in stream.names:
-        balance += int(torch.sign(total(stream.taus(name))).sum(dtype=torch.float64))
+    balance = int(add_up(stream, lambda taus: torch.sign(total(taus)).sum(dtype=torch.float64)))
     return float((balance > 0) - (balance < 0))
 
 
@@ -41,3 +40,14 @@ def merge(taus: Taus, survey: float, combine: str = "mean") -> Deltas:
     if combine == "max":
         return chosen.abs().amax(0, keepdim=True) * sign
     raise TadropError(f"combine is {combine!r}; it must be mean, sum or max")
+
+
+def fused(taus: Taus, survey: float, combine: str = "mean") -> tuple[Deltas, None]:
+    """merge() compiled, for mean and sum."""
+    if combine not in ("mean", "sum"):
+        return merge(taus, survey, combine), None
+    from baselines import kernels
+
+    result = torch.empty_like(taus[:1])
+    kernels.ties(taus.view(len(taus), -1).numpy(), survey, combine == "mean", result.view(-1).numpy())
+    return result, None

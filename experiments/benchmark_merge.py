@@ -156,15 +156,15 @@ def child(overrides: Sequence[str]) -> None:
     began = time.perf_counter()
     from hydra import compose, initialize_config_dir
 
-    import run
-    from tadrop import kernels, pipeline  # noqa: F401  kernels: compiled or read from the cache, as imports are
+    from baselines import kernels  # noqa: F401  compiled, or read from the cache, as imports are
+    from tadrop import pipeline
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("config", list(overrides))
     imports = time.perf_counter() - began
     print(json.dumps({"imports": imports, "private": memory(os.getpid())["RssAnon"]}), flush=True)
     start = time.perf_counter()
-    written = run.merge_only(cfg)
+    written = pipeline.merge_only(cfg)
     print(json.dumps({"seconds": time.perf_counter() - start, "output": written.bytes}), flush=True)
 
 

@@ -5,9 +5,12 @@ same bits on every machine. torch and the compiled kernels let go of the interpr
 runs its operators alone, because a block is too small to be worth sharing.
 """
 
+import ctypes
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from math import prod
 from typing import TypeVar
 
@@ -31,14 +34,14 @@ def device_of(stream: Stream) -> torch.device:
 
 
 def blocks(stream: Stream, name: str, scope: str) -> Iterator[tuple[int, int | None]]:
-    """The (start, stop) of the blocks in which a method of this scope is shown a tensor; (0, None) is all of it."""
+    """The (start, stop) in which a method of this scope is shown a tensor: flat runs, or (0, None) for the whole."""
     size = prod(stream.shapes[name])
     most = BLOCK if device_of(stream).type == "cpu" else DEVICE_BLOCK
     step = max(most // len(stream.tasks) // ALIGN * ALIGN, ALIGN)
-    if scope == "tensor" or size <= step:
+    if scope == "tensor":
         yield 0, None
         return
-    for start in range(0, size, step):
+    for start in range(0, max(size, 1), step):
         yield start, min(start + step, size)
 
 
@@ -48,7 +51,7 @@ def _spans(stream: Stream, scope: str) -> Iterator[tuple[str, list[tuple[int, in
         span, entries = [], 0
         for start, stop in blocks(stream, name, scope):
             span.append((start, stop))
-            entries += len(stream.tasks) * ((stop or prod(stream.shapes[name])) - start)
+            entries += len(stream.tasks) * ((prod(stream.shapes[name]) if stop is None else stop) - start)
             if entries >= SPAN:
                 yield name, span
                 span, entries = [], 0
@@ -89,6 +92,15 @@ def _alone() -> None:
     torch.set_num_threads(1)
 
 
+@cache
+def _keep_freed_memory() -> None:
+    """Tells glibc to reuse blocks' buffers and not give them back: else half of a formula's time are page faults."""
+    trim_threshold, map_threshold, kept, mapped = -1, -3, 1 << 28, 1 << 25
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(trim_threshold, kept)
+        libc.mallopt(map_threshold, mapped)
+
+
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
     """function(item) for every item, on so many threads, a few items ahead of the reader; results in order.
 
@@ -97,6 +109,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads:
     if threads <= 1:
         yield from map(function, items)
         return
+    _keep_freed_memory()
     before = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="tadrop", initializer=_alone)
     ahead: deque = deque()

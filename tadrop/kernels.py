@@ -6,9 +6,12 @@ here only for tensors of at least `compiled.FROM` entries.
 """
 
 import numpy as np
-from numba import float32, int32, int64, njit, uint32, uint64, void
+from numba import carray, float32, int32, int64, njit, types, uint32, uint64, void
+from numba.extending import intrinsic
 
-Bits, Floats = uint32[::1], float32[::1]
+Bits, Floats, Rows = uint32[::1], float32[::1], float32[:, ::1]
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+TILE = 2048  # entries of a row that stay in the innermost cache while all tasks go over them
 
 MAGNITUDE = np.uint32(0x7FFFFFFF)
 LOW = np.uint32(0xFFFF)
@@ -47,15 +50,27 @@ def count_equal(bits, value):
     return count
 
 
-@njit(int64(Floats, Floats, Floats), nogil=True, cache=True)
-def subtract(theta, theta0, tau):
-    """tau = theta - theta0; returns how many entries are NaN or infinite."""
-    bad = np.uint32(0)
-    for i in range(tau.size):
-        tau[i] = theta[i] - theta0[i]
-    bits = tau.view(np.uint32)
-    for i in range(bits.size):
-        bad += np.uint32((bits[i] & EXPONENT) == EXPONENT)
+@intrinsic
+def _pointer(context, address):
+    """An address as a pointer to float32."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(types.float32)(types.uint64), generate
+
+
+@njit(int64(uint64[::1], uint64, int64, Rows), nogil=True, cache=True)
+def load(thetas, theta0, start, taus):
+    """taus[t] = theta_t - theta0 for a run of entries, given addresses; returns how many are NaN or infinite."""
+    size, bad = taus.shape[1], 0
+    base = carray(_pointer(theta0), (start + size,))[start:]
+    for t in range(taus.shape[0]):
+        theta, tau = carray(_pointer(thetas[t]), (start + size,))[start:], taus[t]
+        for i in range(size):
+            x = theta[i] - base[i]
+            tau[i] = x
+            bad += x - x != 0
     return bad
 
 
@@ -71,33 +86,66 @@ def count_nonzero(bits):
     return count
 
 
-@njit(void(Floats, float32, int64, float32, Floats), nogil=True, cache=True)
-def cut_top(tau, threshold, ties, scale, out):
-    """out = scale * tau where |tau| > threshold, or equal to it among the first `ties` entries; else 0."""
-    zero = np.float32(0)
-    for i in range(ties):
+@njit(void(Floats, float32, float32, Floats), nogil=True, cache=True)
+def cut_above(tau, threshold, scale, out):
+    """out = scale * tau where |tau| > threshold, else 0."""
+    for i in range(tau.size):
         x = tau[i]
-        out[i] = x * scale if abs(x) >= threshold else zero
-    for i in range(ties, tau.size):
-        x = tau[i]
-        out[i] = x * scale if abs(x) > threshold else zero
+        out[i] = x * scale if abs(x) > threshold else np.float32(0)
 
 
-@njit(void(Floats, uint64, int64, uint64, float32, Floats), nogil=True, cache=True)
-def cut_random(tau, key, start, limit, scale, out):
-    """out = scale * tau where the 32-bit draw of (key, index) is below the limit; else 0."""
-    zero = np.float32(0)
-    one = np.int64(1)
-    i = np.int64(0)
-    while i < tau.size:
-        index = start + i
-        z = key + np.uint64(index >> one) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-        if index & one == 0:
-            out[i] = tau[i] * scale if (z & np.uint64(0xFFFFFFFF)) < limit else zero
-            i += one
-        if i < tau.size:
-            out[i] = tau[i] * scale if (z >> np.uint64(32)) < limit else zero
-            i += one
+@njit(void(Floats, float32, float32, Floats), nogil=True, cache=True)
+def cut_from(tau, threshold, scale, out):
+    """out = scale * tau where |tau| >= threshold, else 0."""
+    for i in range(tau.size):
+        x = tau[i]
+        out[i] = x * scale if abs(x) >= threshold else np.float32(0)
+
+
+@njit(uint64(uint64), inline="always")
+def _mixed(z):
+    """SplitMix64's finaliser."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@njit(void(Floats, uint64, float32, uint32, Floats), nogil=True, cache=True)
+def cut_random(tau, first, scale, limit, out):
+    """out = scale * tau where the 32-bit draw of the entry is below the limit, else 0.
+
+    Entries come in pairs from one 64-bit word, lower half first; first: the word's state for entry 0. Masking bits
+    and not branching, because a coin cannot be predicted.
+    """
+    words = np.empty(TILE // 2, np.uint64)
+    draws = words.view(np.uint32)
+    for low in range(0, tau.size, TILE):
+        some, kept = tau[low : low + TILE], out[low : low + TILE]
+        state = first + np.uint64(low // 2) * GOLDEN
+        for i in range((some.size + 1) // 2):
+            words[i] = _mixed(state + np.uint64(i) * GOLDEN)
+        for i in range(some.size):
+            kept[i] = some[i] * scale
+        bits = kept.view(np.uint32)
+        for i in range(some.size):
+            bits[i] = bits[i] if draws[i] < limit else np.uint32(0)
+
+
+@njit(void(Rows, int64, Floats), nogil=True, cache=True)
+def add_tile(taus, low, out):
+    """out = the sum over tasks, first to last, of the entries from low on."""
+    size = out.size
+    first = taus[0, low : low + size]
+    for i in range(size):
+        out[i] = first[i]
+    for t in range(1, taus.shape[0]):
+        tau = taus[t, low : low + size]
+        for i in range(size):
+            out[i] += tau[i]
+
+
+@njit(void(Rows, Floats), nogil=True, cache=True)
+def add_rows(taus, out):
+    """The sum over tasks, first to last."""
+    for low in range(0, out.size, TILE):
+        add_tile(taus, low, out[low : low + TILE])

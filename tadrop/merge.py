@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tadrop import compiled
 from tadrop.blocks import over_blocks
 from tadrop.checkpoint import Checkpoint
 from tadrop.stream import Sparse, all_cuts, count_nonzero
@@ -103,11 +104,14 @@ def merge_into(
 
     def work(name: str, start: int, taus: Taus) -> _Block:
         nonzero = count_nonzero(taus, sizes[name])
-        merged = method.merge(taus, **survey)
-        _expect_shape(merged, taus, name)
-        tally = 0 if method.tally is None else method.tally(taus, merged)
+        if method.fused is not None and compiled.worthwhile(sizes[name], taus):
+            merged, tally = method.fused(taus, **survey)
+        else:
+            merged = method.merge(taus, **survey)
+            _expect_shape(merged, taus, name)
+            tally = None if method.tally is None else method.tally(taus, merged)
         put(name, start, merged)
-        return _Block(taus[0].numel(), nonzero, tally)
+        return _Block(taus[0].numel(), nonzero, 0 if tally is None else tally)
 
     tallies, nonzero, entries = dict.fromkeys(stream.names, 0), 0, 0
     for name, results in over_blocks(stream, work, method.scope):

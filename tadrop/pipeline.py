@@ -20,7 +20,7 @@ from tadrop import merge as merging
 from tadrop import record as records
 from tadrop.backbones.backbone import Backbone
 from tadrop.backbones.local import Local
-from tadrop.console import Progress
+from tadrop.console import Progress, stages
 from tadrop.controls import control
 from tadrop.evaluate import Bench
 from tadrop.export import Plan, Source, Written
@@ -132,6 +132,17 @@ def _planned(stream: Stream, rule: Sparsifier, progress: Progress) -> Sparse:
 def merge(stream: Stream, method: Any, progress: Progress) -> Merged:
     tick = progress.bar("merge", len(stream.names))
     return merging.merge(stream, instantiate(method), lambda name: tick())
+
+
+def merge_only(cfg: Any) -> Written:
+    """Merges checkpoints into cfg.export.dir without evaluating them; returns what was written."""
+    if not cfg.export.dir:
+        raise TadropError("evaluate=false only merges: say where to, export.dir=OUT")
+    if cfg.select != "fixed":
+        raise TadropError(f"select={cfg.select} needs an evaluation; with evaluate=false set merge.scale instead")
+    with stages(label(cfg)) as progress:
+        stream = open_stream(OmegaConf.to_container(cfg, resolve=True))
+        return merge_to_disk(cfg, stream, sparsify(stream, cfg.sparsify, cfg.tadrop, progress), progress)
 
 
 def merge_to_disk(cfg: Any, stream: TaskVectors, sparse: Stream, progress: Progress) -> Written:

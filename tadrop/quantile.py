@@ -6,12 +6,13 @@ matter give any order statistic exactly, in two passes over pieces of any length
 
 The histograms also carry the sums of the lower bits and of their squares. These are integers, so the l1 and l2 norms
 of the vector, and of whatever lies above an order statistic, follow without another pass and do not depend on the
-pieces.
+pieces. A vector smaller than its histograms is sorted instead.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import floor, sqrt
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ _LOW_BITS = 16
 _LOWS = 1 << _LOW_BITS
 _COARSE_BINS = 1 << (31 - _LOW_BITS)
 _INFINITY_BIN = 0x7F80  # upper bits of infinity and NaN
+SMALL = 1 << 15  # entries up to which sorting is cheaper than counting
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,57 @@ def _scale_of(uppers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return significand.astype(np.float64), np.ldexp(1.0, np.maximum(exponent, 1) - 150)
 
 
+class Spectrum(Protocol):
+    """The magnitudes of one vector. Ranks are 0-based and ascending."""
+
+    size: int
+
+    def order_statistics(self, ranks: list[int]) -> list[OrderStatistic]:
+        """The entries of the given ranks."""
+        ...
+
+    def norm(self, p: int, kept: int | None = None) -> float:
+        """The l1 or l2 norm of the vector, or of its `kept` largest magnitudes."""
+        ...
+
+    def quantiles(self, fractions: list[float]) -> list[float]:
+        """Linear interpolation between order statistics, as numpy.quantile does by default, in float64."""
+        places = [q * (self.size - 1) for q in fractions]
+        lows = [floor(p) for p in places]
+        highs = [min(low + 1, self.size - 1) for low in lows]
+        values = [s.value for s in self.order_statistics(lows + highs)]
+        pairs = zip(places, lows, values[: len(lows)], values[len(lows) :], strict=True)
+        return [a + (place - low) * (b - a) for place, low, a, b in pairs]
+
+
 @dataclass
-class Spectrum:
-    """The magnitudes of one vector, counted by value. Ranks are 0-based and ascending."""
+class Sorted(Spectrum):
+    """The magnitudes of a small vector, in ascending order, float64."""
+
+    values: np.ndarray
+
+    def __post_init__(self) -> None:
+        self.size = len(self.values)
+
+    def order_statistics(self, ranks: list[int]) -> list[OrderStatistic]:
+        _check_ranks(ranks, self.size)
+        values = self.values[ranks]
+        below, upto = (np.searchsorted(self.values, values, side=side) for side in ("left", "right"))
+        return [OrderStatistic(float(v), int(b), int(u - b)) for v, b, u in zip(values, below, upto, strict=True)]
+
+    def norm(self, p: int, kept: int | None = None) -> float:
+        kept = self.values if kept is None else self.values[max(self.size - kept, 0) :]
+        return float(kept.sum()) if p == 1 else sqrt(float(np.square(kept).sum()))
+
+
+def _check_ranks(ranks: list[int], size: int) -> None:
+    if any(not 0 <= r < size for r in ranks):
+        raise ValueError(f"ranks {ranks} of a vector with {size} entries")
+
+
+@dataclass
+class Counted(Spectrum):
+    """The magnitudes of one vector, counted by value."""
 
     size: int
     pieces: Callable[[], Iterator[Tensor]]
@@ -100,8 +150,7 @@ class Spectrum:
 
     def order_statistics(self, ranks: list[int]) -> list[OrderStatistic]:
         """The entries of the given ranks; one pass over the pieces for all bins not yet refined."""
-        if any(not 0 <= r < self.size for r in ranks):
-            raise ValueError(f"ranks {ranks} of a vector with {self.size} entries")
+        _check_ranks(ranks, self.size)
         bins = np.searchsorted(self.coarse, ranks, side="right").tolist()
         self._refine(set(bins))
         found = []
@@ -113,15 +162,6 @@ class Spectrum:
             value = float(np.uint32((b << _LOW_BITS) | low).view(np.float32))
             found.append(OrderStatistic(value, below, before + int(fine[low]) - below))
         return found
-
-    def quantiles(self, fractions: list[float]) -> list[float]:
-        """Linear interpolation between order statistics, as numpy.quantile does by default, in float64."""
-        places = [q * (self.size - 1) for q in fractions]
-        lows = [floor(p) for p in places]
-        highs = [min(low + 1, self.size - 1) for low in lows]
-        values = [s.value for s in self.order_statistics(lows + highs)]
-        pairs = zip(places, lows, values[: len(lows)], values[len(lows) :], strict=True)
-        return [a + (place - low) * (b - a) for place, low, a, b in pairs]
 
     def norm(self, p: int, kept: int | None = None) -> float:
         """The l1 or l2 norm of the vector, or of its `kept` largest magnitudes; from the counts, without a pass."""
@@ -156,10 +196,18 @@ class Spectrum:
 
 
 def spectrum(vector: Vector) -> Spectrum:
-    """Counts the magnitudes of a vector. Raises TadropError if an entry is NaN or infinite."""
+    """The magnitudes of a vector. Raises TadropError if an entry is NaN or infinite."""
+    if vector.size <= SMALL:
+        values = np.sort(np.concatenate([piece.abs().cpu().double().numpy() for piece in vector.pieces()]))
+        _refuse(vector, int((~np.isfinite(values)).sum()))
+        return Sorted(values)
     table = np.zeros((_COARSE_BINS, 3), dtype=np.int64)
     for piece in vector.pieces():
         _count_upper(piece, vector.size, table)
-    if bad := int(table[_INFINITY_BIN:, 0].sum()):
+    _refuse(vector, int(table[_INFINITY_BIN:, 0].sum()))
+    return Counted(vector.size, vector.pieces, table)
+
+
+def _refuse(vector: Vector, bad: int) -> None:
+    if bad:
         raise TadropError(f"task vector {vector.task!r}, {vector.name!r}: {bad} entries are NaN or infinite")
-    return Spectrum(vector.size, vector.pieces, table)

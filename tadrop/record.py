@@ -29,7 +29,7 @@ DESCRIPTIVE = {  # facts about a row or a model, stored with the record but no p
     "model": ("provide", "verified", "build", "equip", "matrices", "head"),
 }
 SUFFIXES = (".tensors.csv.gz", ".correct.npz", ".json")  # in the order of writing
-PLACES = ("cache", "hub_dir")  # of this machine, in any node; what lies there is in the record by content
+PLACES = ("cache", "hub_dir", "fused")  # of this machine, or another road to the same bits: no part of a name
 LIBRARIES = ("torch", "numpy", "safetensors", "hydra-core", "pillow", "matplotlib", "scikit-learn")
 
 Record = Mapping[str, Any]

@@ -103,6 +103,7 @@ class Method:
     survey(stream) -> anything       optional pass over all task vectors, handed to merge as `survey=`
     tally(taus, merged) -> [k, T]    optional sums over a block's entries, added up per tensor by the engine
     rescale(sums, sizes) -> [T]      from the tallies [tensor, k, T] and tensor sizes, one factor per task
+    fused(taus) -> merged, tally     optional compiled twin of merge and tally for large tensors on the CPU: same bits
     """
 
     merge: Merge
@@ -110,6 +111,7 @@ class Method:
     survey: Callable[[Stream], Any] | None = None
     tally: Callable[..., Tensor] | None = None
     rescale: Callable[[Tensor, Tensor], Tensor] | None = None
+    fused: Callable[..., tuple[Deltas | Masked, Tensor | None]] | None = None
 
     def __post_init__(self) -> None:
         check_scope(self.scope, ("entry", "tensor"))

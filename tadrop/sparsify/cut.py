@@ -43,10 +43,13 @@ class TopCut:
     def _apply_compiled(self, tau: Tau, start: int) -> Tau:
         from tadrop import kernels
 
-        out, flat = torch.empty_like(tau), tau.reshape(-1)
+        out = torch.empty_like(tau)
+        flat, cut = compiled.array(tau.view(-1)), compiled.array(out.view(-1))
         ties = min(max(self.tie_end - start, 0), len(flat))
-        bounds = np.float32(self.threshold), ties, np.float32(self.scale)
-        kernels.cut_top(compiled.array(flat), *bounds, compiled.array(out.view(-1)))
+        if ties:
+            kernels.cut_from(flat[:ties], self.threshold, self.scale, cut[:ties])
+        if ties < len(flat):
+            kernels.cut_above(flat[ties:], self.threshold, self.scale, cut[ties:])
         return out
 
     def facts(self) -> dict[str, float]:
@@ -54,7 +57,7 @@ class TopCut:
         return facts if self.ratio is None else facts | {"ratio": self.ratio}
 
 
-_GOLDEN, _MIX1, _MIX2 = (c - 2**64 for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+GOLDEN, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
 def draws(words: tuple[object, ...], start: int, size: int, device: torch.device | str = "cpu") -> Tensor:
@@ -64,8 +67,8 @@ def draws(words: tuple[object, ...], start: int, size: int, device: torch.device
     Addressed by index, so any piece can be drawn alone, on any device, with the same bits.
     """
     first = start // 2
-    z = torch.arange(first, (start + size + 1) // 2, device=device) * _GOLDEN + _signed(key(*words))
-    for shift, factor in ((30, _MIX1), (27, _MIX2), (31, 1)):
+    z = torch.arange(first, (start + size + 1) // 2, device=device) * _signed(GOLDEN) + _signed(key(*words))
+    for shift, factor in ((30, _signed(_MIX1)), (27, _signed(_MIX2)), (31, 1)):
         z = (z ^ ((z >> shift) & ((1 << (64 - shift)) - 1))) * factor  # int64 wraps; the mask makes the shift logical
     halves = torch.stack((z & 0xFFFFFFFF, (z >> 32) & 0xFFFFFFFF), dim=1).reshape(-1)
     return halves[start - 2 * first :][:size]
@@ -96,7 +99,7 @@ class RandomCut:
     def apply(self, tau: Tau, start: int = 0) -> Tau:
         if self.keep == 1:
             return tau
-        if compiled.worthwhile(self.size, tau):
+        if compiled.worthwhile(self.size, tau) and start % 2 == 0:
             return self._apply_compiled(tau, start)
         return torch.where(self.keeps(tau, start), tau * self.scale, 0)
 
@@ -104,8 +107,14 @@ class RandomCut:
         from tadrop import kernels
 
         out = torch.empty_like(tau)
-        bounds = np.uint64(key(*self.words)), start, np.uint64(self.limit), np.float32(self.scale)
-        kernels.cut_random(compiled.array(tau.reshape(-1)), *bounds, compiled.array(out.view(-1)))
+        state = (key(*self.words) + start // 2 * GOLDEN) % 2**64
+        kernels.cut_random(
+            compiled.array(tau.view(-1)),
+            np.uint64(state),
+            self.scale,
+            np.uint32(self.limit),
+            compiled.array(out.view(-1)),
+        )
         return out
 
     def facts(self) -> dict[str, float]:
