@@ -14,6 +14,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.methods import listing
+
+OmegaConf.register_new_resolver("rows", listing, replace=True)  # for --help
+
 
 def run(cfg: DictConfig):
     """One run, or its record if there is one already. Returns the record."""
@@ -32,10 +36,14 @@ def run(cfg: DictConfig):
             bench, stream = pipeline.load(config)
         with meter.stage("sparsify"):
             sparse = pipeline.sparsify(stream, cfg.sparsify, cfg.tadrop, progress)
+        with meter.stage("statistics"):
+            statistics = pipeline.statistics(cfg, bench, stream, progress)
         with meter.stage("merge"):
-            merged = pipeline.merge(sparse, cfg.merge.method, progress)
+            merged = pipeline.merge(sparse, cfg.merge.method, statistics, progress)
         with meter.stage("select"):
-            selection = pipeline.select(cfg, bench, merged, progress)
+            merged, selection = pipeline.select(cfg, bench, sparse, statistics, merged, progress)
+        with meter.stage("refine"):
+            merged = pipeline.refine(cfg, bench, sparse, merged, selection.scale, progress)
         with meter.stage("evaluate"):
             scores = pipeline.evaluate(bench, merged, selection.scale, cfg.split, progress)
         result = pipeline.describe(config, bench, stream, merged, selection, scores, meter)

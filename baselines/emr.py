@@ -9,7 +9,7 @@ An entry whose sum is exactly 0 elects the negative sign, as in the authors' cod
 import torch
 from torch import Tensor
 
-from tadrop.ops import total
+from tadrop.ops import rows, total
 from tadrop.types import Masked, TadropError, Taus
 
 
@@ -23,10 +23,10 @@ def merge(taus: Taus) -> Masked:
 
 def tally(taus: Taus, merged: Masked) -> Tensor:
     """Per task: sum |tau|, sum |M tau_uni|, sum |tau| |M tau_uni|, sum |M tau_uni|^2; [4, T] float64."""
-    tau = taus.abs().reshape(len(taus), -1)
-    masked = torch.where(merged.masks, merged.shared.abs(), 0).view_as(tau)
-    rows = (tau, masked, tau * masked, masked.square())
-    return torch.stack([row.sum(1, dtype=torch.float64) for row in rows])
+    tau = rows(taus.abs())
+    masked = rows(torch.where(merged.masks, merged.shared.abs(), 0))
+    products = (tau, masked, tau * masked, masked.square())
+    return torch.stack([row.sum(1, dtype=torch.float64) for row in products])
 
 
 def rescale(sums: Tensor, sizes: Tensor, rule: str = "paper") -> Tensor:

@@ -38,7 +38,7 @@ def blocks(stream: Stream, name: str, scope: str) -> Iterator[tuple[int, int | N
     size = prod(stream.shapes[name])
     most = BLOCK if device_of(stream).type == "cpu" else DEVICE_BLOCK
     step = max(most // len(stream.tasks) // ALIGN * ALIGN, ALIGN)
-    if scope == "tensor":
+    if scope != "entry":
         yield 0, None
         return
     for start in range(0, max(size, 1), step):
@@ -71,8 +71,15 @@ def over_blocks(
         name, span = job
         return name, [function(name, start, stream.taus(name, start, stop)) for start, stop in span]
 
-    threads = 1 if scope == "tensor" or device_of(stream).type != "cpu" else torch.get_num_threads()
+    threads = 1 if scope != "entry" or device_of(stream).type != "cpu" else torch.get_num_threads()
     return in_order(work, _spans(stream, scope), threads)
+
+
+def entries(stream: Stream) -> Iterator[Taus]:
+    """Every entry of the model once, [task, n] at a time, in the blocks that an entry-scope method is shown."""
+    for name in stream.names:
+        for start, stop in blocks(stream, name, "entry"):
+            yield stream.taus(name, start, stop).reshape(len(stream.tasks), -1)
 
 
 def add_up(stream: Stream, function: Callable[[Taus], Tensor]) -> Tensor:

@@ -26,7 +26,7 @@ class Progress:
     def __init__(self, bars: RichProgress | None = None) -> None:
         self._bars = bars
 
-    def bar(self, name: str, steps: int) -> Callable[[], None]:
+    def bar(self, name: str, steps: int | None) -> Callable[[], None]:
         if self._bars is None:
             return lambda: None
         task = self._bars.add_task(name, total=steps)

@@ -1,11 +1,12 @@
 """Evaluates weights on tasks: the module is built once and weights are swapped in place. No averaging, no files."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from tadrop import samples
 from tadrop.backbones.backbone import Backbone
 from tadrop.checkpoint import Checkpoint
 from tadrop.merge import Merged, materialise
@@ -22,6 +23,49 @@ class Bench:
     backbone: Backbone
     tasks: Tasks
     device: torch.device
+
+    @property
+    def head(self) -> str:
+        """The name of the submodule whose input is the features."""
+        name = getattr(self.backbone, "head", None)
+        if not isinstance(name, str):
+            raise TadropError(f"model {self.backbone.name} does not say where its head is: set model.head")
+        return name
+
+    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Copies weights into the module in place."""
+        install(self.backbone.places(self.module), weights)
+
+    def theta0(self, name: str) -> Tensor:
+        """One tensor of the base, float32, on the device."""
+        return self.base[name].to(self.device, torch.float32)
+
+    def expert(self, task: str, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """The weights of a task's own model, one at a time."""
+        return ((name, self.experts[task][name].to(self.device, torch.float32)) for name in names)
+
+    def equip(self, task: str) -> None:
+        """Puts a task's private tensors (its head) into the module."""
+        self.backbone.equip(self.module, self.backbone.private_tensors(self.experts[task]))
+
+    def samples(self, task: str, split: str, size: int, *words: object) -> Iterator[Tensor]:
+        """Endless shuffled batches of inputs, on the device; the words decide the order."""
+        return (x.to(self.device) for x in samples.endless(self.tasks, task, split, size, *words))
+
+    @torch.no_grad()
+    def features(self, task: str, split: str, limit: int | None = None, *words: object) -> Tensor:
+        """What the module as it is hands to the head, [example, width]: the split in order, or `limit` drawn ones."""
+        self.equip(task)
+        whole = (inputs for inputs, _ in self.tasks.batches(task, split))
+        some = whole if limit is None else samples.first(self.tasks, task, split, limit, 500, *words)
+        seen: list[Tensor] = []
+        handle = self.module.get_submodule(self.head).register_forward_pre_hook(lambda head, args: seen.append(args[0]))
+        try:
+            for inputs in some:
+                self.module(inputs.to(self.device))
+        finally:
+            handle.remove()
+        return torch.cat(seen)
 
 
 def set_up(
@@ -50,13 +94,14 @@ def install(places: Mapping[str, Tensor], weights: Iterable[tuple[str, Tensor]])
 
 
 @torch.inference_mode()
-def score(bench: Bench, task: str, split: str) -> Score:
-    """Runs the module as it is over one split of one task."""
-    bench.backbone.equip(bench.module, bench.backbone.private_tensors(bench.experts[task]))
-    values = [
-        bench.tasks.grade(bench.module(inputs.to(bench.device)), targets.to(bench.device))
-        for inputs, targets in bench.tasks.batches(task, split)
-    ]
+def score(bench: Bench, merged: Merged, task: str, split: str) -> Score:
+    """Runs the module, with the weights it has and the result's attachment, over one split of one task."""
+    bench.equip(task)
+    with merged.attached(bench.module, task):
+        values = [
+            bench.tasks.grade(bench.module(inputs.to(bench.device)), targets.to(bench.device))
+            for inputs, targets in bench.tasks.batches(task, split)
+        ]
     kept = torch.cat(values).cpu()
     metrics = bench.tasks.measure(task, split, kept) if isinstance(bench.tasks, Corpora) else None
     if metrics is None:
@@ -79,6 +124,6 @@ def evaluate(
         if not (merged.is_shared and installed):
             install(bench.backbone.places(bench.module), materialise(bench.base, merged, task, scale))
             installed = True
-        scores.append(score(bench, task, split))
+        scores.append(score(bench, merged, task, split))
         on_task(scores[-1])
     return scores

@@ -29,8 +29,8 @@ from torch import Tensor
 
 from tadrop.blocks import BLOCK, in_order
 from tadrop.checkpoint import INDEX, Checkpoint, locate, open_checkpoint
-from tadrop.merge import Merged, Put, Summary, merge_into, pack
-from tadrop.types import Deltas, Masked, Method, Stream, TadropError
+from tadrop.merge import Block, Merged, Put, Summary, merge_into, pack
+from tadrop.types import Deltas, LowRank, Masked, Method, Stream, TadropError
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 WEIGHTS, COMPACT, NOTE = "model.safetensors", "merged.safetensors", "tadrop.json"
@@ -156,7 +156,8 @@ class _Full:
         if len(shards) > 1:
             _write_index(folder, self.files, layout)
 
-    def put(self, name: str, start: int, merged: Deltas | Masked) -> None:
+    def put(self, name: str, start: int, merged: Block) -> None:
+        merged = dense(merged)
         if isinstance(merged, Masked):
             raise _WiderError("masked")
         if len(merged) > 1:
@@ -199,7 +200,8 @@ class _Compact:
         metadata = {"format": "pt", "tadrop": json.dumps(note, ensure_ascii=False)}
         self.file = stack.enter_context(TensorFile(folder / COMPACT, layout, metadata))
 
-    def put(self, name: str, start: int, merged: Deltas | Masked) -> None:
+    def put(self, name: str, start: int, merged: Block) -> None:
+        merged = dense(merged)
         if isinstance(merged, Masked):
             shared, masks = merged.shared[None], merged.masks
         else:
@@ -217,7 +219,12 @@ class _Compact:
                 self.file.write(f"mask/{name}", row * _bytes(self.sizes[name]) + start // 8, bits)
 
     def finish(self, factors: Tensor | None) -> None:
-        self.file.write("factors", 0, torch.ones(self.tasks) if factors is None else factors.float())
+        self.file.write("factors", 0, torch.ones(self.tasks) if factors is None else factors.float().expand(self.tasks))
+
+
+def dense(merged: Block) -> Deltas | Masked:
+    """Thin factors multiplied out: a file holds every task's delta."""
+    return merged.left @ merged.right if isinstance(merged, LowRank) else merged
 
 
 class _WiderError(Exception):
@@ -371,6 +378,7 @@ def streamed(stream: Stream, method: Method, on_tensor: Callable[[str], None] = 
 def held(merged: Merged) -> Source:
     """A merge in memory."""
     shapes = {name: tuple(deltas.shape[1:]) for name, deltas in merged.deltas.items()}
+    shapes |= {name: (thin.left.shape[1], thin.right.shape[2]) for name, thin in merged.low_rank.items()}
 
     def run(put: Put) -> Summary:
         for name, deltas in merged.deltas.items():
@@ -379,6 +387,8 @@ def held(merged: Merged) -> Source:
                 block = rows[:, start : start + BLOCK]
                 masks = _unpack(merged.masks[name], start, block.shape[1]) if name in merged.masks else None
                 put(name, start, block if masks is None else Masked(block[0], masks))
+        for name, thin in merged.low_rank.items():
+            put(name, 0, thin)
         return Summary(merged.factors, merged.density)
 
     return Source(merged.tasks, shapes, merged.factors is not None, run)

@@ -1,27 +1,30 @@
 """Runs a merging method over a stream of task vectors and hands on, or holds, what comes out.
 
 An entry-scope method is fed blocks that fit a processor's cache, on all threads; a tensor-scope method whole tensors,
-one at a time. What comes out goes to a sink block by block: into memory here, to disk in export.py. The scale (lambda)
-is applied afterwards, so one merge serves a whole grid of scales.
+one at a time; a matrix-scope method those that the backbone says are matrices, turned out x in. What comes out goes to
+a sink block by block: into memory here, to disk in export.py. The scale (lambda) is applied afterwards, so one merge
+serves a whole grid of scales.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from math import prod
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tadrop import compiled
 from tadrop.blocks import over_blocks
 from tadrop.checkpoint import Checkpoint
 from tadrop.stream import Sparse, all_cuts, count_nonzero
-from tadrop.types import Deltas, Masked, Method, Stream, TadropError, Taus
+from tadrop.types import Attachment, Deltas, Layout, LowRank, Masked, Method, Statistics, Stream, TadropError, Taus
 
-Put = Callable[[str, int, Deltas | Masked], None]  # takes (tensor name, first flat index, merged block) on any thread
+Block = Deltas | Masked | LowRank
+Put = Callable[[str, int, Block], None]  # takes (tensor name, first flat index, merged block) on any thread
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,11 @@ class Merged:
     """What a merge produced: per tensor a delta for each model, with masks at one bit an entry where there are any.
 
     deltas[name]: [model, *shape] float32, model = 1 (shared) or T (one per task)
+    low_rank[name]: in the place of a delta, two thin factors per task whose product it is
     masks[name]: [task, ceil(n / 8)] uint8, bit i of an entry's byte as numpy.packbits lays it out
-    factors: [T] one factor per task, or None
+    factors: [T] one factor per task, [1] one for all, or None
     density: fraction of entries of the task vectors that were not zero when they were merged
+    attachment: what goes around the module beside its weights, or None
     """
 
     tasks: tuple[str, ...]
@@ -39,42 +44,103 @@ class Merged:
     masks: dict[str, Tensor] = field(default_factory=dict)
     factors: Tensor | None = None
     density: float = 1.0
+    low_rank: dict[str, LowRank] = field(default_factory=dict)
+    attachment: Attachment | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The merged tensors."""
+        return (*self.deltas, *self.low_rank)
 
     def delta(self, task: str, name: str, start: int = 0, stop: int | None = None) -> Tensor:
         """Task t's delta of one tensor, or its flat entries start (a multiple of 8) to stop, before the scale."""
         index = self.tasks.index(task)
-        stacked = self.deltas[name]
-        delta = stacked[index if len(stacked) > 1 else 0]
+        delta = self._unmasked(index, name)
         if start or stop is not None:
             delta = delta.reshape(-1)[start:stop]
         if name in self.masks:
             packed = self.masks[name][index, start // 8 : (start + delta.numel() + 7) // 8]
             bits = np.unpackbits(packed.numpy(), count=delta.numel())
             delta = delta * torch.from_numpy(bits).to(delta.device).view(delta.shape)
-        return delta if self.factors is None else delta * self.factors[index].to(delta)
+        if self.factors is None:
+            return delta
+        return delta * self.factors[index if len(self.factors) > 1 else 0].to(delta)
+
+    def _unmasked(self, index: int, name: str) -> Tensor:
+        if name in self.low_rank:
+            left, right = self.low_rank[name]
+            return left[index] @ right[index]
+        stacked = self.deltas[name]
+        return stacked[index if len(stacked) > 1 else 0]
 
     @property
     def is_shared(self) -> bool:
         """Whether all tasks get the same weights."""
-        return not self.masks and self.factors is None and all(len(d) == 1 for d in self.deltas.values())
+        one_factor = self.factors is None or len(self.factors) == 1
+        one_delta = not self.masks and not self.low_rank and all(len(d) == 1 for d in self.deltas.values())
+        return one_delta and one_factor
+
+    def attached(self, module: nn.Module, task: str) -> AbstractContextManager[None]:
+        """Puts the attachment, if there is one, around a module that has this result's weights in it."""
+        return nullcontext() if self.attachment is None else self.attachment.attach(module, task)
 
     def stored_bytes(self) -> int:
-        """Bytes that this result takes beside the base: float32 deltas, one-bit masks, float32 factors."""
-        tensors = (*self.deltas.values(), *self.masks.values())
-        return sum(t.numel() * t.element_size() for t in tensors) + (
-            0 if self.factors is None else 4 * len(self.factors)
-        )
+        """Bytes that this result takes beside the base: float32 deltas and factors, one-bit masks, the attachment.
+
+        A delta that is zero throughout is not stored.
+        """
+        deltas = (delta for delta in self.deltas.values() if torch.count_nonzero(delta))
+        thin = (factor for pair in self.low_rank.values() for factor in pair)
+        tensors = (*deltas, *self.masks.values(), *thin)
+        factors = 0 if self.factors is None else 4 * len(self.factors)
+        attachment = 0 if self.attachment is None else self.attachment.stored_bytes()
+        return sum(t.numel() * t.element_size() for t in tensors) + factors + attachment
 
 
-def _expect_shape(merged: Tensor | Masked, taus: Taus, name: str) -> None:
+def _expect_shape(merged: Block, taus: Taus, name: str) -> None:
     """A formula that returns the wrong shape is a bug worth naming at once."""
     tasks, *shape = taus.shape
-    if isinstance(merged, Masked):
+    if isinstance(merged, LowRank):
+        left, right = merged.left.shape, merged.right.shape
+        fits = [left[0], right[0], left[1], right[2], left[2]] == [tasks, tasks, *shape, right[1]]
+    elif isinstance(merged, Masked):
         fits = list(merged.shared.shape) == shape and merged.masks.shape == taus.shape
     else:
         fits = list(merged.shape[1:]) == shape and len(merged) in (1, tasks)
     if not fits:
         raise TadropError(f"the method returned a result that does not fit tensor {name!r} of shape {shape}")
+
+
+def _run(stream: Stream, method: Method, name: str, start: int, taus: Taus, extra: Mapping[str, Any]) -> Block:
+    """One block through the method: merge, or rest where a matrix-scope method meets another kind of tensor."""
+    if method.scope == "matrix":
+        layout = stream.layouts.get(name, Layout())
+        return _run_matrices(layout, method, taus, extra) if layout.kind in method.kinds else method.rest(taus)
+    handed, stop = dict(extra), start + taus[0].numel()
+    if "uncut" in method.needs:
+        handed["uncut"] = stream.uncut.taus(name, start, stop).view(taus.shape)
+    if "theta0" in method.needs:
+        handed["theta0"] = stream.theta0(name, start, stop).view(taus.shape[1:])
+    return method.merge(taus, **handed)
+
+
+def _run_matrices(layout: Layout, method: Method, taus: Taus, extra: Mapping[str, Any]) -> Deltas | LowRank:
+    """A tensor's matrices one by one, put back as the tensor is stored."""
+    results = [method.merge(matrix, **extra) for matrix in layout.split(taus, method.fused)]
+    if not isinstance(results[0], LowRank):
+        return layout.join(results)
+    if len(results) > 1:
+        raise TadropError("a method that returns thin factors takes fused matrices whole: set fused=whole")
+    left, right = results[0]
+    return LowRank(right.mT.contiguous(), left.mT.contiguous()) if layout.transposed else results[0]
+
+
+def _check_layouts(stream: Stream, method: Method) -> None:
+    """A per-matrix method on a backbone that names no matrices would quietly do something else."""
+    if method.scope != "matrix":
+        return
+    if not any(layout.kind in method.kinds for layout in stream.layouts.values()):
+        raise TadropError("this method works on matrices and the model names none: list them in model.matrices")
 
 
 class Summary(NamedTuple):
@@ -90,24 +156,38 @@ class _Block(NamedTuple):
     tally: Tensor | int
 
 
+def _block(statistics: Statistics, name: str, start: int, taus: Taus, size: int) -> dict[str, Tensor | None]:
+    """The statistics of what a block of task vectors covers, as merge is handed them."""
+    count = taus[0].numel()
+    span = (0, None) if count == size else (start, start + count)
+    return {"statistics": statistics.block(name, *span)}
+
+
 def merge_into(
-    put: Put, stream: Stream, method: Method, on_tensor: Callable[[str], None] = lambda name: None
+    put: Put,
+    stream: Stream,
+    method: Method,
+    on_tensor: Callable[[str], None] = lambda name: None,
+    statistics: Statistics | None = None,
 ) -> Summary:
     """Merges block by block and puts every result into a sink, in any order and from several threads at once.
 
     on_tensor is told each name when it is done.
     """
+    _check_layouts(stream, method)
     if isinstance(stream, Sparse):
         all_cuts(stream)
-    survey = {} if method.survey is None else {"survey": method.survey(stream)}
+    known = {} if statistics is None else {"statistics": statistics}
+    survey = {} if method.survey is None else {"survey": method.survey(stream, **known)}
     sizes = {name: prod(stream.shapes[name]) for name in stream.names}
 
     def work(name: str, start: int, taus: Taus) -> _Block:
         nonzero = count_nonzero(taus, sizes[name])
-        if method.fused is not None and compiled.worthwhile(sizes[name], taus):
-            merged, tally = method.fused(taus, **survey)
+        if method.compiled is not None and compiled.worthwhile(sizes[name], taus):
+            merged, tally = method.compiled(taus, **survey)
         else:
-            merged = method.merge(taus, **survey)
+            measured = {} if statistics is None else _block(statistics, name, start, taus, sizes[name])
+            merged = _run(stream, method, name, start, taus, survey | measured)
             _expect_shape(merged, taus, name)
             tally = None if method.tally is None else method.tally(taus, merged)
         put(name, start, merged)
@@ -135,8 +215,12 @@ class _Memory:
         self.shapes, self.lock = shapes, Lock()
         self.deltas: dict[str, Tensor] = {}
         self.masks: dict[str, Tensor] = {}
+        self.low_rank: dict[str, LowRank] = {}
 
-    def put(self, name: str, start: int, merged: Deltas | Masked) -> None:
+    def put(self, name: str, start: int, merged: Block) -> None:
+        if isinstance(merged, LowRank):
+            self.low_rank[name] = merged
+            return
         shared = merged.shared[None] if isinstance(merged, Masked) else merged
         self._place(self.deltas, name, start, shared.reshape(len(shared), -1), prod(self.shapes[name]))
         if isinstance(merged, Masked):
@@ -158,17 +242,22 @@ def pack(masks: Tensor) -> Tensor:
     return torch.from_numpy(np.packbits(masks.reshape(len(masks), -1).cpu().numpy(), axis=1))
 
 
-def merge(stream: Stream, method: Method, on_tensor: Callable[[str], None] = lambda name: None) -> Merged:
+def merge(
+    stream: Stream,
+    method: Method,
+    on_tensor: Callable[[str], None] = lambda name: None,
+    statistics: Statistics | None = None,
+) -> Merged:
     """Merges tensor by tensor and holds the result. on_tensor is told each name when it is done."""
     memory = _Memory(stream.shapes)
-    factors, density = merge_into(memory.put, stream, method, on_tensor)
-    deltas = {n: memory.deltas[n].view(-1, *stream.shapes[n]) for n in stream.names}
+    factors, density = merge_into(memory.put, stream, method, on_tensor, statistics)
+    deltas = {n: memory.deltas[n].view(-1, *stream.shapes[n]) for n in stream.names if n in memory.deltas}
     masks = {n: memory.masks[n] for n in stream.names if n in memory.masks}
-    return Merged(stream.tasks, deltas, masks, factors, density)
+    return Merged(stream.tasks, deltas, masks, factors, density, memory.low_rank)
 
 
 def materialise(base: Checkpoint, merged: Merged, task: str, scale: float) -> Iterator[tuple[str, Tensor]]:
     """theta0 + scale * delta for every merged tensor, one at a time, float32."""
-    for name in merged.deltas:
+    for name in merged.names:
         delta = merged.delta(task, name)
         yield name, base[name].to(delta.device, torch.float32) + scale * delta

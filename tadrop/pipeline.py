@@ -3,9 +3,10 @@
 import json
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from tadrop import export as exporting
 from tadrop import logger as loggers
 from tadrop import merge as merging
 from tadrop import record as records
-from tadrop.backbones.backbone import Backbone
+from tadrop import select as selecting
+from tadrop.backbones.backbone import Backbone, layouts
 from tadrop.backbones.local import Local
+from tadrop.calibration import TaskStatistics, gather
 from tadrop.console import Progress, stages
 from tadrop.controls import control
 from tadrop.evaluate import Bench
@@ -27,10 +30,17 @@ from tadrop.export import Plan, Source, Written
 from tadrop.merge import Merged
 from tadrop.meter import Meter
 from tadrop.select import Selection, check_rule
-from tadrop.select import select as select_scale
 from tadrop.sparsify.tadrop import TADrop
 from tadrop.stream import Sparse, TaskVectors, all_cuts, cut_name, numel
 from tadrop.types import Score, Sparsifier, Stream, TadropError
+
+DATA = {  # what a merge row may say under `data:`, and the split that this reads beside the one that is reported
+    "none": None,
+    "validation labels": "validation",
+    "training inputs": "train",
+    "training labels": "train",
+    "test inputs": None,  # of the reported split
+}
 
 
 @contextmanager
@@ -52,7 +62,9 @@ def check(cfg: Any) -> None:
     """Builds everything that only needs the configuration, so that a mistake is found before anything runs."""
     check_rule(cfg.select)
     device_of(cfg.device)
-    for node in (cfg.sparsify, cfg.tadrop, cfg.merge.method, cfg.model, cfg.tasks):
+    split_of(cfg.merge.get("data", "none"))
+    nodes = (cfg.sparsify, cfg.tadrop, cfg.merge.method, cfg.model, cfg.tasks)
+    for node in (*nodes, cfg.merge.get("statistics"), cfg.merge.get("refine")):
         instantiate(node)
 
 
@@ -103,7 +115,8 @@ def _stream(backbone: Any, tasks: Sequence[str], device: torch.device) -> tuple[
     experts = {task: backbone.open_expert(task) for task in tasks}
     if isinstance(backbone, Backbone):
         backbone = backbone.settled(base, experts)
-    return backbone, TaskVectors(base, experts, tuple(backbone.private), device)
+    stream = TaskVectors(base, experts, tuple(backbone.private), device)
+    return backbone, replace(stream, layouts=layouts(backbone.name, backbone.matrices, stream.shapes))
 
 
 def sparsify(stream: Stream, native: Any, tadrop: Any, progress: Progress) -> Stream:
@@ -129,9 +142,27 @@ def _planned(stream: Stream, rule: Sparsifier, progress: Progress) -> Sparse:
     return sparse
 
 
-def merge(stream: Stream, method: Any, progress: Progress) -> Merged:
+def split_of(data: str) -> str | None:
+    """The split that a merge row's `data:` sees before it is evaluated; None where it sees none."""
+    if data not in DATA:
+        raise TadropError(f"merge.data is {data!r}; it must be one of {', '.join(DATA)}")
+    return DATA[data]
+
+
+def statistics(cfg: Any, bench: Bench, stream: Stream, progress: Progress) -> TaskStatistics | None:
+    """What the row's method needs to know of every task's model on its data; None where it declares nothing."""
+    if cfg.merge.get("statistics") is None:
+        return None
+    recipe = instantiate(cfg.merge.statistics)
+    if recipe.split != split_of(cfg.merge.data):
+        raise TadropError(f"merge.statistics.split is {recipe.split!r}, but merge.data says {cfg.merge.data!r}")
+    tick = progress.bar("statistics", len(bench.experts))
+    return gather(recipe, bench, stream.names, Path(cfg.paths.cache), tick)
+
+
+def merge(stream: Stream, method: Any, statistics: TaskStatistics | None, progress: Progress) -> Merged:
     tick = progress.bar("merge", len(stream.names))
-    return merging.merge(stream, instantiate(method), lambda name: tick())
+    return merging.merge(stream, instantiate(method), lambda name: tick(), statistics)
 
 
 def merge_only(cfg: Any) -> Written:
@@ -147,13 +178,22 @@ def merge_only(cfg: Any) -> Written:
 
 def merge_to_disk(cfg: Any, stream: TaskVectors, sparse: Stream, progress: Progress) -> Written:
     """Merges straight into cfg.export.dir, at the row's own scale; what was merged is never held."""
+    _only_weights(cfg)
     method = instantiate(cfg.merge.method)
     tick = progress.bar("merge", len(stream.names))
     return _write(cfg, stream, exporting.streamed(sparse, method, lambda name: tick()), cfg.merge.scale)
 
 
+def _only_weights(cfg: Any) -> None:
+    """A row that looks at data needs the evaluation's data and module."""
+    if cfg.merge.get("statistics") is not None or cfg.merge.get("refine") is not None:
+        raise TadropError(f"merge={cfg.merge.name} looks at data or at the model: it needs evaluate=true")
+
+
 def export(cfg: Any, stream: TaskVectors, merged: Merged, scale: float) -> Written:
     """Writes a merge in memory to cfg.export.dir."""
+    if merged.attachment is not None:
+        raise TadropError(f"merge={cfg.merge.name} is more than weights (adapters, or experts): it cannot be exported")
     return _write(cfg, stream, exporting.held(merged), scale)
 
 
@@ -180,15 +220,71 @@ def _made(cfg: Any, stream: TaskVectors, scale: float) -> dict[str, Any]:
     return {"suite": f"tadrop {records.version_of('tadrop')}"} | kept | {"scale": scale, "checkpoints": files}
 
 
-def select(cfg: Any, bench: Bench, merged: Merged, progress: Progress) -> Selection:
-    grid = list(cfg.merge.scale_grid)
-    tick = progress.bar("select", len(grid) * len(bench.tasks.names)) if cfg.select == "grid" else None
-    return select_scale(
-        cfg.select,
-        cfg.merge.scale,
-        grid,
-        lambda scale: evaluation.evaluate(bench, merged, scale, "validation", on_task=lambda score: tick()),
-    )
+def refine(cfg: Any, bench: Bench, stream: Stream, merged: Merged, scale: float, progress: Progress) -> Merged:
+    """What the row makes of the merge, where it says: adaptation, adapters, routed experts."""
+    if cfg.merge.get("refine") is None:
+        return merged
+    split_of(cfg.merge.data)
+    return instantiate(cfg.merge.refine)(merged, stream, bench, scale, progress.bar("refine", None))
+
+
+def select(
+    cfg: Any,
+    bench: Bench,
+    stream: Stream,
+    statistics: TaskStatistics | None,
+    merged: Merged,
+    progress: Progress,
+) -> tuple[Merged, Selection]:
+    """The scale and knobs that the rule takes, and the merge with them; `merged` is the one with the row's own."""
+    check_rule(cfg.select)
+    knobs, tune, scales = _plain(cfg.merge, "knobs"), _plain(cfg.merge, "tune"), sorted(cfg.merge.scale_grid)
+    if cfg.select == "fixed" or (len(scales) <= 1 and not tune):
+        return merged, Selection("fixed", float(cfg.merge.scale), knobs=knobs)
+    tick = progress.bar("select", selecting.count(tune, len(scales)) * len(bench.tasks.names))
+    attempt = partial(_attempt, cfg, bench, stream, statistics, tick)
+    earlier = []
+    for name, rule in tune.items():
+        if selecting.is_per_task(rule):
+            node = f"merge.tune.{name}.method" if "method" in rule else "merge.method"
+            at = [rule.get("scale", cfg.merge.scale)]
+            points = [point for value in sorted(rule["grid"]) for point in attempt(node, knobs | {name: value}, at)]
+            knobs, earlier = knobs | {name: selecting.per_task(name, points)}, earlier + points
+    known = None if tune else merged
+    together = selecting.combinations(tune)
+    points = [point for some in together for point in attempt("merge.method", knobs | some, scales, known)]
+    selection = selecting.best(points, earlier)
+    return known or merge(stream, _with_knobs(cfg, selection.knobs).merge.method, statistics, Progress()), selection
+
+
+def _plain(row: Any, key: str) -> dict[str, Any]:
+    """A part of a merge row as it is written; empty where the row has none."""
+    return OmegaConf.to_container(row[key]) if key in row else {}
+
+
+def _attempt(
+    cfg: Any,
+    bench: Bench,
+    stream: Stream,
+    statistics: TaskStatistics | None,
+    tick: Callable[[], None],
+    node: str,
+    knobs: Mapping[str, Any],
+    scales: Sequence[float],
+    merged: Merged | None = None,
+) -> list[dict[str, Any]]:
+    """A trial for every scale with these knobs; merges first unless handed what they give."""
+    merged = merged or merge(stream, OmegaConf.select(_with_knobs(cfg, knobs), node), statistics, Progress())
+    trials = []
+    for scale in scales:
+        scores = evaluation.evaluate(bench, merged, scale, "validation", on_task=lambda score: tick())
+        trials.append(selecting.trial(knobs, scale, scores))
+    return trials
+
+
+def _with_knobs(cfg: Any, knobs: Mapping[str, Any]) -> Any:
+    """The configuration with these values under merge.knobs, which the method's node refers to."""
+    return OmegaConf.merge(cfg, {"merge": {"knobs": dict(knobs)}}) if knobs else cfg
 
 
 def evaluate(bench: Bench, merged: Merged, scale: float, split: str, progress: Progress) -> list[Score]:
@@ -232,7 +328,7 @@ def describe(
     meter: Meter,
 ) -> dict[str, Any]:
     """The record of a run."""
-    splits = {config["split"]} | ({selection.split} if selection.split else set())
+    splits = {config["split"], selection.split, split_of(config["merge"].get("data", "none"))} - {None}
     result = {
         "format": records.FORMAT,
         "key": records.key(config),
@@ -249,6 +345,8 @@ def describe(
             "scale": selection.scale,
             "split": selection.split,
             "grid": selection.grid,
+            "knobs": selection.knobs,
+            "trials": selection.trials,
         },
         "scores": [_score(s) for s in scores],
         "published": bench.backbone.published(),
@@ -256,7 +354,7 @@ def describe(
         "private": list(bench.backbone.private),
         "parameters": sum(numel(shape) for shape in stream.shapes.values()),
         "stored_bytes": merged.stored_bytes(),
-        "factors": None if merged.factors is None else dict(zip(merged.tasks, merged.factors.tolist(), strict=True)),
+        "factors": _factors(merged),
         "checkpoints": {"base": bench.base.fingerprint()} | {t: c.fingerprint() for t, c in bench.experts.items()},
         "data": {f"{t}/{s}": bench.tasks.fingerprint(t, s) for t in bench.tasks.names for s in sorted(splits)},
         "threads": torch.get_num_threads(),
@@ -265,3 +363,9 @@ def describe(
         "peak_bytes": meter.peak_bytes(),
     }
     return result | records.provenance()
+
+
+def _factors(merged: Merged) -> dict[str, float] | None:
+    if merged.factors is None:
+        return None
+    return dict(zip(merged.tasks, merged.factors.expand(len(merged.tasks)).tolist(), strict=True))

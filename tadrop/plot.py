@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tadrop.files import write_atomically
-from tadrop.table import Row, Table
+from tadrop.table import Row, Table, size
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -140,3 +140,86 @@ def heat_map(grid: "DataFrame", title: str, label: str) -> "Figure":
 def write_figures(folder: Path, figures: Sequence[tuple[str, "Figure"]]) -> list[Path]:
     """Saves (name, figure) pairs under a folder."""
     return [path for name, figure in figures for path in save(figure, folder / name)]
+
+
+OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#a6a600")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+SEEN = {"test inputs": "X", "training inputs": "^", "": "o"}  # the first word that a row's data has, and its marker
+
+
+def _seen(row: Row) -> str:
+    return next(word for word in SEEN if word in row.data)
+
+
+def accuracy_against_storage(table: Table) -> "Figure":
+    """Average accuracy against bytes stored a task beside the base; shape says what data a method saw."""
+    figure = new_figure(6.8, 4.4)
+    axes = figure.subplots()
+    methods, count = _methods(table), len(table.tasks)
+    for variant in ("", "TADrop"):
+        label, colour = VARIANTS[variant]
+        for word, marker in SEEN.items():
+            rows = [found[variant] for _, found in methods if variant in found and _seen(found[variant]) == word]
+            if rows:
+                places = [(row.stored_bytes / count, row.average) for row in rows]
+                axes.scatter(*zip(*places, strict=True), s=26, marker=marker, color=colour, alpha=0.8, linewidths=0)
+        axes.scatter([], [], color=colour, label=label)
+    for word, marker in SEEN.items():
+        axes.scatter([], [], color="#999999", marker=marker, label=f"saw {word or 'neither'}")
+    for row in table.rows:
+        if row.is_reference:
+            axes.axhline(row.average, color="#009e73", linestyle="--", linewidth=1)
+            where = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+            axes.annotate(row.label, (0.995, row.average), fontsize=7, **where)
+    axes.set_xscale("log")
+    axes.margins(x=0.12)
+    axes.xaxis.set_major_formatter(lambda value, at: size(value))
+    axes.xaxis.set_minor_formatter(lambda value, at: size(value) if f"{value:e}"[0] in "25" else "")
+    _label_best(axes, [(title, rows[""]) for title, rows in methods if "" in rows], count)
+    axes.set_xlabel("stored beside the base, per task")
+    axes.set_ylabel("average accuracy, %")
+    axes.set_title(table.title, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    return figure
+
+
+def _label_best(axes: "object", rows: Sequence[tuple[str, Row]], count: int) -> None:
+    """Names the best method of each kind at every amount of storage, amounts within a fifth taken together."""
+    best: list[tuple[str, Row]] = []
+    for title, row in sorted(rows, key=lambda pair: -pair[1].average):
+        rivals = [other for _, other in best if _seen(other) == _seen(row)]
+        if all(not 0.8 < row.stored_bytes / other.stored_bytes < 1.25 for other in rivals):
+            best.append((title, row))
+    for title, row in best:
+        axes.annotate(title, (row.stored_bytes / count, row.average), (5, 4), textcoords="offset points", fontsize=7)
+
+
+def accuracy_against_tasks(tables: Sequence[Table], most: int = 8) -> "Figure":
+    """Left: average accuracy of the best methods as tasks are added. Right: what TADrop adds to each of them."""
+    tables = sorted(tables, key=lambda table: len(table.tasks))
+    counts = [len(table.tasks) for table in tables]
+    found = [dict(_methods(table)) for table in tables]
+    everywhere = [title for title in found[0] if all("" in methods.get(title, {}) for methods in found)]
+    everywhere.sort(key=lambda title: -sum(methods[title][""].average for methods in found))
+    figure = new_figure(6.8, 3.6)
+    left, right = figure.subplots(1, 2)
+    for title, colour, marker in zip(everywhere[:most], OKABE_ITO, MARKERS, strict=False):
+        style = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.2}
+        left.plot(counts, [methods[title][""].average for methods in found], label=title, **style)
+        gains = [(n, m[title]["TADrop"].difference) for n, m in zip(counts, found, strict=True) if "TADrop" in m[title]]
+        if gains:
+            right.plot(*zip(*gains, strict=True), **style)
+    for name, line in (("Individual", "--"), ("Pretrained", ":")):
+        rows = [next((row.average for row in table.rows if row.label == name), None) for table in tables]
+        if None not in rows:
+            left.plot(counts, rows, color="#777777", linestyle=line, linewidth=1, label=name)
+    right.axhline(0, color="#777777", linewidth=0.8)
+    left.set_ylabel("average accuracy, %")
+    right.set_ylabel("difference with TADrop, points")
+    for axes in (left, right):
+        axes.set_xticks(counts)
+        axes.set_xlabel("tasks merged")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=7, frameon=False)
+    return figure

@@ -1,4 +1,4 @@
-"""Exact order statistics and norms of magnitudes, for vectors of any size.
+"""Exact order statistics and norms of magnitudes, for vectors of any size; order statistics of signed values too.
 
 torch.quantile refuses more than 2**24 entries and sorting costs a copy. The bits of a non-negative float32 sort like
 the number itself, so a histogram of the upper 15 bits and a second one of the lower 16 bits inside the few bins that
@@ -211,3 +211,41 @@ def spectrum(vector: Vector) -> Spectrum:
 def _refuse(vector: Vector, bad: int) -> None:
     if bad:
         raise TadropError(f"task vector {vector.task!r}, {vector.name!r}: {bad} entries are NaN or infinite")
+
+
+def _keys(values: Tensor) -> Tensor:
+    """int32 that sort like the float32 values themselves, negative ones included; -0 counts as 0."""
+    bits = (values.float() + 0.0).view(torch.int32)
+    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
+
+
+def _counts(rows: Tensor, bins: Tensor, width: int) -> Tensor:
+    """How often each bin occurs in each row; [T, width]."""
+    offsets = torch.arange(len(rows), device=rows.device).unsqueeze(1) * width
+    return torch.bincount((bins + offsets).reshape(-1), minlength=len(rows) * width).view(len(rows), width).cpu()
+
+
+def order_statistics(blocks: Callable[[], Iterator[Tensor]], ranks: list[int]) -> Tensor:
+    """The entries of the given 0-based ascending ranks of every row, [T, len(ranks)] float32.
+
+    blocks() gives the rows piece by piece, [T, n] float32; it is called twice and must give the same bits. Constant
+    memory: two histograms of 2**16 bins a row. Raises ValueError for a rank that is not there.
+    """
+    width = 1 << _LOW_BITS
+    coarse = sum(_counts(b, (_keys(b) >> _LOW_BITS) + width // 2, width) for b in blocks()).cumsum(1)
+    size = int(coarse[0, -1])
+    if any(not 0 <= r < size for r in ranks):
+        raise ValueError(f"ranks {ranks} of vectors with {size} entries")
+    wanted = torch.tensor(ranks).expand(len(coarse), -1).contiguous()
+    bins = torch.searchsorted(coarse, wanted, right=True)
+    before = torch.where(bins > 0, coarse.gather(1, (bins - 1).clamp(min=0)), 0)
+    fine = torch.zeros(*bins.shape, width, dtype=torch.int64)
+    for block in blocks():
+        for row, keys in enumerate(_keys(block)):
+            upper = (keys >> _LOW_BITS) + width // 2
+            for at, b in enumerate(bins[row].tolist()):
+                lower = keys[upper == b] & (width - 1)
+                fine[row, at] += torch.bincount(lower, minlength=width).cpu()
+    low = torch.searchsorted(fine.cumsum(-1), (wanted - before).unsqueeze(-1), right=True).squeeze(-1)
+    keys = (((bins - width // 2) << _LOW_BITS) | low).to(torch.int32)
+    return (keys ^ ((keys >> 31) & 0x7FFFFFFF)).view(torch.float32)

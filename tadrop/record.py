@@ -29,7 +29,7 @@ DESCRIPTIVE = {  # facts about a row or a model, stored with the record but no p
     "model": ("provide", "verified", "build", "equip", "matrices", "head"),
 }
 SUFFIXES = (".tensors.csv.gz", ".correct.npz", ".json")  # in the order of writing
-PLACES = ("cache", "hub_dir", "fused")  # of this machine, or another road to the same bits: no part of a name
+PLACES = ("cache", "hub_dir", "compiled")  # of this machine, or another road to the same bits: no part of a name
 LIBRARIES = ("torch", "numpy", "safetensors", "hydra-core", "pillow", "matplotlib", "scikit-learn")
 
 Record = Mapping[str, Any]
@@ -40,7 +40,7 @@ def science(config: Mapping[str, Any]) -> dict[str, Any]:
 
     The seed is part of it only where a node takes one (`seed: ${seed}`): a run without chance is the same for all.
     """
-    kept = _without_cache({k: v for k, v in config.items() if k not in NOT_SCIENCE})
+    kept = _without_remarks({k: v for k, v in config.items() if k not in NOT_SCIENCE})
     chance = any(_takes_seed(node) for name, node in kept.items() if name != "seed")
     return kept if chance else kept | {"seed": None}
 
@@ -51,10 +51,11 @@ def _takes_seed(node: Any) -> bool:
     return isinstance(node, list | tuple) and any(map(_takes_seed, node))
 
 
-def _without_cache(node: Any) -> Any:
+def _without_remarks(node: Any) -> Any:
+    """Without where caches lie and what a row's `exceptions` say to the tests."""
     if isinstance(node, Mapping):
-        return {k: _without_cache(v) for k, v in node.items() if k not in PLACES}
-    return [_without_cache(v) for v in node] if isinstance(node, list | tuple) else node
+        return {k: _without_remarks(v) for k, v in node.items() if k not in (*PLACES, "exceptions")}
+    return [_without_remarks(v) for v in node] if isinstance(node, list | tuple) else node
 
 
 def key(config: Mapping[str, Any]) -> str:

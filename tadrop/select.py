@@ -1,11 +1,35 @@
-"""Choosing the scale (lambda). The rule has a name, sees validation data only, and stands in the record."""
+"""Choosing the scale (lambda) and other knobs. The rule has a name, sees validation data only, and is in the record.
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+fixed takes what the row says. grid tunes in this order: knobs with one value per task, each task by its own validation
+metric; then all other knobs together with the scale, by the mean over tasks. Among equals the first point in ascending
+order is taken.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
 
 from tadrop.types import Score, TadropError
 
 RULES = ("fixed", "grid")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was taken, the rule that took it, and for a grid the validation metric at every point.
+
+    grid:   (scale, mean over tasks) with the chosen knobs
+    knobs:  the value of every knob; a list, in the order of tasks, where each task has its own
+    trials: one mapping per point that was tried: the knobs, the scale, and per task the validation metric
+    """
+
+    rule: str
+    scale: float
+    split: str | None = None
+    grid: tuple[tuple[float, float], ...] = ()
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+    trials: tuple[Mapping[str, Any], ...] = ()
 
 
 def check_rule(rule: str) -> None:
@@ -14,24 +38,42 @@ def check_rule(rule: str) -> None:
         raise TadropError(f"select is {rule!r}; it must be one of {', '.join(RULES)}")
 
 
-@dataclass(frozen=True)
-class Selection:
-    """The scale that was taken, the rule that took it, and for a grid the validation average at every point."""
-
-    rule: str
-    scale: float
-    split: str | None = None
-    grid: tuple[tuple[float, float], ...] = ()
+def trial(knobs: Mapping[str, Any], scale: float, scores: Sequence[Score]) -> dict[str, Any]:
+    """One point of a grid, as it stands in the record."""
+    return {"knobs": dict(knobs), "scale": float(scale), "validation": {s.task: s.value for s in scores}}
 
 
-def select(rule: str, scale: float, grid: Sequence[float], validate: Callable[[float], Sequence[Score]]) -> Selection:
-    """fixed: the published scale. grid: highest mean validation metric over tasks; the smallest scale among equals."""
-    if rule == "fixed" or (rule == "grid" and len(grid) <= 1):
-        return Selection("fixed", float(scale))
-    check_rule(rule)
-    points = []
-    for candidate in sorted(grid):
-        scores = validate(candidate)
-        points.append((float(candidate), sum(s.value for s in scores) / len(scores)))
-    best = max(points, key=lambda point: (point[1], -point[0]))
-    return Selection("grid", best[0], "validation", tuple(points))
+def average(point: Mapping[str, Any]) -> float:
+    """The mean over tasks of a trial's validation metric."""
+    values = point["validation"].values()
+    return sum(values) / len(values)
+
+
+def per_task(name: str, points: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The best value of one knob for each task, in the order of the tasks."""
+    tasks = list(points[0]["validation"])
+    return [max(points, key=lambda point: point["validation"][task])["knobs"][name] for task in tasks]
+
+
+def is_per_task(rule: Mapping[str, Any]) -> bool:
+    """Whether a knob of a row's `tune` has one value for each task."""
+    return rule.get("each", "row") == "task"
+
+
+def combinations(tune: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every combination of the knobs that all tasks share, ascending; one that is empty where there is no such knob."""
+    grids = {name: sorted(rule["grid"]) for name, rule in tune.items() if not is_per_task(rule)}
+    return [dict(zip(grids, values, strict=True)) for values in product(*grids.values())]
+
+
+def count(tune: Mapping[str, Mapping[str, Any]], scales: int) -> int:
+    """How many points a grid has."""
+    return sum(len(rule["grid"]) for rule in tune.values() if is_per_task(rule)) + len(combinations(tune)) * scales
+
+
+def best(points: Sequence[Mapping[str, Any]], earlier: Sequence[Mapping[str, Any]] = ()) -> Selection:
+    """The point of the highest mean over tasks, with all that was tried."""
+    chosen = max(points, key=average)
+    same = [point for point in points if point["knobs"] == chosen["knobs"]]
+    grid = tuple((point["scale"], average(point)) for point in same)
+    return Selection("grid", chosen["scale"], "validation", grid, chosen["knobs"], (*earlier, *points))

@@ -18,7 +18,7 @@ from torch import Tensor
 from tadrop import compiled
 from tadrop.blocks import device_of, in_order, over_blocks
 from tadrop.checkpoint import Checkpoint
-from tadrop.types import Cut, Sparsifier, Stream, TadropError, Taus, Vector
+from tadrop.types import Cut, Layout, Sparsifier, Stream, TadropError, Taus, Vector
 
 PIECE = 1 << 17  # entries of one task handed to a planner at once: 512 KB, a core's cache
 DEVICE_PIECE = 1 << 24  # the same on an accelerator
@@ -73,6 +73,7 @@ class TaskVectors:
     experts: Mapping[str, Checkpoint]
     private: tuple[str, ...] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
     tasks: tuple[str, ...] = field(init=False)
     names: tuple[str, ...] = field(init=False)
     shapes: Mapping[str, tuple[int, ...]] = field(init=False)
@@ -124,6 +125,14 @@ class TaskVectors:
             places = np.array([t.data_ptr() for t in tensors], dtype=np.uint64)
             self._places[name] = (places[:-1], places[-1]) if plain else None
         return self._places[name]
+
+    @property
+    def uncut(self) -> Stream:
+        return self
+
+    def theta0(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
+        flat = self._read(self.base, name, start, stop)
+        return flat.view(self.shapes[name]) if start == 0 and stop is None else flat
 
     def private_tensors(self) -> dict[str, dict[str, Tensor]]:
         """Each task's own tensors, that are never merged."""
@@ -182,6 +191,17 @@ class Sparse:
     def device(self) -> torch.device:
         return device_of(self.source)
 
+    @property
+    def layouts(self) -> Mapping[str, Layout]:
+        return self.source.layouts
+
+    @property
+    def uncut(self) -> Stream:
+        return self.source
+
+    def theta0(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
+        return self.source.theta0(name, start, stop)
+
     def cut(self, task: int, name: str) -> tuple[Cut, int]:
         """The cut that covers a tensor, and the tensor's first flat index in the cut vector."""
         covered = cut_name(self.sparsifier.scope, name)
@@ -212,6 +232,8 @@ class Sparse:
         return offsets
 
     def taus(self, name: str, start: int = 0, stop: int | None = None) -> Taus:
+        if self._row(name) > 1 and not (start == 0 and stop is None):
+            return self._taus_by_rows(name, start, stop)
         taus = self.source.taus(name, start, stop)
         for row, task in zip(taus, range(len(self.tasks)), strict=True):
             cut, offset = self.cut(task, name)
@@ -220,6 +242,20 @@ class Sparse:
                 row.copy_(survivors)
         return taus
 
+    def _row(self, name: str) -> int:
+        """How many entries a cut must be shown together: a row (last axis) where the rule goes by rows."""
+        shape = self.shapes[name]
+        return max(shape[-1], 1) if shape and getattr(self.sparsifier, "by_rows", False) else 1
+
+    def _taus_by_rows(self, name: str, start: int, stop: int | None) -> Taus:
+        """A piece of a tensor, cut together with the rest of the rows that it begins and ends in."""
+        row, size = self._row(name), prod(self.shapes[name])
+        stop = size if stop is None else stop
+        first, last = start // row * row, min(-(-stop // row) * row, size)
+        taus = self.source.taus(name, first, last)
+        whole = torch.stack([self.cut(task, name)[0].apply(tau, first) for task, tau in enumerate(taus)])
+        return whole[:, start - first : stop - first]
+
     def vector(self, task: int, name: str | None) -> Vector:
         source = self.source.vector(task, name)
         return Vector(source.task, source.name, source.shape, source.size, lambda: self._pieces(task, name))
@@ -227,9 +263,20 @@ class Sparse:
     def _pieces(self, task: int, name: str | None) -> Iterator[Tensor]:
         for each in self.names if name is None else (name,):
             cut, at = self.cut(task, each)
-            for piece in self.source.vector(task, each).pieces():
+            for piece in _whole_rows(self.source.vector(task, each).pieces(), self._row(each)):
                 yield cut.apply(piece, at)
                 at += len(piece)
+
+
+def _whole_rows(pieces: Iterator[Tensor], row: int) -> Iterator[Tensor]:
+    """The same entries in pieces that end where a row of so many entries does."""
+    rest = None
+    for piece in pieces:
+        piece = piece if rest is None else torch.cat([rest, piece])
+        end = len(piece) // row * row
+        rest = piece[end:] if end < len(piece) else None
+        if end:
+            yield piece[:end]
 
 
 def layer_of(name: str) -> str:

@@ -45,6 +45,7 @@ class Row:
     interval: Interval | None = None
     versus: float | None = None
     versus_interval: Interval | None = None
+    data: str = "none"
 
     @property
     def is_reference(self) -> bool:
@@ -76,6 +77,8 @@ class Table:
             "vs uniform": _gain(row.versus, row.versus_interval),
             "kept": "" if row.density is None else f"{row.density:.2f}",
             "lambda": row.scale,
+            "data": row.data,
+            "stored": "" if row.stored_bytes is None else size(row.stored_bytes / len(self.tasks)),
         }
         values = [f"{row.values[task]:.1f}" if task in row.values else "" for task in self.tasks]
         return values + [extra[name] for name in self.extra]
@@ -86,6 +89,15 @@ def _gain(difference: float | None, interval: Interval | None) -> str:
     if difference is None:
         return ""
     return f"{difference:+.1f}" + ("" if interval is None else f" [{interval[0]:.1f}, {interval[1]:.1f}]")
+
+
+def size(count: float) -> str:
+    """Bytes as people read them: 0, 12.3 kB, 1.27 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.3g} {unit}" if count else "0"
+        count /= 1000
+    raise AssertionError("unreachable")
 
 
 def _merge(record: Record) -> Mapping[str, Any]:
@@ -107,6 +119,19 @@ def _seedless(node: Any) -> Any:
     if isinstance(node, Mapping):
         return {k: _seedless(v) for k, v in node.items() if k != "seed"}
     return [_seedless(v) for v in node] if isinstance(node, list | tuple) else node
+
+
+def _data(record: Record) -> str:
+    """What a row saw of the tasks' data before it was evaluated."""
+    seen = [_merge(record).get("data", "none")]
+    if record["selection"]["split"] == "validation":
+        seen = [word for word in seen if word not in ("none", "validation labels")] + ["validation labels"]
+    return " and ".join(seen)
+
+
+def _adapts(record: Record) -> bool:
+    """Whether a row saw the inputs that it is graded on."""
+    return "test inputs" in _data(record)
 
 
 def _values(record: Record) -> dict[str, float]:
@@ -140,6 +165,7 @@ def _row(group: Sequence[Record], label: str, individual: Mapping[str, float] | 
         scale="" if reference else "/".join(f"{s:g}" for s in scales),
         keys=tuple(record["key"] for record in group),
         merge=_merge(group[0])["name"],
+        data="none" if reference else _data(group[0]),
     )
 
 
@@ -182,6 +208,7 @@ def _settings(record: Record, rivals: Sequence[Record]) -> str:
 def build(records: Sequence[Record], title: str = "", caption: str = "", compare: Compare | None = None) -> Table:
     """The table of these records, references first, then in the order given, variants after their method's row.
 
+    Rows that adapt on test inputs come last.
     compare(records of a row, records of its base) -> the interval of the difference of averages, in points.
     """
     if not records:
@@ -189,12 +216,22 @@ def build(records: Sequence[Record], title: str = "", caption: str = "", compare
     task_lists = {tuple(_values(record)) for record in records}
     if len(task_lists) > 1:
         raise TadropError("these records are of different task sets; a table has one")
-    ordered = sorted(records, key=lambda r: (not _is_reference(r), r["config"]["merge"]["name"] != "individual"))
+    ordered = sorted(records, key=lambda r: (not _is_reference(r), _merge(r)["name"] != "individual", _adapts(r)))
     groups = list(_grouped(_by_method(ordered), lambda r: _identity(r)).values())
     individual = next((_values(r) for r in records if _merge(r)["name"] == "individual"), None)
     rows = [_row(group, label, individual) for group, label in zip(groups, _labels(groups), strict=True)]
     rows = _sectioned(_compared(rows, groups, compare or (lambda ours, theirs: None)))
-    return Table(title or _title(records), tuple(task_lists.pop()), tuple(rows), caption or _caption(records))
+    table = Table(title or _title(records), tuple(task_lists.pop()), tuple(rows), caption or _caption(records))
+    return with_data(table) if any(row.data != "none" for row in rows) else table
+
+
+def with_data(table: Table) -> Table:
+    """The table with what each row saw of the data and what it stores."""
+    note = (
+        " data: what the method saw of the tasks' data beside the models; rows that saw the inputs they are graded on "
+        "stand last. stored: bytes a task beside the base."
+    )
+    return replace(table, extra=(*table.extra, "data", "stored"), caption=table.caption + note)
 
 
 def _by_method(records: Sequence[Record]) -> list[Record]:
@@ -271,14 +308,14 @@ def csv(table: Table) -> str:
     """Full precision, one line a row, with the records' keys."""
     head = ["method", *table.tasks, "average", "deviation", "normalised"]
     head += ["difference", "difference_low", "difference_high", "versus_uniform", "versus_low", "versus_high"]
-    head += ["density", "scale", "bytes", "records", "source"]
+    head += ["density", "scale", "bytes", "data", "records", "source"]
     lines = [",".join(head)]
     for row in table.rows:
         numbers = [*(row.values.get(t) for t in table.tasks), row.average, row.deviation, row.normalised]
         numbers += [row.difference, *(row.interval or (None, None)), row.versus, *(row.versus_interval or (None, None))]
         cells = [_number(n) for n in (*numbers, row.density)]
         stored = "" if row.stored_bytes is None else str(row.stored_bytes)
-        words = [row.scale, stored, " ".join(row.keys), _quoted(row.source)]
+        words = [row.scale, stored, row.data, " ".join(row.keys), _quoted(row.source)]
         lines.append(",".join([_quoted(row.label.strip()), *cells, *words]))
     return "\n".join(lines) + "\n"
 

@@ -4,13 +4,14 @@ Words used everywhere: theta0 is the pretrained model, theta_t the model fine-tu
 its task vector, taus all of them stacked, task axis first. A *piece* is a flat run of entries of one tensor.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 Tau = Float[Tensor, "*shape"]  # one task's delta of one tensor, or a piece of it
 Taus = Float[Tensor, "task *shape"]  # all tasks stacked, task axis first, always
@@ -28,7 +29,44 @@ class Masked(NamedTuple):
     masks: Bool[Tensor, "task *shape"]
 
 
-Merge = Callable[..., Deltas | Masked]
+class LowRank(NamedTuple):
+    """A delta per task for a matrix [out, in], kept as two thin factors: task t's delta is left[t] @ right[t]."""
+
+    left: Float[Tensor, "task out rank"]
+    right: Float[Tensor, "task rank in"]
+
+
+Merge = Callable[..., Deltas | Masked | LowRank]
+
+KINDS = ("linear", "table", "other")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a tensor is to per-matrix methods, as its backbone tells it; never guessed from names or shapes.
+
+    kind:       linear: a linear layer of a block; table: another matrix (embedding, projection); other: no matrix
+    transposed: stored in x out (GPT-2's Conv1D), where out x in is usual
+    blocks:     equal matrices stacked along the output axis (3 for a fused query-key-value)
+    """
+
+    kind: str = "other"
+    transposed: bool = False
+    blocks: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise TadropError(f"kind is {self.kind!r}; it must be one of {', '.join(KINDS)}")
+
+    def split(self, taus: Float[Tensor, "task a b"], fused: str) -> list[Float[Tensor, "task out in"]]:
+        """The matrices in a tensor, out x in. fused: whole (one matrix) or split (one for each of the blocks)."""
+        upright = taus.mT if self.transposed else taus
+        return list(upright.chunk(self.blocks, dim=1)) if fused == "split" else [upright]
+
+    def join(self, matrices: list[Float[Tensor, "model out in"]]) -> Float[Tensor, "model a b"]:
+        """The tensor as it is stored: undoes split."""
+        upright = matrices[0] if len(matrices) == 1 else torch.cat(matrices, dim=1)
+        return upright.mT.contiguous() if self.transposed else upright
 
 
 class Cut(Protocol):
@@ -59,11 +97,17 @@ class Vector:
 
 
 class Stream(Protocol):
-    """Task vectors, read tensor by tensor in a fixed order and as often as wanted."""
+    """Task vectors, read tensor by tensor in a fixed order and as often as wanted.
+
+    layouts: what a tensor is to per-matrix methods; a tensor that is not in it is no matrix
+    uncut:   the stream before its last sparsifier, or itself
+    """
 
     tasks: tuple[str, ...]
     names: tuple[str, ...]
     shapes: Mapping[str, tuple[int, ...]]
+    layouts: Mapping[str, Layout]
+    uncut: "Stream"
 
     def taus(self, name: str, start: int = 0, stop: int | None = None) -> Taus:
         """The whole tensor [task, *shape], or its flat entries start to stop, [task, stop - start]; float32."""
@@ -73,9 +117,16 @@ class Stream(Protocol):
         """One task's tensor, or with None the concatenation of all tensors in the order of `names`."""
         ...
 
+    def theta0(self, name: str, start: int = 0, stop: int | None = None) -> Float[Tensor, "*shape"]:
+        """The pretrained tensor, or its flat entries start to stop; float32."""
+        ...
+
 
 class Sparsifier(Protocol):
-    """A rule that plans a cut for one vector. scope: the vector is one tensor, one layer, or the whole model."""
+    """A rule that plans a cut for one vector. scope: the vector is one tensor, one layer, or the whole model.
+
+    A rule that ranks entries by row (last axis) has by_rows = True; its cuts are applied to whole rows.
+    """
 
     scope: str
 
@@ -98,12 +149,18 @@ def check_keep(keep: float) -> None:
 class Method:
     """A merging method as the engine sees it: free functions of a formula file, and how they are fed.
 
-    merge(taus) -> Deltas | Masked   called once per block
-    scope                            entry: any piece of a tensor will do; tensor: whole tensors only
-    survey(stream) -> anything       optional pass over all task vectors, handed to merge as `survey=`
+    merge(taus) -> Deltas | Masked | LowRank   called once per block; with `statistics=` too if the row declares them
+    scope                            entry: any piece of a tensor will do; tensor: whole tensors only; matrix: only
+                                     what the backbone says is a matrix, whole and out x in
+    rest(taus) -> Deltas             matrix scope: every other tensor, whole
+    kinds, fused                     matrix scope: which kinds of matrices (Layout); fused ones whole or split
+    needs                            what merge is handed by name beside taus: uncut (the task vectors before the
+                                     last sparsifier, shaped as taus), theta0 (the pretrained entries)
+    survey(stream) -> anything       optional pass over all task vectors (and `statistics=`, if declared), handed to
+                                     merge as `survey=`
     tally(taus, merged) -> [k, T]    optional sums over a block's entries, added up per tensor by the engine
-    rescale(sums, sizes) -> [T]      from the tallies [tensor, k, T] and tensor sizes, one factor per task
-    fused(taus) -> merged, tally     optional compiled twin of merge and tally for large tensors on the CPU: same bits
+    compiled(taus) -> merged, tally  optional twin of merge and tally for large tensors on the CPU: same bits
+    rescale(sums, sizes) -> [T]      from the tallies [tensor, k, T] and tensor sizes, one factor per task, or [1]
     """
 
     merge: Merge
@@ -111,12 +168,25 @@ class Method:
     survey: Callable[[Stream], Any] | None = None
     tally: Callable[..., Tensor] | None = None
     rescale: Callable[[Tensor, Tensor], Tensor] | None = None
-    fused: Callable[..., tuple[Deltas | Masked, Tensor | None]] | None = None
+    compiled: Callable[..., tuple[Deltas | Masked, Tensor | None]] | None = None
+    rest: Merge | None = None
+    kinds: Sequence[str] = ("linear", "table")
+    fused: str = "whole"
+    needs: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        check_scope(self.scope, ("entry", "tensor"))
+        check_scope(self.scope, ("entry", "tensor", "matrix"))
         if (self.tally is None) != (self.rescale is None):
             raise TadropError("a method has both tally and rescale, or neither")
+        if (self.rest is None) == (self.scope == "matrix"):
+            raise TadropError("a method of scope matrix says with `rest` what other tensors get; no other method does")
+        if self.needs and self.scope == "matrix":
+            raise TadropError("a method of scope matrix is handed nothing beside taus: leave `needs` empty")
+        if self.fused not in ("whole", "split"):
+            raise TadropError(f"fused is {self.fused!r}; it must be whole or split")
+        for words, allowed, name in ((self.kinds, KINDS[:2], "kinds"), (self.needs, ("uncut", "theta0"), "needs")):
+            if unknown := set(words) - set(allowed):
+                raise TadropError(f"{name} has {sorted(unknown)}; it may have {', '.join(allowed)}")
 
 
 @dataclass(frozen=True)
@@ -161,3 +231,53 @@ class Corpora(Protocol):
     """
 
     def measure(self, task: str, split: str, kept: Tensor) -> Mapping[str, float] | None: ...
+
+
+class Statistics(Protocol):
+    """One tensor per task for the merged tensors that have a statistic, such as a Fisher diagonal or a Gram matrix."""
+
+    def block(self, name: str, start: int = 0, stop: int | None = None) -> Tensor | None:
+        """[task, ...]: whole, or flat entries start to stop, as Stream.taus gives them; None where there is none."""
+        ...
+
+
+class Attachment(Protocol):
+    """What a method puts around the module beside its weights: adapters, or experts behind a router."""
+
+    def attach(self, module: nn.Module, task: str) -> AbstractContextManager[None]:
+        """In effect while the block lasts; the merged weights and the task's private tensors are in place."""
+        ...
+
+    def stored_bytes(self) -> int: ...
+
+
+class Workbench(Protocol):
+    """What a method may do with the model and the tasks' data while it refines a merge. See evaluate.Bench."""
+
+    module: nn.Module
+    device: torch.device
+    head: str  # the name of the submodule whose input is the features
+
+    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Copies weights into the module in place."""
+        ...
+
+    def theta0(self, name: str) -> Tensor:
+        """One tensor of the base, float32, on the device."""
+        ...
+
+    def expert(self, task: str, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """The weights of a task's own model, one at a time."""
+        ...
+
+    def equip(self, task: str) -> None:
+        """Puts a task's private tensors (its head) into the module."""
+        ...
+
+    def samples(self, task: str, split: str, size: int, *words: object) -> Iterator[Tensor]:
+        """Endless shuffled batches of inputs, on the device; the words decide the order."""
+        ...
+
+    def features(self, task: str, split: str, limit: int | None = None, *words: object) -> Tensor:
+        """What the module as it is hands to the head, [example, width]: the split in order, or `limit` drawn ones."""
+        ...

@@ -17,6 +17,8 @@ LAYERS = (  # low to high; a module imports from lower layers, or from its own w
     ("tadrop.types",),
     (
         "tadrop.ops",
+        "tadrop.taps",
+        "tadrop.samples",
         "tadrop.seeds",
         "tadrop.files",
         "tadrop.quantile",
@@ -28,14 +30,16 @@ LAYERS = (  # low to high; a module imports from lower layers, or from its own w
         "tadrop.kernels",
         "tadrop.hub",
         "tadrop.legacy",
+        "tadrop.blocks",
         "baselines",
     ),
-    ("tadrop.blocks", "tadrop.stream", "tadrop.controls"),
+    ("tadrop.stream", "tadrop.controls"),
     ("tadrop.merge",),
     ("tadrop.backbones", "tadrop.tasks"),
     ("tadrop.evaluate",),
     (
         "tadrop.export",
+        "tadrop.calibration",
         "tadrop.select",
         "tadrop.record",
         "tadrop.meter",
@@ -47,7 +51,7 @@ LAYERS = (  # low to high; a module imports from lower layers, or from its own w
         "tadrop.published",
         "tadrop.logger",
     ),
-    ("tadrop.pipeline",),
+    ("tadrop.pipeline", "tadrop.api"),
     ("run", "experiments"),
 )
 HEAVY = {"transformers", "open_clip", "datasets", "pandas", "matplotlib", "sklearn", "wandb", "torchvision", "numba"}

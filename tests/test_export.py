@@ -26,8 +26,8 @@ from tadrop.types import Method, TadropError
 from tests.checkpoints import family, save, weights
 
 ROOT = Path(__file__).parents[1]
-EMR = Method(emr.merge, tally=emr.tally, rescale=emr.rescale, fused=emr.fused)
-TA = Method(task_arithmetic.merge, fused=task_arithmetic.fused)
+EMR = Method(emr.merge, tally=emr.tally, rescale=emr.rescale, compiled=emr.fused)
+TA = Method(task_arithmetic.merge, compiled=task_arithmetic.fused)
 
 
 def opened(base, experts, private=()):
@@ -97,7 +97,7 @@ def test_bits_depend_on_neither_threads_nor_the_compiler(tmp_path, row, tadrop, 
     assert len(sums) == 1
 
 
-@pytest.mark.parametrize("row", [TA, Method(ties.merge, survey=ties.survey, fused=ties.fused), EMR])
+@pytest.mark.parametrize("row", [TA, Method(ties.merge, survey=ties.survey, compiled=ties.fused), EMR])
 @pytest.mark.parametrize("rule", [None, TADrop(0.8, 0.95, "l2"), Dare(0.3, 0)])
 def test_blocks_give_the_bits_of_whole_tensors(tmp_path, row, rule, monkeypatch):
     base, experts, *_ = family(tmp_path)

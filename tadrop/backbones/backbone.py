@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from tadrop.checkpoint import Checkpoint, open_checkpoint, verify
 from tadrop.hub import resolve
 from tadrop.stream import is_private
-from tadrop.types import TadropError, Tasks
+from tadrop.types import Layout, TadropError, Tasks
 
 ROOT = Path(__file__).parents[1]
 
@@ -103,3 +104,30 @@ class Backbone:
     def private_tensors(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
         """The tensors of an expert that are never merged."""
         return {n: t for n, t in checkpoint.tensors.items() if is_private(n, self.private)}
+
+
+def layouts(
+    model: str, matrices: Sequence[Mapping[str, Any]], shapes: Mapping[str, Sequence[int]]
+) -> dict[str, Layout]:
+    """The layout of every merged tensor that a model's `matrices` names.
+
+    An entry is {names: pattern, kind: ..., transposed: ..., blocks: ...}. Raises TadropError for a pattern that fits no
+    tensor, and for a tensor that is no matrix or does not fall into that many blocks.
+    """
+    found: dict[str, Layout] = {}
+    for entry in matrices:
+        layout = Layout(**{"kind": "linear"} | {k: v for k, v in entry.items() if k != "names"})
+        fitting = [name for name in shapes if fnmatchcase(name, entry["names"])]
+        if not fitting:
+            raise TadropError(f"model {model}: matrices names {entry['names']!r}, and no merged tensor is called so")
+        for name in fitting:
+            _check_matrix(model, name, shapes[name], layout)
+            found.setdefault(name, layout)
+    return found
+
+
+def _check_matrix(model: str, name: str, shape: Sequence[int], layout: Layout) -> None:
+    if len(shape) != 2:
+        raise TadropError(f"model {model}: matrices names {name!r}, whose shape is {list(shape)}")
+    if shape[1 if layout.transposed else 0] % layout.blocks:
+        raise TadropError(f"model {model}: {name!r} of shape {list(shape)} is not {layout.blocks} equal blocks")

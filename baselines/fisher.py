@@ -1,0 +1,91 @@
+"""Fisher merging (arXiv 2111.09832): per entry, the mean of the models weighted by their diagonal Fisher information.
+
+theta = sum_t w_t F_t theta_t / sum_t w_t F_t, which is theta0 plus the same mean of the task vectors. `exact` is the
+authors' estimate, per example and with the exact sum over classes: F = mean_x sum_c p_c(x) (d log p_c(x) / d theta)^2.
+`batch_squared` is what goes by this name in MergeLM and FusionBench: it squares the gradient of a whole batch's
+sum_c sqrt(p_c) log p_c, so that it is neither per example nor per class, and changes with the batch size.
+
+w_t = 1 / |F_t|_2 over the model (an option of the authors, the default of the ports). The floor is added to every
+task's F as in the ports; the authors add it to the one model they favour, of which there is none here. An entry that
+no task uses is thus averaged.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from tadrop.ops import total
+from tadrop.types import Deltas, Statistics, Stream, TadropError, Taus
+
+CLASSES = 8  # class gradients computed at once
+
+
+def _parameters(module: nn.Module, names: Sequence[str]) -> dict[str, Tensor]:
+    """The named parameters as leaves to differentiate by; tensors that are not parameters have no Fisher."""
+    places = dict(module.named_parameters())
+    return {name: places[name].requires_grad_() for name in names if name in places}
+
+
+def _add_squares(totals: dict[str, Tensor], gradients: Sequence[Tensor | None]) -> None:
+    for sums, gradient in zip(totals.values(), gradients, strict=True):
+        if gradient is not None:
+            sums += gradient.square().reshape(-1, *sums.shape).sum(0)
+
+
+def exact(module: nn.Module, batches: Iterator[Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    """The diagonal Fisher, example by example and class by class. Labels are not needed."""
+    leaves, count = _parameters(module, names), 0
+    totals = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+    for inputs in batches:
+        for example in inputs.split(1):
+            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # the other kernels cannot be batched over classes
+                log_p = module(example)[0].log_softmax(-1)
+                for weights in log_p.detach().mul(0.5).exp().diag().split(CLASSES):  # sqrt(p_c) times log p_c
+                    gradients = torch.autograd.grad(
+                        log_p,
+                        list(leaves.values()),
+                        weights,
+                        retain_graph=True,
+                        is_grads_batched=True,
+                        allow_unused=True,
+                    )
+                    _add_squares(totals, gradients)
+            count += 1
+    module.requires_grad_(False)
+    return {name: sums / count for name, sums in totals.items()}
+
+
+def batch_squared(module: nn.Module, batches: Iterator[Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    """The ports' variant: squares of batch gradients, summed and divided by the number of examples."""
+    leaves, count = _parameters(module, names), 0
+    totals = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+    for inputs in batches:
+        with torch.enable_grad():
+            log_p = module(inputs).log_softmax(-1)
+            expected = (log_p.detach().mul(0.5).exp() * log_p).sum()
+            _add_squares(totals, torch.autograd.grad(expected, list(leaves.values()), allow_unused=True))
+        count += len(inputs)
+    module.requires_grad_(False)
+    return {name: sums / count for name, sums in totals.items()}
+
+
+def survey(stream: Stream, statistics: Statistics, weights: str = "norm") -> Tensor:
+    """w_t per task: 1 / |F_t|_2 (norm), or 1 (equal)."""
+    if weights not in ("norm", "equal"):
+        raise TadropError(f"weights is {weights!r}; it must be norm or equal")
+    squares = torch.zeros(len(stream.tasks), dtype=torch.float64)
+    for name in stream.names if weights == "norm" else ():
+        block = statistics.block(name)
+        if block is not None:
+            squares += block.flatten(1).square().sum(1, dtype=torch.float64).cpu()
+    return torch.where(squares > 0, squares.rsqrt(), 1.0)
+
+
+def merge(taus: Taus, statistics: Tensor | None, survey: Tensor, floor: float = 1e-6) -> Deltas:
+    """The weighted mean; the plain mean where there is no Fisher."""
+    if statistics is None:
+        return total(taus) / len(taus)
+    weights = statistics * survey.to(statistics).view(-1, *[1] * (taus.dim() - 1)) + floor
+    return total(weights * taus) / total(weights)

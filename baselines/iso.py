@@ -1,0 +1,33 @@
+"""Isotropic merging (arXiv 2502.04959): give the merged matrix one singular value for all directions.
+
+Iso-C flattens the spectrum of the sum of task vectors to its mean. Iso-CTS keeps the sum's first directions (`common`
+of them) and fills the rest with each task's leading directions outside that subspace, an equal number per task.
+Other tensors are averaged. Where fewer than T / 2 directions are left for the tasks their number rounds to 0 and
+Iso-CTS is Iso-C. Departure: dead directions (tadrop/linalg.py) stay dead, where the authors' code raises whatever
+LAPACK completes them with to the mean singular value.
+"""
+
+import torch
+
+from tadrop.linalg import SVD, polar, svd
+from tadrop.ops import total
+from tadrop.types import Deltas, Taus
+
+
+def merge(taus: Taus) -> Deltas:
+    """Iso-C of one matrix."""
+    left, values, right = svd(total(taus)[0])
+    return (values.mean() * (left @ right)).to(taus.dtype).unsqueeze(0)
+
+
+def merge_cts(taus: Taus, common: float = 0.8) -> Deltas:
+    """Iso-CTS of one matrix. common: the fraction of directions taken from the sum."""
+    tasks, r = len(taus), min(taus.shape[1:])
+    each = round((r - int(common * r)) / tasks)
+    shared = svd(total(taus)[0]).first(r - each * tasks)
+    outside = taus.double() - shared.left @ (shared.left.mT @ taus.double())
+    own = svd(outside).first(each)
+    values = torch.cat([own.values.reshape(-1), shared.values])
+    left = polar(torch.cat([*own.left, shared.left], dim=1))
+    right = polar(torch.cat([*own.right, shared.right]))
+    return SVD(left, values.mean().expand_as(values), right).matrix().to(taus.dtype).unsqueeze(0)

@@ -1,0 +1,38 @@
+"""Spherical interpolation of two models, tensor by tensor, as mergekit does it on weights.
+
+The weights' directions are turned into each other along the great circle while the coefficients apply to the weights
+themselves; nearly parallel tensors (|cos| > 0.9995) are interpolated linearly. Fine-tuned models of one base are nearly
+always that close, so on weights this is close to the average. `of: task_vectors` turns the task vectors instead.
+"""
+
+import torch
+from torch import Tensor
+
+from tadrop.types import Deltas, TadropError, Taus
+
+PARALLEL = 0.9995
+
+
+def coefficients(first: Tensor, second: Tensor, t: float) -> tuple[float, float]:
+    """What the two tensors are multiplied with at t in [0, 1]."""
+    a, b = first.double().flatten(), second.double().flatten()
+    norms = a.norm() * b.norm()
+    cos = float(a @ b / norms) if norms > 0 else 1.0
+    if abs(cos) > PARALLEL:
+        return 1 - t, t
+    angle = torch.acos(torch.tensor(cos, dtype=torch.float64))
+    at_first, at_second = torch.sin((1 - t) * angle) / torch.sin(angle), torch.sin(t * angle) / torch.sin(angle)
+    return float(at_first), float(at_second)
+
+
+def merge(taus: Taus, theta0: Tensor, t: float = 0.5, of: str = "weights") -> Deltas:
+    """of: weights | task_vectors. t: 0 is the first model, 1 the second."""
+    if len(taus) != 2:
+        raise TadropError(
+            f"slerp interpolates two models and got {len(taus)}; name two, e.g. 'tasks.names=[latin_upper,hebrew]'"
+        )
+    if of not in ("weights", "task_vectors"):
+        raise TadropError(f"of is {of!r}; it must be weights or task_vectors")
+    base = theta0 if of == "weights" else torch.zeros_like(theta0)
+    a, b = coefficients(base + taus[0], base + taus[1], t)
+    return (a * taus[0] + b * taus[1] + (a + b - 1) * base).unsqueeze(0)

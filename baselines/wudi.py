@@ -1,0 +1,47 @@
+"""WUDI-Merging (arXiv 2503.08099): the matrix M least disturbed on the rows that each task vector spans.
+
+Minimises sum_t ||(M - tau_t) tau_t^T||_F^2 / ||tau_t||_F^2 per linear layer (out x in), from M = sum_t tau_t. The
+authors run Adam for 300 steps of 1e-5, which does not reach the minimum; `solve` does, and is a method of its own.
+Only the linear layers of blocks change; everything else stays pretrained. The gradient is 2 (M G - H) with
+G = sum_t tau_t^T tau_t / ||tau_t||^2 and H = sum_t tau_t tau_t^T tau_t / ||tau_t||^2, which is the authors' objective
+with one product a step instead of T. A task whose vector is zero has no term (0 / 0 in the ports).
+"""
+
+import torch
+from torch import Tensor
+
+from tadrop.linalg import inverse
+from tadrop.ops import total
+from tadrop.types import Deltas, Taus
+
+
+def _normal_equations(taus: Taus) -> tuple[Tensor, Tensor]:
+    """G [in, in] and H [out, in], in the precision of taus."""
+    square = taus.flatten(1).square().sum(1)
+    weights = torch.where(square > 0, 1 / torch.where(square > 0, square, 1), 0)
+    gram, right = torch.zeros_like(taus[0].T @ taus[0]), torch.zeros_like(taus[0])
+    for tau, weight in zip(taus, weights, strict=True):
+        own = weight * (tau.T @ tau)
+        gram += own
+        right += tau @ own
+    return gram, right
+
+
+def merge(taus: Taus, steps: int = 300, rate: float = 1e-5) -> Deltas:
+    """Adam from the sum, as the authors do; betas 0.9 and 0.999, epsilon 1e-8."""
+    gram, right = _normal_equations(taus)
+    merged = total(taus)[0]
+    first, second = torch.zeros_like(merged), torch.zeros_like(merged)
+    for step in range(1, steps + 1):
+        gradient = 2 * (merged @ gram - right)
+        first.lerp_(gradient, 0.1)
+        second.lerp_(gradient.square(), 0.001)
+        spread = (second / (1 - 0.999**step)).sqrt_().add_(1e-8)
+        merged.addcdiv_(first, spread, value=-rate / (1 - 0.9**step))
+    return merged.unsqueeze(0)
+
+
+def solve(taus: Taus) -> Deltas:
+    """The minimiser H G^-1, with the pseudo-inverse where task vectors do not span all inputs; float64 inside."""
+    gram, right = _normal_equations(taus.double())
+    return (right @ inverse(gram)).to(taus.dtype).unsqueeze(0)

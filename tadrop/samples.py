@@ -1,0 +1,57 @@
+"""Inputs of a task for methods that look at data: re-batched and shuffled by words, in memory that does not grow."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from tadrop.seeds import generator
+from tadrop.types import TadropError, Tasks
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+WINDOW = 4096  # inputs held for shuffling: a split of at most so many is shuffled as a whole
+
+
+def shuffled(tasks: Tasks, task: str, split: str, size: int, *words: object) -> Iterator[Tensor]:
+    """One epoch in batches of `size` inputs without targets, in an order the words decide; the last may be short."""
+    rng = generator("samples", task, split, *words)
+    held, count = [], 0
+    for inputs, _ in tasks.batches(task, split):
+        held.append(inputs)
+        count += len(inputs)
+        if count >= WINDOW:
+            whole, rest = _mixed(held, rng), count % size
+            yield from whole[: count - rest].split(size)
+            held, count = [whole[count - rest :]], rest
+    if count:
+        yield from _mixed(held, rng).split(size)
+
+
+def _mixed(held: list[Tensor], rng: "Generator") -> Tensor:
+    whole = torch.cat(held)
+    return whole[torch.from_numpy(rng.permutation(len(whole)))]
+
+
+def endless(tasks: Tasks, task: str, split: str, size: int, *words: object) -> Iterator[Tensor]:
+    """Epoch after epoch, each in an order of its own."""
+    epoch = 0
+    while True:
+        empty = True
+        for inputs in shuffled(tasks, task, split, size, *words, epoch):
+            empty = False
+            yield inputs
+        if empty:
+            raise TadropError(f"task {task!r} has no examples in its {split} split")
+        epoch += 1
+
+
+def first(tasks: Tasks, task: str, split: str, examples: int, size: int, *words: object) -> Iterator[Tensor]:
+    """At most `examples` inputs of one epoch, in batches of `size`."""
+    for inputs in shuffled(tasks, task, split, size, *words):
+        yield inputs[:examples]
+        examples -= len(inputs)
+        if examples <= 0:
+            return
