@@ -10,7 +10,6 @@ from tadrop import samples
 from tadrop.backbones.backbone import Backbone
 from tadrop.checkpoint import Checkpoint
 from tadrop.merge import Merged, materialise
-from tadrop.stream import is_private
 from tadrop.types import Corpora, Score, TadropError, Tasks
 
 
@@ -74,21 +73,12 @@ def set_up(
 ) -> Bench:
     """Builds the module once and loads the base's weights; what the merge does not touch stays the base's."""
     module = backbone.build().to(device).eval().requires_grad_(False)
+    if isinstance(backbone, Backbone):
+        backbone.refuse_holes(module, base)
     bench = Bench(module, base, experts, backbone, tasks, device)
     private, places = backbone.private_tensors(base), backbone.places(module)
-    shared = {n: t for n, t in base.tensors.items() if n not in private}
-    _refuse_holes(base, places, shared, backbone.private)
-    install(places, shared.items())
+    install(places, ((n, t) for n, t in base.tensors.items() if n not in private))
     return bench
-
-
-def _refuse_holes(
-    base: Checkpoint, places: Mapping[str, Tensor], shared: Iterable[str], private: Sequence[str]
-) -> None:
-    """A weight that no file brings would stay as it was initialised, at random."""
-    for name, place in places.items():
-        if isinstance(place, nn.Parameter) and name not in shared and not is_private(name, private):
-            raise TadropError(f"{base.path}: tensor {name!r} is missing; the model cannot do without it")
 
 
 @torch.no_grad()

@@ -212,7 +212,7 @@ def test_missing_things_are_named_in_one_line(hub, tmp_path):
     ) as info:
         backbone.open_base()
     assert "\n" not in str(info.value)
-    with pytest.raises(TadropError, match=r"there is no /nowhere/gpt2, and it is no hub id .*set model\.base"):
+    with pytest.raises(TadropError, match=r"no checkpoint at /nowhere/gpt2; set model\.base"):
         parts(hub, tmp_path, "model.base=/nowhere/gpt2")[0].open_base()
     _, tasks = parts(hub, tmp_path, "tasks.sources.rte.test=test")
     with pytest.raises(TadropError, match=r"no test-\*.parquet; there is train, validation"):

@@ -79,6 +79,8 @@ class Backbone:
         return replace(found, tensors=dict(sorted(self.adapt(found.tensors).items())))
 
     def _found(self, path: str) -> Path:
+        if Path(path).is_absolute() or "/" not in path:
+            return Path(path)
         try:
             return resolve("models", path, self.hub_dir)
         except TadropError as error:
@@ -92,6 +94,12 @@ class Backbone:
         names = sorted(set().union(*files))
         uncommon = [n for n in names if len({tuple(f[n].shape) if n in f else None for f in files}) > 1]
         return replace(self, private=(*self.private, *(n for n in uncommon if not is_private(n, self.private))))
+
+    def refuse_holes(self, module: nn.Module, base: Checkpoint) -> None:
+        """A weight that no file brings would stay as it was initialised, at random: raises TadropError naming it."""
+        for name in module.state_dict():
+            if name not in base.tensors and not is_private(name, self.private):
+                raise TadropError(f"{base.path}: tensor {name!r} is missing; model {self.name} cannot do without it")
 
     def private_tensors(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
         """The tensors of an expert that are never merged."""
