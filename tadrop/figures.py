@@ -201,7 +201,7 @@ def similarity(cosines: "DataFrame", title: str = "") -> "Figure":
 
 
 def quantile_grid(records: Sequence[Record]) -> "dict[str, DataFrame]":
-    """Average in percent by q_lo (rows) and q_hi (columns) of each method's adaptive records; four pairs or more."""
+    """Average in percent by q_lo (rows) and q_hi (columns) of each method and norm; four pairs or more."""
     from pandas import DataFrame
 
     found: dict[str, list[tuple[float, float, float]]] = {}
@@ -209,7 +209,7 @@ def quantile_grid(records: Sequence[Record]) -> "dict[str, DataFrame]":
         if variant(record) == "TADrop":
             tadrop, scores = record["config"]["tadrop"], [score["value"] for score in record["scores"]]
             point = (tadrop["q_lo"], tadrop["q_hi"], 100 * sum(scores) / len(scores))
-            found.setdefault(record["config"]["merge"]["title"], []).append(point)
+            found.setdefault(f"{record['config']['merge']['title']}, norm {tadrop['norm']}", []).append(point)
     grids = {}
     for name, points in found.items():
         if len({point[:2] for point in points}) >= 4:
