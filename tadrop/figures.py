@@ -25,6 +25,7 @@ STYLES = {  # variant: label, colour, marker, dash
 }
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#4d4d4d", "#882255")
 MARKERS = "osv^DPX*<>ph"
+MOST_BANDS = 4  # more ranges than this hide one another
 
 
 def variant(record: Record) -> str:
@@ -160,7 +161,7 @@ def task_gains(table: Table, name: str) -> "Figure":
 
 
 def tensor_profile(statistics: "DataFrame", title: str = "") -> "Figure":
-    """Ratio, sparsity and scale of every kind of tensor by depth, mean over tasks with its range."""
+    """Ratio, sparsity and scale of every kind of tensor by depth, mean over tasks; with the range where kinds are few."""
     frame = statistics.copy()
     frame["layer"], frame["kind"] = zip(*(place(name) for name in frame["tensor"]), strict=True)
     frame = frame[frame["layer"] != "other"].assign(layer=lambda f: f["layer"].astype(int))
@@ -175,7 +176,8 @@ def tensor_profile(statistics: "DataFrame", title: str = "") -> "Figure":
             dash = ("-", "--", ":")[i // len(COLOURS) % 3]
             marker = MARKERS[i % len(MARKERS)]
             axes.plot(middle.index, middle, color=colour, marker=marker, linestyle=dash, ms=3.5, lw=1, label=kind)
-            axes.fill_between(middle.index, values.min(), values.max(), color=colour, alpha=0.08, linewidth=0)
+            if len(kinds) <= MOST_BANDS:
+                axes.fill_between(middle.index, values.min(), values.max(), color=colour, alpha=0.1, linewidth=0)
         axes.set_title(heading, fontsize=9)
         axes.set_xticks(sorted(frame["layer"].unique()))
         axes.set_xlabel("block")
