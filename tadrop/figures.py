@@ -161,7 +161,7 @@ def task_gains(table: Table, name: str) -> "Figure":
 
 
 def tensor_profile(statistics: "DataFrame", title: str = "") -> "Figure":
-    """Ratio, sparsity and scale of every kind of tensor by depth, mean over tasks; with the range where kinds are few."""
+    """Ratio, sparsity and scale of each kind of tensor by depth, mean over tasks; ranges where kinds are few."""
     frame = statistics.copy()
     frame["layer"], frame["kind"] = zip(*(place(name) for name in frame["tensor"]), strict=True)
     frame = frame[frame["layer"] != "other"].assign(layer=lambda f: f["layer"].astype(int))
