@@ -193,11 +193,12 @@ def similarity(cosines: "DataFrame", title: str = "") -> "Figure":
     figure = new_figure(min(side + 0.8, WIDTH), min(side, 6.2))
     axes = figure.subplots()
     off = [value for i, row in enumerate(cosines.to_numpy()) for j, value in enumerate(row) if i != j]
-    image = axes.imshow(cosines, cmap="cividis", vmin=min(0.0, *off), vmax=max(off))
+    shown = cosines.mask([[i == j for j in range(len(cosines))] for i in range(len(cosines))])
+    image = axes.imshow(shown, cmap="cividis", vmin=min(0.0, *off), vmax=max(off))
     names = [name.replace("_", " ") for name in cosines.index]
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
     axes.set_yticks(range(len(names)), names, fontsize=7)
-    figure.colorbar(image, label="cosine (diagonal: 1)")
+    figure.colorbar(image, label="cosine")
     axes.set_title(title, fontsize=9)
     return figure
 
