@@ -1,10 +1,11 @@
-"""What a recipe would take: the runs that have no record yet, their time, and the checkpoints that are not here.
+"""What a recipe would take: the runs that have no record yet, their time, and what is not here.
 
 The time of a run is that of the records most like it: same model, tasks, selection and method; else the same without
 the method; else it is not known. `select=grid` is a different run from `select=fixed`.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -13,7 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from experiments import recipes
-from tadrop import pipeline, record
+from tadrop import hub, pipeline, record
 from tadrop.record import Record
 from tadrop.types import TadropError
 
@@ -34,15 +35,28 @@ def seconds(config: Mapping[str, Any], records: Sequence[Record]) -> float | Non
     return None
 
 
-def missing_checkpoints(config: Mapping[str, Any]) -> list[str]:
-    """What opening the base and the experts complains of, one line each."""
-    backbone, lines = instantiate(config["model"]), []
-    for opener in (backbone.open_base, *(lambda t=task: backbone.open_expert(t) for task in config["tasks"]["names"])):
+def missing(config: Mapping[str, Any]) -> list[str]:
+    """What opening the base, the experts and the data sets complains of, one line each."""
+    suite = instantiate(config["tasks"])
+    backbone, lines = instantiate(config["model"]).bound(suite), []
+    openers = [backbone.open_base, *(partial(backbone.open_expert, task) for task in suite.names)]
+    for opener in openers:
         try:
             opener()
         except TadropError as error:
             lines.append(str(error))
-    return lines
+    return lines + _missing_data(config, suite)
+
+
+def _missing_data(config: Mapping[str, Any], suite: Any) -> list[str]:
+    """Data sets of a suite that has a registry of them and that are not in the local folder."""
+    if not hasattr(suite, "entry"):
+        return []
+    names = {task: suite.entry(task).id for task in suite.names}
+    absent = {
+        task: name for task, name in names.items() if name and not hub.local("datasets", name, config["paths"]["hub"])
+    }
+    return [f"task {task!r} needs the data set {name}, unless the hub's cache has it" for task, name in absent.items()]
 
 
 def dry_run(recipe: str, folder: Path, extra: Sequence[str] = ()) -> str:
@@ -65,20 +79,21 @@ def dry_run(recipe: str, folder: Path, extra: Sequence[str] = ()) -> str:
     known = [cost for _, cost in owed.values() if cost is not None]
     if owed:
         unknown = f", and {len(owed) - len(known)} runs like none that is recorded" if len(known) < len(owed) else ""
-        lines.append(f"expected: {_time(sum(known)).strip()} on one process{unknown}")
+        lines.append(f"expected: {_time(sum(known) if known else None).strip()} on one process{unknown}")
     lines += _needs(recipe, extra)
     return "\n".join(lines)
 
 
 def _needs(recipe: str, extra: Sequence[str]) -> list[str]:
-    """Checkpoints that are not at hand; the downloads a run would begin with."""
+    """What is not at hand, and what the model's file says about its size."""
     models = {str(cfg.model) + str(cfg.tasks.names): cfg for cfg in recipes.configs(recipe, extra)}
     lines = []
     for cfg in models.values():
-        lines += missing_checkpoints(OmegaConf.to_container(cfg, resolve=True))
+        lines += missing(OmegaConf.to_container(cfg, resolve=True))
     if not lines:
-        return ["checkpoints: all at hand, nothing to download"]
-    return [f"to provide or download: {len(lines)}", *(f"  {line}" for line in dict.fromkeys(lines))]
+        return ["checkpoints and data: all at hand, nothing to download"]
+    about = {recipes.comment(recipes.CONF / "model" / f"{cfg.model.name}.yaml") for cfg in models.values()}
+    return [f"to provide or download: {len(lines)}; {' '.join(about)}", *(f"  {line}" for line in dict.fromkeys(lines))]
 
 
 def _time(cost: float | None) -> str:

@@ -29,9 +29,13 @@ def names() -> list[str]:
 
 def about(name: str) -> str:
     """A recipe's comment: what it is, in its own words."""
-    lines = _file(name).read_text(encoding="utf-8").splitlines()
-    comments = [line.lstrip("# ") for line in lines if line.startswith("#") and "@package" not in line]
-    return " ".join(comments)
+    return comment(_file(name))
+
+
+def comment(path: Path) -> str:
+    """What the comment lines of a YAML file say; nothing of a file that is not there."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return " ".join(line.lstrip("# ") for line in lines if line.startswith("#") and "@package" not in line)
 
 
 def _file(name: str) -> Path:

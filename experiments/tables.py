@@ -9,6 +9,7 @@ Nothing is run: a missing record is an error that names the command which makes 
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from tadrop.statistics import paired
 from tadrop.table import Table
 from tadrop.types import TadropError
 
-BARS = 8  # more methods than this are lines of a dot plot
+BARS = 6  # more methods than this are lines of a dot plot
 MOST_DUMBBELLS = 4  # methods drawn task by task
 
 
@@ -118,6 +119,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         if options.dry_run:
+            os.environ["HF_HUB_OFFLINE"] = "1"  # looking must not download; read when the hub's client is imported
             out.print(dry_run(options.recipe, options.records, options.overrides), soft_wrap=True)
             return
         records = collect(options.recipe, options.records, options.overrides, options.partial)

@@ -25,6 +25,7 @@ STYLES = {  # variant: label, colour, marker, dash
 }
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#4d4d4d", "#882255")
 MARKERS = "osv^DPX*<>ph"
+MOST_BANDS = 4  # more ranges than this hide one another
 
 
 def variant(record: Record) -> str:
@@ -160,7 +161,7 @@ def task_gains(table: Table, name: str) -> "Figure":
 
 
 def tensor_profile(statistics: "DataFrame", title: str = "") -> "Figure":
-    """Ratio, sparsity and scale of every kind of tensor by depth, mean over tasks with its range."""
+    """Ratio, sparsity and scale of each kind of tensor by depth, mean over tasks; ranges where kinds are few."""
     frame = statistics.copy()
     frame["layer"], frame["kind"] = zip(*(place(name) for name in frame["tensor"]), strict=True)
     frame = frame[frame["layer"] != "other"].assign(layer=lambda f: f["layer"].astype(int))
@@ -175,7 +176,8 @@ def tensor_profile(statistics: "DataFrame", title: str = "") -> "Figure":
             dash = ("-", "--", ":")[i // len(COLOURS) % 3]
             marker = MARKERS[i % len(MARKERS)]
             axes.plot(middle.index, middle, color=colour, marker=marker, linestyle=dash, ms=3.5, lw=1, label=kind)
-            axes.fill_between(middle.index, values.min(), values.max(), color=colour, alpha=0.08, linewidth=0)
+            if len(kinds) <= MOST_BANDS:
+                axes.fill_between(middle.index, values.min(), values.max(), color=colour, alpha=0.1, linewidth=0)
         axes.set_title(heading, fontsize=9)
         axes.set_xticks(sorted(frame["layer"].unique()))
         axes.set_xlabel("block")
@@ -191,17 +193,18 @@ def similarity(cosines: "DataFrame", title: str = "") -> "Figure":
     figure = new_figure(min(side + 0.8, WIDTH), min(side, 6.2))
     axes = figure.subplots()
     off = [value for i, row in enumerate(cosines.to_numpy()) for j, value in enumerate(row) if i != j]
-    image = axes.imshow(cosines, cmap="cividis", vmin=min(0.0, *off), vmax=max(off))
+    shown = cosines.mask([[i == j for j in range(len(cosines))] for i in range(len(cosines))])
+    image = axes.imshow(shown, cmap="cividis", vmin=min(0.0, *off), vmax=max(off))
     names = [name.replace("_", " ") for name in cosines.index]
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
     axes.set_yticks(range(len(names)), names, fontsize=7)
-    figure.colorbar(image, label="cosine (diagonal: 1)")
+    figure.colorbar(image, label="cosine")
     axes.set_title(title, fontsize=9)
     return figure
 
 
 def quantile_grid(records: Sequence[Record]) -> "dict[str, DataFrame]":
-    """Average in percent by q_lo (rows) and q_hi (columns) of each method's adaptive records; four pairs or more."""
+    """Average in percent by q_lo (rows) and q_hi (columns) of each method and norm; four pairs or more."""
     from pandas import DataFrame
 
     found: dict[str, list[tuple[float, float, float]]] = {}
@@ -209,7 +212,7 @@ def quantile_grid(records: Sequence[Record]) -> "dict[str, DataFrame]":
         if variant(record) == "TADrop":
             tadrop, scores = record["config"]["tadrop"], [score["value"] for score in record["scores"]]
             point = (tadrop["q_lo"], tadrop["q_hi"], 100 * sum(scores) / len(scores))
-            found.setdefault(record["config"]["merge"]["title"], []).append(point)
+            found.setdefault(f"{record['config']['merge']['title']}, norm {tadrop['norm']}", []).append(point)
     grids = {}
     for name, points in found.items():
         if len({point[:2] for point in points}) >= 4:

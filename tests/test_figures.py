@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from experiments import recipes, report, similarity, tables
 from tadrop import figures, plot, record, table
 from tadrop.types import TadropError
+from tests import records as hand
 from tests import synthetic
 from tests.golden import TAUS, flat, golden, stream_of
 
@@ -57,6 +58,19 @@ def test_lambda_curves_show_the_grid_and_ring_the_choice(tmp_path):
     assert lines["plain"].get_xdata().tolist() == [x for x, _ in grid]
     assert lines["plain"].get_ydata().tolist() == pytest.approx([100 * y for _, y in grid])
     assert figures.lambda_curves([one for one in records if one["selection"]["rule"] == "fixed"]) is None
+
+
+def test_a_quantile_grid_is_of_one_method_and_one_norm():
+    pairs = [(0.5, 0.9), (0.5, 0.95), (0.8, 0.9), (0.8, 0.95)]
+    records = [
+        hand.record("ties", (value, value), tadrop={"q_lo": lo, "q_hi": hi, "norm": norm})
+        for value, norm in ((0.5, "l1"), (0.9, "l2"))
+        for lo, hi in pairs
+    ]
+    grids = figures.quantile_grid([*records, hand.record("ties"), hand.record("emr", tadrop={})])
+    assert grids.keys() == {"TIES, norm l1", "TIES, norm l2"}
+    assert grids["TIES, norm l1"].to_numpy().tolist() == [[50, 50], [50, 50]]
+    assert grids["TIES, norm l2"].loc[0.8, 0.95] == pytest.approx(90)
 
 
 def test_task_counts_need_two_numbers_of_tasks(rendered):

@@ -5,6 +5,7 @@ from statistics import mean
 
 import pytest
 
+from experiments import recipes
 from tadrop import published, table
 from tadrop.published import SUMMARIES
 from tadrop.types import TadropError
@@ -104,3 +105,13 @@ def test_without_facts_the_table_is_untouched():
 def test_summaries_are_not_tasks():
     for fact in published.read(FOLDER):
         assert not set(fact.values) & set(SUMMARIES)
+
+
+@pytest.mark.parametrize("recipe", ["table_vit_b32_8", "table_vit_b16_30", "table_gpt2_7", "table_beit3_5"])
+def test_every_task_of_a_papers_table_finds_its_published_column(recipe):
+    with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
+        cfg = recipes.compose("config", recipes.overrides(recipe)[0])
+    chosen = recipes.choices(recipe)
+    facts = published.about(published.read(FOLDER), chosen["model"], chosen["tasks"])
+    columns = {published._squash(name) for fact in facts for name in fact.values}
+    assert [name for name in cfg.tasks.names if published._squash(name) not in columns] == []
