@@ -55,7 +55,7 @@ def test_rows_run(folder, row, tadrop):
 
 
 def test_what_a_row_says_it_sees_is_what_it_sees(folder):
-    with pytest.raises(TadropError, match="statistics.split"):
+    with pytest.raises(TadropError, match=r"statistics\.split"):
         runner.run(configured(folder, "fisher", "off", "merge.statistics.split=validation"))
     with pytest.raises(TadropError, match=r"merge\.data"):
         runner.run(configured(folder, "fisher", "off", "merge.data=everything"))

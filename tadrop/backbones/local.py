@@ -1,9 +1,9 @@
 """Checkpoints on disk of any architecture: nothing is known of them but their tensors. For merging, not evaluating."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tadrop.checkpoint import Checkpoint, open_checkpoint
 from tadrop.stream import is_private
@@ -12,12 +12,16 @@ from tadrop.types import TadropError, Tasks
 
 @dataclass(frozen=True)
 class Local:
-    """base and experts: folders or files; private: patterns of tensors that stay each expert's own (heads)."""
+    """base and experts: folders or files; private: patterns of tensors that stay each expert's own (heads).
+
+    matrices: what per-matrix methods are told of tensors, as in Backbone; nothing unless given
+    """
 
     name: str
     base: str
     experts: Sequence[str]
     private: Sequence[str] = ()
+    matrices: Sequence[Mapping[str, Any]] = ()
 
     @property
     def tasks(self) -> tuple[str, ...]:
