@@ -26,12 +26,12 @@ from tadrop.backbones.clip_names import (
     Pair,
     convert,
     depth,
-    fused_places,
     layout_of,
     leftover_pairs,
     matrices,
     normalise,
     refuse_extra,
+    split_places,
     text_pairs,
     vision_pairs,
 )
@@ -242,8 +242,9 @@ class Clip:
     def places(self, module: Classifier) -> dict[str, Tensor]:
         """Where each tensor of a checkpoint goes: the module's own, or views of their q, k and v."""
         own = dict(module.named_parameters()) | module.leftovers
-        pairs = vision_pairs(self.layers, True) + (leftover_pairs() if self.leftovers else [])
-        return fused_places(own, pairs) if self.layout == "split" else own
+        if self.layout == "split":
+            own = split_places(own, self.pairs)
+        return {name: own[name] for pair in self.pairs for name in pair.names(self.layout)}
 
     def equip(self, module: Classifier, private: Mapping[str, Tensor]) -> None:
         """Puts a task's head in, and the frozen projection if there is one."""

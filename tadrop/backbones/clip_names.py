@@ -193,15 +193,11 @@ def refuse_extra(tensors: Iterable[str], pairs: Iterable[Pair], have: str, where
             raise TadropError(f"{where}: tensor {name!r} is not part of a CLIP model")
 
 
-def fused_places(places: Mapping[str, Tensor], pairs: Iterable[Pair]) -> dict[str, Tensor]:
-    """A module's tensors under fused names, and views of them under split names: writing to one writes the module."""
-    found = dict(places)
+def split_places(places: Mapping[str, Tensor], pairs: Iterable[Pair]) -> dict[str, Tensor]:
+    """Views of a module's fused tensors under split names: writing to one writes the module."""
+    found: dict[str, Tensor] = {}
     for pair in pairs:
         whole = places[pair.fused]
-        if pair.split[0] in TRANSPOSED:
-            found[pair.split[0]] = whole.T
-        else:
-            found.update(
-                zip(pair.split, whole.chunk(len(pair.split)) if len(pair.split) > 1 else (whole,), strict=True)
-            )
+        parts = whole.chunk(len(pair.split)) if len(pair.split) > 1 else (whole,)
+        found.update(zip(pair.split, (p.T for p in parts) if pair.split[0] in TRANSPOSED else parts, strict=True))
     return found
