@@ -22,11 +22,11 @@ from tadrop.types import TadropError
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-KNOBS = ["norm", "q_lo", "q_hi"]
+KNOBS = ("norm", "q_lo", "q_hi", "map", "gamma")
 
 
 def grid(records: Sequence[Record]) -> "DataFrame":
-    """One row per (norm, q_lo, q_hi): the average accuracy of each method in percent, their mean, the density."""
+    """One row per setting that the sweep varies: each method's average accuracy in percent, their mean, the density."""
     from pandas import DataFrame
 
     rows = []
@@ -42,34 +42,43 @@ def grid(records: Sequence[Record]) -> "DataFrame":
         knobs = {knob: tadrop[knob] for knob in KNOBS}
         rows.append(knobs | {"method": record["config"]["merge"]["title"], "value": value, "kept": record["density"]})
     frame = DataFrame(rows)
-    table = frame.pivot_table("value", KNOBS, "method", sort=False)
+    varied = [knob for knob in KNOBS if frame[knob].nunique() > 1]
+    table = frame.pivot_table("value", varied, "method", sort=False)
     table["mean"] = table.mean(axis=1)
-    table["kept"] = frame.groupby(KNOBS)["kept"].min()
+    table["kept"] = frame.groupby(varied)["kept"].min()
     return table
 
 
-def markdown(table: "DataFrame", best: tuple[object, ...]) -> str:
+def markdown(table: "DataFrame") -> str:
     """The grid, best mean in bold."""
-    head = [*KNOBS, *table.columns]
+    knobs_of = list(table.index.names)
+    best = table["mean"].idxmax()
+    head = [*knobs_of, *table.columns]
     lines = ["| " + " | ".join(head) + " |", "|" + ":--|" + "--:|" * (len(head) - 1)]
     for knobs, row in table.iterrows():
-        cells = [str(k) for k in knobs] + [f"{v:.1f}" for v in row.iloc[:-1]] + [f"{row['kept']:.2f}"]
+        cells = [str(k) for k in _tuple(knobs)] + [f"{v:.1f}" for v in row.iloc[:-1]] + [f"{row['kept']:.2f}"]
         if knobs == best:
             cells = [f"**{cell}**" for cell in cells]
         lines.append("| " + " | ".join(cells) + " |")
-    words = ", ".join(f"{knob} = {value}" for knob, value in zip(KNOBS, best, strict=True))
+    words = ", ".join(f"{knob} = {value}" for knob, value in zip(knobs_of, _tuple(best), strict=True))
     return "\n".join(
         [
-            "**TADrop's quantile pair and norm: accuracy on validation data, in percent**\n",
+            "**TADrop's settings: average accuracy on validation data, in percent**\n",
             *lines,
             f"\nChosen, by the highest mean over the methods: {words}. kept: fraction of entries left by the rule.\n",
         ]
     )
 
 
+def _tuple(index: object) -> tuple[object, ...]:
+    return index if isinstance(index, tuple) else (index,)
+
+
 def figures(recipe: str, table: "DataFrame") -> list[tuple[str, "plot.Figure"]]:
-    """A heat map of the mean for each norm."""
+    """A heat map of the mean for each norm, where the sweep is over quantile pairs."""
     made = []
+    if "q_lo" not in table.index.names:
+        return made
     for norm in table.index.get_level_values("norm").unique():
         part = table.loc[norm]["mean"].unstack("q_hi")
         made.append((f"{recipe}_{norm}", plot.heat_map(part, f"TADrop, norm {norm}", "validation accuracy, %")))
@@ -86,11 +95,11 @@ def main() -> None:
         table = grid(collect(options.recipe, options.records))
     except TadropError as error:
         sys.exit(f"error: {error}")
-    text = markdown(table, table["mean"].idxmax())
+    text = markdown(table)
     write_text(options.out / f"{options.recipe}.md", text)
     write_text(options.out / f"{options.recipe}.csv", table.to_csv(float_format="%.4f"))
     paths = plot.write_figures(options.out, figures(options.recipe, table))
-    out.print(text, markup=False)
+    out.print(text, markup=False, soft_wrap=True)
     out.print("written: " + ", ".join(str(path) for path in paths), soft_wrap=True)
 
 

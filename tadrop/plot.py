@@ -155,7 +155,7 @@ def accuracy_against_storage(table: Table) -> "Figure":
     """Average accuracy against bytes stored a task beside the base; shape says what data a method saw."""
     figure = new_figure(6.8, 4.4)
     axes = figure.subplots()
-    methods, count = _methods(table), len(table.tasks)
+    methods, count = methods_of(table), len(table.tasks)
     for variant in ("", "TADrop"):
         label, colour = VARIANTS[variant]
         for word, marker in SEEN.items():
@@ -199,7 +199,7 @@ def accuracy_against_tasks(tables: Sequence[Table], most: int = 8) -> "Figure":
     """Left: average accuracy of the best methods as tasks are added. Right: what TADrop adds to each of them."""
     tables = sorted(tables, key=lambda table: len(table.tasks))
     counts = [len(table.tasks) for table in tables]
-    found = [dict(_methods(table)) for table in tables]
+    found = [dict(methods_of(table)) for table in tables]
     everywhere = [title for title in found[0] if all("" in methods.get(title, {}) for methods in found)]
     everywhere.sort(key=lambda title: -sum(methods[title][""].average for methods in found))
     figure = new_figure(6.8, 3.6)

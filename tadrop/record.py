@@ -63,7 +63,7 @@ def key(config: Mapping[str, Any]) -> str:
     """16 hex digits of the sha256 of the configuration's science, without what only describes it."""
     node = science(config)
     node |= {group: {k: v for k, v in node[group].items() if k not in words} for group, words in DESCRIPTIVE.items()}
-    if node["merge"]["method"].get("scope") != "matrix":
+    if node["merge"].get("method", {}).get("scope") != "matrix":
         node["model"].pop(LAYOUTS, None)
     canonical = json.dumps(node, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -146,8 +146,8 @@ def tuned(row, monkeypatch, judge):
     cfg = config(f"merge={row}", "select=grid")
     stream = golden()
     bench = SimpleNamespace(tasks=SimpleNamespace(names=stream.tasks))
-    merged = pipeline.merge(stream, cfg.merge.method, Progress())
-    return pipeline.select(cfg, bench, stream, merged, Progress())
+    merged = pipeline.merge(stream, cfg.merge.method, None, Progress())
+    return pipeline.select(cfg, bench, stream, None, merged, Progress())
 
 
 def kept(merged, task):
@@ -169,7 +169,7 @@ def test_tall_masks_are_tuned_task_by_task(monkeypatch):
 
 def kept_at(value):
     cfg = config("merge=tall_mask", f"merge.knobs.lambdas={value}")
-    merged = pipeline.merge(golden(), cfg.merge.method, Progress())
+    merged = pipeline.merge(golden(), cfg.merge.method, None, Progress())
     return {task: kept(merged, task) for task in merged.tasks}
 
 
@@ -196,7 +196,7 @@ def test_pcb_tunes_its_ratio_with_the_scale(monkeypatch):
 def test_fixed_takes_what_the_row_says():
     cfg = config("merge=pcb")
     merged = Merged(("t1",), {})
-    same, selection = pipeline.select(cfg, None, golden(), merged, Progress())
+    same, selection = pipeline.select(cfg, None, golden(), None, merged, Progress())
     assert same is merged
     assert (selection.rule, selection.scale, dict(selection.knobs)) == ("fixed", 1.2, {"ratio": 0.05})
 
@@ -244,7 +244,7 @@ def test_a_method_is_two_files(tmp_path):
 def test_materialise_of_thin_factors_and_one_factor():
     cfg = config("merge=tsv_c")
     stream = replace(golden("t1", "t2"), layouts={"A": Layout("linear")})
-    merged = pipeline.merge(stream, cfg.merge.method, Progress())
+    merged = pipeline.merge(stream, cfg.merge.method, None, Progress())
     base = Checkpoint(Path("base"), (), {n: torch.zeros_like(t) for n, t in TAUS["t1"].items()})
     weights = dict(materialise(base, merged, "t1", 2.0))
     assert torch.equal(weights["A"], 2 * merged.delta("t1", "A"))
