@@ -99,6 +99,16 @@ def write(recipe: str, rendered: Table, records: Sequence[Record], folder: Path,
     return paths + plot.write_figures(target, [(f"{recipe}_{name}", figure) for name, figure in drawn])
 
 
+def put_in_page(page: Path, recipe: str, rendered: Table) -> None:
+    """Replaces what stands between the page's markers for this recipe by the table."""
+    text, begin = page.read_text(encoding="utf-8"), f"<!-- table: {recipe} -->"
+    if begin not in text:
+        raise TadropError(f"{page}: no line {begin}, followed by <!-- end -->, says where the table goes")
+    before, _, rest = text.partition(begin)
+    _, end, after = rest.partition("<!-- end -->")
+    write_text(page, f"{before}{begin}\n{table.markdown(rendered)}{end}{after}")
+
+
 def by_task_set(recipe: str, records: Sequence[Record]) -> dict[str, list[Record]]:
     """One group of records for each task set, by recipe name; with the number of tasks where there are several."""
     groups: dict[int, list[Record]] = {}
@@ -114,6 +124,7 @@ def main() -> None:
     parser.add_argument("--records", type=Path, default=Path("results/records"))
     parser.add_argument("--published", type=Path, default=published.FOLDER)
     parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--page", type=Path, help="a Markdown page whose marked table is to be renewed")
     parser.add_argument("--partial", action="store_true", help="make do with the records that are there")
     parser.add_argument("--dry-run", action="store_true", help="list the runs owed, their cost and what is missing")
     options = parser.parse_args()
@@ -127,6 +138,8 @@ def main() -> None:
         for name, group in by_task_set(options.recipe, records).items():
             rendered = made(options.recipe, group, options.records, options.published)
             paths += write(name, rendered, group, options.records, options.out)
+            if options.page:
+                put_in_page(options.page, name, rendered)
             print_table(rendered)
             tables.append(rendered)
         if (counts := figures.task_counts(tables)) is not None:

@@ -57,16 +57,14 @@ def accuracy_bars(table: Table) -> "Figure":
         bars = [(x + (i - 1) * width, rows[variant].average) for x, (_, rows) in enumerate(methods) if variant in rows]
         if bars:
             drawn = axes.bar(*zip(*bars, strict=True), width, label=label, color=colour)
-            axes.bar_label(drawn, fmt="%.1f", fontsize=7, padding=1)
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+            axes.bar_label(drawn, fmt="%.1f", fontsize=7, padding=2, bbox=box)
     for row in table.rows:
         if row.is_reference:
-            axes.axhline(row.average, color="#009e73", linestyle="--", linewidth=1)
+            axes.axhline(row.average, color="#009e73", linestyle="--", linewidth=1, zorder=0)
+            at = (1.01, row.average)
             axes.annotate(
-                f"{row.label} {row.average:.1f}",
-                (len(methods) - 0.55, row.average),
-                fontsize=7,
-                va="bottom",
-                ha="right",
+                f"{row.label}\n{row.average:.1f}", at, xycoords=("axes fraction", "data"), fontsize=7, va="center"
             )
     axes.set_xticks(range(len(methods)), [title for title, _ in methods])
     averages = [row.average for row in table.rows if not row.source]
