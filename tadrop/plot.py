@@ -66,7 +66,7 @@ def accuracy_bars(table: Table) -> "Figure":
             axes.annotate(
                 f"{row.label}\n{row.average:.1f}", at, xycoords=("axes fraction", "data"), fontsize=7, va="center"
             )
-    axes.set_xticks(range(len(methods)), [title for title, _ in methods])
+    axes.set_xticks(range(len(methods)), [title for title, _ in methods], fontsize=8)
     averages = [row.average for row in table.rows if not row.source]
     axes.set_ylim(max(0, min(averages) - 8), min(100, max(averages) + 8))
     axes.set_ylabel("average accuracy, %")
