@@ -71,7 +71,7 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
         GlobalHydra.instance().hydra = outer
 
 
-def tadrop_(tau: Tensor, q_lo: float = 0.8, q_hi: float = 0.95, norm: str = "l2") -> Tensor:
+def tadrop_(tau: Tensor, q_lo: float = 0.3, q_hi: float = 0.9, norm: str = "l1") -> Tensor:
     """Tensor-wise Adaptive Drop of one task vector's tensor, in place; returns it.
 
     Drops the fraction Q_lo / Q_hi of the smallest magnitudes and rescales the survivors to the tensor's l1 or l2 norm.

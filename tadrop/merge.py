@@ -156,11 +156,15 @@ class _Block(NamedTuple):
     tally: Tensor | int
 
 
-def _block(statistics: Statistics, name: str, start: int, taus: Taus, size: int) -> dict[str, Tensor | None]:
-    """The statistics of what a block of task vectors covers, as merge is handed them."""
+def _block(
+    statistics: Statistics, name: str, start: int, taus: Taus, size: int, scope: str
+) -> dict[str, Tensor | None]:
+    """The statistics of what a block of task vectors covers, as merge is handed them; entry by entry, of its shape."""
     count = taus[0].numel()
     span = (0, None) if count == size else (start, start + count)
-    return {"statistics": statistics.block(name, *span)}
+    block = statistics.block(name, *span)
+    fits = scope == "entry" and block is not None
+    return {"statistics": block.reshape(len(block), *taus.shape[1:]) if fits else block}
 
 
 def merge_into(
@@ -186,7 +190,7 @@ def merge_into(
         if method.compiled is not None and compiled.worthwhile(sizes[name], taus):
             merged, tally = method.compiled(taus, **survey)
         else:
-            measured = {} if statistics is None else _block(statistics, name, start, taus, sizes[name])
+            measured = {} if statistics is None else _block(statistics, name, start, taus, sizes[name], method.scope)
             merged = _run(stream, method, name, start, taus, survey | measured)
             _expect_shape(merged, taus, name)
             tally = None if method.tally is None else method.tally(taus, merged)

@@ -58,7 +58,7 @@ def test_the_control_has_the_density_and_the_norm_of_tadrop(folder, sweep):
     by = {(r["config"]["merge"]["name"], (r["config"]["tadrop"] or {}).get("assign")): r for r in records(folder)}
     for method in ("emr", "ties"):
         adaptive, uniform = by[method, "adaptive"], by[method, "uniform"]
-        assert uniform["density"] == pytest.approx(adaptive["density"], abs=2e-4)
+        assert uniform["density"] == pytest.approx(adaptive["density"], abs=1e-3)  # counts are whole
         assert uniform["config"]["tadrop"]["norm"] == adaptive["config"]["tadrop"]["norm"]
         assert 0.05 < adaptive["density"] < 0.95
 
