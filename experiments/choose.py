@@ -85,6 +85,14 @@ def figures(recipe: str, table: "DataFrame") -> list[tuple[str, "plot.Figure"]]:
     return made
 
 
+def write(recipe: str, table: "DataFrame", target: Path, draw: bool = True) -> list[Path]:
+    """The grid as Markdown and CSV, and its heat maps; returns the paths."""
+    page, data = target / f"{recipe}.md", target / f"{recipe}.csv"
+    write_text(page, markdown(table))
+    write_text(data, table.to_csv(float_format="%.4f"))
+    return [page, data, *plot.write_figures(target, figures(recipe, table) if draw else [])]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", nargs="?", default="sweep_quantiles")
@@ -95,11 +103,8 @@ def main() -> None:
         table = grid(collect(options.recipe, options.records))
     except TadropError as error:
         sys.exit(f"error: {error}")
-    text = markdown(table)
-    write_text(options.out / f"{options.recipe}.md", text)
-    write_text(options.out / f"{options.recipe}.csv", table.to_csv(float_format="%.4f"))
-    paths = plot.write_figures(options.out, figures(options.recipe, table))
-    out.print(text, markup=False, soft_wrap=True)
+    paths = write(options.recipe, table, options.out)
+    out.print(markdown(table), markup=False, soft_wrap=True)
     out.print("written: " + ", ".join(str(path) for path in paths), soft_wrap=True)
 
 

@@ -15,14 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from experiments import tables
 from experiments.recipes import CONF
 from run import reference_configs, run
 from tadrop import plot, table
 from tadrop.console import err, out, print_table
-from tadrop.files import write_text
-from tadrop.record import Record
+from tadrop.record import Record, read
+from tadrop.record import path as record_path
 from tadrop.statistics import paired
 from tadrop.table import Table
 
@@ -72,6 +73,15 @@ def play(tasks: str, names: Sequence[str], variants: Sequence[str], extra: Seque
     return outcome
 
 
+def recorded(tasks: str, folder: Path, variants: Sequence[str] = ("off", "on")) -> tuple[Outcome, int]:
+    """What is recorded of a board, and how many of its runs are not."""
+    runs = configs(tasks, rows(), variants, ())
+    references = reference_configs(next(iter(runs.values())))
+    files = [record_path(folder, OmegaConf.to_container(c, resolve=True)) for c in (*references, *runs.values())]
+    there = [file for file in files if file.exists()]
+    return Outcome(tasks, folder, [read(file) for file in there]), len(files) - len(there)
+
+
 def ranked(records: Sequence[Record], folder: Path | None = None) -> Table:
     """The table, best method first by its row without TADrop (by its best row where there is none).
 
@@ -90,17 +100,16 @@ def ranked(records: Sequence[Record], folder: Path | None = None) -> Table:
     return made if "stored" in made.extra else table.with_data(made)
 
 
-def write(target: Path, outcomes: Sequence[Outcome]) -> list[Path]:
+def write(target: Path, outcomes: Sequence[Outcome], draw: bool = True) -> list[Path]:
     """Tables and figures of all boards; returns the paths."""
-    tables = {outcome.tasks: ranked(outcome.records, outcome.folder) for outcome in outcomes if outcome.records}
+    boards = {outcome.tasks: ranked(outcome.records, outcome.folder) for outcome in outcomes if outcome.records}
     paths = []
-    for tasks, made in tables.items():
-        for suffix, render in ((".md", table.markdown), (".csv", table.csv), (".tex", table.latex)):
-            paths.append(target / f"leaderboard_{tasks}{suffix}")
-            write_text(paths[-1], render(made))
-        paths += plot.save(plot.accuracy_against_storage(made), target / f"leaderboard_{tasks}_storage")
-    if len(tables) > 1:
-        paths += plot.save(plot.accuracy_against_tasks(list(tables.values())), target / "leaderboard_tasks")
+    for tasks, made in boards.items():
+        paths += tables.write_texts(target / f"leaderboard_{tasks}", made)
+        if draw:
+            paths += plot.save(plot.accuracy_against_storage(made), target / f"leaderboard_{tasks}_storage")
+    if draw and len(boards) > 1:
+        paths += plot.save(plot.accuracy_against_tasks(list(boards.values())), target / "leaderboard_tasks")
     return paths
 
 

@@ -70,12 +70,13 @@ def configs(name: str, extra: Sequence[str] = ()) -> list[DictConfig]:
 
 
 def jobs(name: str, extra: Sequence[str] = ()) -> list[tuple[DictConfig, list[str]]]:
-    """Each job's resolved configuration and the overrides that make it.
+    """Each job's resolved configuration and the overrides that make it."""
+    return list(_jobs(name, extra))
 
-    Composing takes Hydra a tenth of a second: jobs that differ in values alone share one composition.
-    """
+
+def _jobs(name: str, extra: Sequence[str]) -> Iterator[tuple[DictConfig, list[str]]]:
+    """Composing takes Hydra a tenth of a second: jobs that differ in values alone share one composition."""
     composed: dict[tuple[str, ...], DictConfig] = {}
-    result = []
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for job in overrides(name):
             words = [*job, *extra]
@@ -84,8 +85,7 @@ def jobs(name: str, extra: Sequence[str] = ()) -> list[tuple[DictConfig, list[st
             if groups not in composed:
                 composed[groups] = _compose(name, groups)
             values = [override for _, override in parsed if _is_value(override)]
-            result.append((_with_values(composed[groups], values, name), words))
-    return result
+            yield _with_values(composed[groups], values, name), words
 
 
 def _is_value(override: Override) -> bool:
@@ -113,7 +113,7 @@ def _compose(name: str, words: Sequence[str]) -> DictConfig:
 
 def runs(name: str, extra: Sequence[str] = ()) -> Iterator[tuple[DictConfig, list[str]]]:
     """Every run a recipe needs, references first, with the overrides of the job it belongs to."""
-    for cfg, words in jobs(name, extra):
+    for cfg, words in _jobs(name, extra):
         for each in (*reference_configs(cfg), cfg):
             yield each, words
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from experiments import recipes
 from experiments.cost import dry_run
@@ -31,20 +31,29 @@ MOST_DUMBBELLS = 4  # methods drawn task by task
 
 
 def collect(recipe: str, folder: Path, extra: Sequence[str] = (), partial: bool = False) -> list[Record]:
-    """The recipe's records, with those of its references first, each once."""
+    """The recipe's records, with those of its references first, each once.
+
+    A recipe that sweeps TADrop alone still is compared: rows without it are taken in where they are recorded.
+    """
     found: dict[str, Record] = {}
-    missing = []
+    missing = None
     for cfg, _ in recipes.runs(recipe, extra):
-        file = record.path(folder, OmegaConf.to_container(cfg, resolve=True))
-        if not file.exists():
-            missing.append(file)
-        elif file.stem not in found:
-            found[file.stem] = record.read(file)
+        if (plain := _file(folder, cfg, tadrop=None)).exists():
+            found.setdefault(plain.stem, record.read(plain))
+        if (file := _file(folder, cfg)).exists():
+            found.setdefault(file.stem, record.read(file))
+            continue
+        missing = missing or file
+        if not partial:
+            break
     if missing and not (partial and found):
         command = " ".join(["python run.py", f"+experiment={recipe}", *extra])
-        more = f" (and {len(set(missing)) - 1} more)" if len(set(missing)) > 1 else ""
-        raise TadropError(f"{missing[0]} is not there{more}; make it with: {command}")
+        raise TadropError(f"{missing} is not there; make it with: {command} (--dry-run lists what is owed)")
     return list(found.values())
+
+
+def _file(folder: Path, cfg: DictConfig, **changed: object) -> Path:
+    return record.path(folder, OmegaConf.to_container(OmegaConf.create({**cfg, **changed}), resolve=True))
 
 
 def made(recipe: str, records: Sequence[Record], folder: Path, facts: Path) -> Table:
@@ -89,14 +98,13 @@ def tensor_figures(records: Sequence[Record], folder: Path) -> list[tuple[str, "
     return []
 
 
-def write(recipe: str, rendered: Table, records: Sequence[Record], folder: Path, target: Path) -> list[Path]:
-    """Writes the table in three formats and the figures; returns the paths."""
-    paths = []
-    for suffix, render in ((".md", table.markdown), (".csv", table.csv), (".tex", table.latex)):
-        paths.append(target / f"{recipe}{suffix}")
-        write_text(paths[-1], render(rendered))
-    drawn = figures_of(rendered, records, folder)
-    return paths + plot.write_figures(target, [(f"{recipe}_{name}", figure) for name, figure in drawn])
+def write_texts(stem: Path, rendered: Table) -> list[Path]:
+    """A table as Markdown, CSV and LaTeX: stem.md and so on; returns the paths."""
+    written = {stem.with_suffix(".md"): table.markdown, stem.with_suffix(".csv"): table.csv}
+    written[stem.with_suffix(".tex")] = table.latex
+    for path, form in written.items():
+        write_text(path, form(rendered))
+    return list(written)
 
 
 def put_in_page(page: Path, recipe: str, rendered: Table) -> None:
@@ -117,6 +125,21 @@ def by_task_set(recipe: str, records: Sequence[Record]) -> dict[str, list[Record
     return {recipe if len(groups) == 1 else f"{recipe}_{count}": group for count, group in groups.items()}
 
 
+def render(
+    recipe: str, records: Sequence[Record], folder: Path, facts: Path, target: Path, draw: bool = True
+) -> tuple[list[Path], dict[str, Table]]:
+    """Writes a recipe's tables, one a task set, and its figures; returns the paths and the tables by name."""
+    paths, rendered, drawn = [], {}, []
+    for name, group in by_task_set(recipe, records).items():
+        rendered[name] = made(recipe, group, folder, facts)
+        paths += write_texts(target / name, rendered[name])
+        if draw:
+            drawn += [(f"{name}_{what}", figure) for what, figure in figures_of(rendered[name], group, folder)]
+    if draw and (counts := figures.task_counts(list(rendered.values()))) is not None:
+        drawn.append((f"{recipe}_counts", counts))
+    return paths + plot.write_figures(target, drawn), rendered
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", help=f"one of {', '.join(recipes.names())}")
@@ -134,16 +157,11 @@ def main() -> None:
             out.print(dry_run(options.recipe, options.records, options.overrides), soft_wrap=True)
             return
         records = collect(options.recipe, options.records, options.overrides, options.partial)
-        paths, tables = [], []
-        for name, group in by_task_set(options.recipe, records).items():
-            rendered = made(options.recipe, group, options.records, options.published)
-            paths += write(name, rendered, group, options.records, options.out)
+        paths, rendered = render(options.recipe, records, options.records, options.published, options.out)
+        for name, one in rendered.items():
             if options.page:
-                put_in_page(options.page, name, rendered)
-            print_table(rendered)
-            tables.append(rendered)
-        if (counts := figures.task_counts(tables)) is not None:
-            paths += plot.write_figures(options.out, [(f"{options.recipe}_counts", counts)])
+                put_in_page(options.page, name, one)
+            print_table(one)
     except TadropError as error:
         sys.exit(f"error: {error}")
     out.print(f"\nrecords: {len(records)} in {options.records}")

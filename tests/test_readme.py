@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import recipes
+from experiments import recipes, results
 from experiments.tables import collect, made
 from tadrop import published, table
 
@@ -27,6 +27,11 @@ def test_the_table_is_rendered_from_the_records(demo):
 def test_the_committed_tables_are_rendered_from_the_records(demo):
     for suffix, render in ((".md", table.markdown), (".csv", table.csv), (".tex", table.latex)):
         assert (ROOT / f"results/demo{suffix}").read_text(encoding="utf-8") == render(demo)
+
+
+@pytest.mark.slow
+def test_everything_in_results_is_rendered_from_the_records():
+    assert results.changed(RECORDS, ROOT / "results", published.FOLDER) == []
 
 
 def test_commands_name_recipes_choices_and_modules_that_exist():

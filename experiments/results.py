@@ -1,0 +1,109 @@
+"""Renders everything in results/ anew from the records: tables, figures, boards, the report and the README's tables.
+
+    python -m experiments.results                   writes what the records can fill
+    python -m experiments.results --check           writes nothing; names each table that the records would change
+
+A recipe is rendered when all of its runs are recorded, a leaderboard when most of its rows are. Nothing is run.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from experiments import choose, leaderboard, recipes, report, tables
+from tadrop import published, record
+from tadrop.console import err, out
+from tadrop.files import write_text
+from tadrop.record import Record
+from tadrop.table import Table
+from tadrop.types import TadropError
+
+TEXTS = (".md", ".csv", ".tex")  # what --check holds byte for byte; figures vary with the version of the font library
+README = Path(__file__).parents[1] / "README.md"
+
+
+def complete(folder: Path) -> Iterator[tuple[str, list[Record]]]:
+    """Every recipe all of whose runs are recorded."""
+    for name in recipes.names():
+        try:
+            found = tables.collect(name, folder)
+        except TadropError:
+            continue
+        yield name, found
+
+
+def boards(folder: Path) -> Iterator[leaderboard.Outcome]:
+    """The leaderboards more than half of whose rows are recorded, by task set."""
+    for tasks in sorted(path.stem for path in (recipes.CONF / "tasks").glob("glyph*.yaml")):
+        outcome, owed = leaderboard.recorded(tasks, folder)
+        if len(outcome.records) > owed:
+            yield outcome
+
+
+def write(folder: Path, target: Path, facts: Path, draw: bool = True) -> tuple[list[Path], dict[str, Table]]:
+    """All tables, and figures if draw; returns their paths, and the recipes' tables by name."""
+    paths: list[Path] = []
+    rendered: dict[str, Table] = {}
+    for name, found in complete(folder):
+        err.print(name)
+        if any(one["protocol"]["split"] == "validation" for one in found):
+            paths += choose.write(name, choose.grid(found), target, draw)
+            continue
+        written, made = tables.render(name, found, folder, facts, target, draw)
+        paths, rendered = paths + written, rendered | made
+    err.print("leaderboards")
+    return paths + leaderboard.write(target, list(boards(folder)), draw), rendered
+
+
+def renew_page(page: Path, rendered: dict[str, Table]) -> None:
+    """Puts every table that a page has a place for into it."""
+    for name, made in rendered.items():
+        if f"<!-- table: {name} -->" in page.read_text(encoding="utf-8"):
+            tables.put_in_page(page, name, made)
+
+
+def changed(folder: Path, target: Path, facts: Path) -> list[str]:
+    """Tables under target, and the README, that the records would render otherwise or not at all."""
+    with tempfile.TemporaryDirectory() as scratch:
+        fresh = Path(scratch)
+        _, rendered = write(folder, fresh, facts, draw=False)
+        page = fresh / "page"
+        write_text(page, README.read_text(encoding="utf-8"))
+        renew_page(page, rendered)
+        names = {path.name for where in (fresh, target) for path in where.iterdir() if path.suffix in TEXTS}
+        found = [name for name in sorted(names) if _bytes(fresh / name) != _bytes(target / name)]
+        return found + ["README.md"] * (page.read_bytes() != README.read_bytes())
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=Path, default=Path("results/records"))
+    parser.add_argument("--published", type=Path, default=published.FOLDER)
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--check", action="store_true", help="compare, write nothing")
+    options = parser.parse_args(words)
+    try:
+        if not record.read_all(options.records):
+            raise TadropError(f"no record in {options.records}; begin with: python run.py +experiment=demo")
+        if options.check:
+            found = changed(options.records, options.out, options.published)
+            if found:
+                raise TadropError(f"not what the records give: {', '.join(found)}; python -m experiments.results")
+            out.print(f"every table in {options.out} is what the records give")
+            return
+        paths, rendered = write(options.records, options.out, options.published)
+        renew_page(README, rendered)
+        write_text(options.out / "report.html", report.build(recipes.names(), options.records, options.published))
+    except TadropError as error:
+        sys.exit(f"error: {error}")
+    out.print(f"written: {len(paths) + 1} files in {options.out}")
+
+
+if __name__ == "__main__":
+    main()
