@@ -19,6 +19,8 @@ LAYERS = (  # low to high; a module imports from lower layers, or from its own w
         "tadrop.ops",
         "tadrop.taps",
         "tadrop.samples",
+        "tadrop.inputs",
+        "tadrop.places",
         "tadrop.seeds",
         "tadrop.files",
         "tadrop.quantile",
