@@ -47,6 +47,7 @@ LAYERS = (  # low to high; a module imports from lower layers, or from its own w
         "tadrop.meter",
         "tadrop.table",
         "tadrop.plot",
+        "tadrop.labels",
         "tadrop.console",
         "tadrop.statistics",
         "tadrop.figures",
