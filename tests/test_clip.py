@@ -278,6 +278,15 @@ def test_the_whole_way_through_run(hub, tmp_path):
     assert (again["key"], again["scores"], again["seconds"]) == (record["key"], record["scores"], record["seconds"])
 
 
+def test_what_is_exported_is_read_back(hub, tmp_path):
+    """A full checkpoint of each task, in the hub's names and with its head: as experts they score what they scored."""
+    words = ("tadrop=off", "tasks.names=[mnist,fer2013]", "limit=20")
+    made = configured(hub, tmp_path, *words, "merge=emr", f"export.dir={tmp_path / 'out'}", "export.expand=true")
+    before = runner.run(made)
+    after = runner.run(configured(hub, tmp_path, *words, "merge=individual", *from_folder(tmp_path / "out")))
+    assert [s["value"] for s in after["scores"]] == [s["value"] for s in before["scores"]]
+
+
 def test_bfloat16_is_for_the_evaluation_alone(hub, tmp_path):
     words = ("merge=average", "tadrop=off", "tasks.names=[mnist,fer2013]")
     plain, half = (runner.run(configured(hub, tmp_path, *words, f"dtype={d}")) for d in ("float32", "bfloat16"))

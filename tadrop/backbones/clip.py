@@ -37,6 +37,7 @@ from tadrop.backbones.clip_names import (
 )
 from tadrop.checkpoint import Checkpoint
 from tadrop.legacy import open_any
+from tadrop.stream import is_private
 from tadrop.types import TadropError
 
 HEAD, FROZEN = "head.weight", "head.projection"
@@ -179,7 +180,10 @@ class Clip:
 
     def _raw(self, path: Path) -> Checkpoint:
         found = open_any(path)
-        return Checkpoint(found.path, found.files, normalise(found.tensors))
+        own = {name: tensor for name, tensor in found.tensors.items() if not is_private(name, self.private)}
+        return Checkpoint(
+            found.path, found.files, normalise(own)
+        )  # the suite's exports carry heads: they are made anew
 
     def open_base(self) -> Checkpoint:
         """The base's merged tensors in the run's layout."""
