@@ -180,10 +180,9 @@ class Clip:
 
     def _raw(self, path: Path) -> Checkpoint:
         found = open_any(path)
-        own = {name: tensor for name, tensor in found.tensors.items() if not is_private(name, self.private)}
-        return Checkpoint(
-            found.path, found.files, normalise(own)
-        )  # the suite's exports carry heads: they are made anew
+        # the suite's own exports carry heads, which are made anew
+        tower = {name: tensor for name, tensor in found.tensors.items() if not is_private(name, self.private)}
+        return Checkpoint(found.path, found.files, normalise(tower))
 
     def open_base(self) -> Checkpoint:
         """The base's merged tensors in the run's layout."""

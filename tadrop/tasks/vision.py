@@ -3,8 +3,8 @@
 A registry (tadrop/assets/tasks/*.yaml) has one entry a task; `tasks.entries.NAME={...}` adds one or changes one, and a
 name with a slash needs none: it is a data set's id. Data come from DIR/datasets/org/name if paths.hub=DIR has it, else
 from the hub. Expected class and example counts are checked: a wrong split or a cut is seen at once.
-limit=N is a seeded sample of the whole split, which may be sorted by class: ten rows each from row groups of its parquet
-files, in a seeded order, and only these groups are downloaded (about N / 10 groups of the usual 100 to 1,000 rows). Other
+limit=N is a seeded sample of the whole split, which may be sorted by class: ten rows each from row groups of its
+parquet files, in a seeded order. Only these groups are downloaded, about N / 10 of the usual 100 to 1,000 rows. Other
 files, such as tar archives, are read from end to end.
 Validation is a seeded tenth of train, at most 5,000. For checkpoints that were trained on all of train (the hub's) it
 is training data: a scale chosen on it is chosen on what the experts have seen.
@@ -287,9 +287,8 @@ class HubSource:
                     file, at = groups[place]
                     yield from file.read_row_group(at, [self.image, self.label]).take(rows).to_pylist()
         except (OSError, ValueError) as error:  # pyarrow's are of these
-            raise TadropError(
-                f"{self.place}, split {split!r}: cannot be read ({str(error).splitlines()[0]})"
-            ) from error
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise TadropError(f"{self.place}, split {split!r}: cannot be read ({reason})") from error
 
 
 @dataclass(frozen=True)
