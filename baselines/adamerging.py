@@ -14,11 +14,14 @@ training one model.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from baselines import ties
+from tadrop.ops import rows
+from tadrop.places import parameters
 from tadrop.types import Stream, TadropError, Taus, Workbench
 
 BETAS = (0.9, 0.999)
@@ -55,30 +58,31 @@ def weighted(stream: Stream, view: View, coefficients: Tensor) -> Iterator[tuple
 
 def slopes(stream: Stream, view: View, gradients: dict[str, Tensor]) -> Tensor:
     """The gradient by the coefficients, [task, tensor], from the gradients by the weights."""
-    columns = [view(stream.taus(name)).flatten(1) @ gradients[name].flatten() for name in stream.names]
+    columns = []
+    for name in stream.names:
+        taus = rows(view(stream.taus(name)))
+        columns.append(taus @ gradients[name].flatten() if name in gradients else taus.new_zeros(len(taus)))
     return torch.stack(columns, dim=1)
 
 
-def weight_gradients(bench: Workbench, names: tuple[str, ...], batches: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The gradients of the tasks' summed entropies by the module's weights, one backward pass a task."""
-    leaves = dict(bench.module.named_parameters())
-    if missing := sorted(set(names) - set(leaves)):
-        raise TadropError(
-            f"{missing[0]!r} is no parameter of the module by that name: choose the layout it is built in"
-        )
-    gradients = {name: torch.zeros_like(leaves[name]) for name in names}
-    for name in names:
-        leaves[name].requires_grad_()
+def weight_gradients(bench: Workbench, names: tuple[str, ...], batches: dict[str, Any]) -> dict[str, Tensor]:
+    """The gradients of the tasks' summed entropies by the merged tensors, one backward pass a task.
+
+    A tensor that is no part of the module (CLIP's text tower) has none.
+    """
+    places = bench.places(names)
+    leaves = parameters(bench.module, places.values())
+    totals = {name: torch.zeros_like(leaf.requires_grad_()) for name, leaf in leaves.items()}
     for task, batch in batches.items():
         bench.equip(task)
         with torch.enable_grad():
             loss = entropy(bench.module(batch))
-            found = torch.autograd.grad(loss, [leaves[name] for name in names], allow_unused=True)
-        for name, gradient in zip(names, found, strict=True):
+            found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        for sums, gradient in zip(totals.values(), found, strict=True):
             if gradient is not None:
-                gradients[name] += gradient
+                sums += gradient
     bench.module.requires_grad_(False)
-    return gradients
+    return {name: place.of(totals[place.parameter]) for name, place in places.items()}
 
 
 def adapt(

@@ -10,22 +10,24 @@ task's F as in the ports; the authors add it to the one model they favour, of wh
 no task uses is thus averaged.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from tadrop.ops import total
+from tadrop import inputs as batching
+from tadrop.ops import rows, total
+from tadrop.places import Place, parameters
 from tadrop.types import Deltas, Statistics, Stream, TadropError, Taus
 
 CLASSES = 8  # class gradients computed at once
 
 
-def _parameters(module: nn.Module, names: Sequence[str]) -> dict[str, Tensor]:
-    """The named parameters as leaves to differentiate by; tensors that are not parameters have no Fisher."""
-    places = dict(module.named_parameters())
-    return {name: places[name].requires_grad_() for name in names if name in places}
+def _leaves(module: nn.Module, places: Mapping[str, Place]) -> dict[str, Tensor]:
+    """The parameters that hold merged tensors, as leaves to differentiate by."""
+    return {name: leaf.requires_grad_() for name, leaf in parameters(module, places.values()).items()}
 
 
 def _add_squares(totals: dict[str, Tensor], gradients: Sequence[Tensor | None]) -> None:
@@ -34,12 +36,12 @@ def _add_squares(totals: dict[str, Tensor], gradients: Sequence[Tensor | None]) 
             sums += gradient.square().reshape(-1, *sums.shape).sum(0)
 
 
-def exact(module: nn.Module, batches: Iterator[Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+def exact(module: nn.Module, batches: Iterator[Any], places: Mapping[str, Place]) -> dict[str, Tensor]:
     """The diagonal Fisher, example by example and class by class. Labels are not needed."""
-    leaves, count = _parameters(module, names), 0
+    leaves, count = _leaves(module, places), 0
     totals = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
     for inputs in batches:
-        for example in inputs.split(1):
+        for example in batching.split(inputs, 1):
             with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # the other kernels cannot be batched over classes
                 log_p = module(example)[0].log_softmax(-1)
                 for weights in log_p.detach().mul(0.5).exp().diag().split(CLASSES):  # sqrt(p_c) times log p_c
@@ -54,21 +56,21 @@ def exact(module: nn.Module, batches: Iterator[Tensor], names: Sequence[str]) ->
                     _add_squares(totals, gradients)
             count += 1
     module.requires_grad_(False)
-    return {name: sums / count for name, sums in totals.items()}
+    return {name: place.of(totals[place.parameter]) / count for name, place in places.items()}
 
 
-def batch_squared(module: nn.Module, batches: Iterator[Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+def batch_squared(module: nn.Module, batches: Iterator[Any], places: Mapping[str, Place]) -> dict[str, Tensor]:
     """The ports' variant: squares of batch gradients, summed and divided by the number of examples."""
-    leaves, count = _parameters(module, names), 0
+    leaves, count = _leaves(module, places), 0
     totals = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
     for inputs in batches:
         with torch.enable_grad():
             log_p = module(inputs).log_softmax(-1)
             expected = (log_p.detach().mul(0.5).exp() * log_p).sum()
             _add_squares(totals, torch.autograd.grad(expected, list(leaves.values()), allow_unused=True))
-        count += len(inputs)
+        count += batching.count(inputs)
     module.requires_grad_(False)
-    return {name: sums / count for name, sums in totals.items()}
+    return {name: place.of(totals[place.parameter]) / count for name, place in places.items()}
 
 
 def survey(stream: Stream, statistics: Statistics, weights: str = "norm") -> Tensor:
@@ -79,7 +81,7 @@ def survey(stream: Stream, statistics: Statistics, weights: str = "norm") -> Ten
     for name in stream.names if weights == "norm" else ():
         block = statistics.block(name)
         if block is not None:
-            squares += block.flatten(1).square().sum(1, dtype=torch.float64).cpu()
+            squares += rows(block).square().sum(1, dtype=torch.float64).cpu()
     return torch.where(squares > 0, squares.rsqrt(), 1.0)
 
 

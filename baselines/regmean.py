@@ -7,13 +7,16 @@ norms, embeddings, convolutions) are averaged, as in the authors' code. The inpu
 Where sum_t G_t is singular, directions that no input has take the mean of the task vectors.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tadrop import inputs as batching
 from tadrop.linalg import inverse
 from tadrop.ops import total
+from tadrop.places import Place
 from tadrop.taps import Product, tapped
 from tadrop.types import Deltas, Taus
 
@@ -21,20 +24,19 @@ SINGULAR = 1e-7  # of the largest: what float32 Gram matrices cannot tell from 0
 
 
 @torch.no_grad()
-def gram(module: nn.Module, batches: Iterator[Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+def gram(module: nn.Module, batches: Iterator[Any], places: Mapping[str, Place]) -> dict[str, Tensor]:
     """X^T X [in, in] of every merged weight matrix, summed over tokens and divided by the number of examples."""
-    merged, sums, count = set(names), {}, 0
+    sums, count = {}, 0
 
     def visit(product: Product, output: Tensor) -> Tensor:
-        if product.weight in merged:
-            x = product.inputs.reshape(-1, product.inputs.shape[-1])
-            sums[product.weight] = sums.get(product.weight, 0) + x.T @ x
+        x = product.inputs.reshape(-1, product.inputs.shape[-1])
+        sums[product.weight] = sums.get(product.weight, 0) + x.T @ x
         return output
 
-    with tapped(module, visit):
+    with tapped(module, places, visit):
         for inputs in batches:
             module(inputs)
-            count += len(inputs)
+            count += batching.count(inputs)
     return {name: value / count for name, value in sums.items()}
 
 

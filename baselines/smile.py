@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tadrop.linalg import svd
+from tadrop.places import Place
 from tadrop.taps import Product, tapped
 from tadrop.types import Stream, TadropError, Taus, Workbench, check_keep
 
@@ -57,6 +58,7 @@ class Experts:
 
     layers: Mapping[str, Layer]
     active: int
+    places: Mapping[str, Place]
 
     @contextmanager
     def attach(self, module: nn.Module, task: str) -> Iterator[None]:
@@ -72,7 +74,7 @@ class Experts:
             used.add(product.weight)
             return output + layer.delta(product.inputs, self.active)
 
-        with tapped(module, visit):
+        with tapped(module, self.places, visit):
             yield
         if used and (unused := sorted(set(self.layers) - used)):
             raise TadropError(f"these tensors are no linear layers of the model, but model.matrices says so: {unused}")
@@ -117,4 +119,4 @@ def build(
             upright = taus.mT if layout.transposed else taus
             layers[name] = layer(upright, biases, None if biases is None else bias, keep, gate)
         on_step()
-    return replace(merged, attachment=Experts(layers, active))
+    return replace(merged, attachment=Experts(layers, active, bench.places(stream.names)))

@@ -11,6 +11,7 @@ at a time, each on its own weights.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +19,11 @@ from torch.func import functional_call, vmap
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from tadrop import inputs as batching
 from tadrop.linalg import svd
+from tadrop.places import Place, parameters
 from tadrop.seeds import generator
+from tadrop.taps import without_fast_path
 from tadrop.types import LowRank, Stream, TadropError, Taus, Workbench, check_keep
 
 BUDGET = 1 << 25  # entries of weights that exist at once while inputs run on weights of their own
@@ -32,6 +36,7 @@ class Mixture:
     head: str
     exclusive: Mapping[str, Tensor | LowRank]
     router: nn.Module
+    places: Mapping[str, Place]
 
     @contextmanager
     def attach(self, module: nn.Module, task: str) -> Iterator[None]:
@@ -60,15 +65,17 @@ class Mixture:
             for hook in hooks:
                 hook.remove()
 
-    def run(self, module: nn.Module, inputs: Tensor, weights: Tensor) -> Tensor:
+    def run(self, module: nn.Module, inputs: Any, weights: Tensor) -> Tensor:
         """The outputs of inputs [n, ...], each on theta* + sum_t weights[n, t] v_t."""
-        shared = dict(module.named_parameters())
-        size = max(BUDGET // sum(shared[name].numel() for name in self.exclusive), 1)
-        call = vmap(lambda own, one: functional_call(module, own, (one[None],))[0])
+        shared = parameters(module, self.places.values())
+        size = max(BUDGET // sum(parameter.numel() for parameter in shared.values()), 1)
+        call = vmap(lambda own, one: functional_call(module, own, (batching.each(lambda x: x[None], one),))[0])
         outputs = []
-        with sdpa_kernel(SDPBackend.MATH):  # the other kernels cannot be batched over weights
-            for some, mix in zip(inputs.split(size), weights.split(size), strict=True):
-                own = {n: shared[n] + torch.tensordot(mix, dense(v), dims=1) for n, v in self.exclusive.items()}
+        with sdpa_kernel(SDPBackend.MATH), without_fast_path():  # others cannot be batched over weights
+            for some, mix in zip(batching.split(inputs, size), weights.split(size), strict=True):
+                own = {n: p.expand(len(mix), *p.shape).clone() for n, p in shared.items()}
+                for name, place in self.places.items():
+                    place.of(own[place.parameter]).add_(torch.tensordot(mix, dense(self.exclusive[name]), dims=1))
                 outputs.append(call(own, some))
         return torch.cat(outputs)
 
@@ -147,4 +154,4 @@ def build(
     seen = [bench.features(task, split, examples, "twin", seed) for task in stream.tasks]
     labels = torch.cat([torch.full((len(some),), at, device=bench.device) for at, some in enumerate(seen)])
     router = train_router(torch.cat(seen), labels, len(seen), epochs, rate, size, seed)
-    return replace(merged, attachment=Mixture(bench.head, exclusive, router))
+    return replace(merged, attachment=Mixture(bench.head, exclusive, router, bench.places(stream.names)))

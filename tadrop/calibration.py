@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,15 +21,18 @@ from tadrop import samples
 from tadrop.checkpoint import Checkpoint, open_checkpoint
 from tadrop.evaluate import Bench
 from tadrop.files import write_tensors
+from tadrop.inputs import moved
+from tadrop.places import Place
+from tadrop.types import TadropError
 
-Collect = Callable[[nn.Module, Iterator[Tensor], Sequence[str]], Mapping[str, Tensor]]
+Collect = Callable[[nn.Module, Iterator[Any], Mapping[str, Place]], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What is measured, and on which examples.
 
-    collect(module, batches, names) -> {tensor name: statistic}   names: the tensors that merge
+    collect(module, batches, places) -> {tensor name: statistic}   places: where the tensors that merge lie in it
     split, examples, batch, seed: which inputs, how many at most, how many at once, and their order
     """
 
@@ -97,5 +101,7 @@ def _measure(recipe: Recipe, bench: Bench, task: str, names: Sequence[str]) -> d
     bench.load(bench.expert(task, names))
     bench.equip(task)
     inputs = samples.first(bench.tasks, task, recipe.split, recipe.examples, recipe.batch, recipe.seed)
-    found = recipe.collect(bench.module, (x.to(bench.device) for x in inputs), names)
+    found = recipe.collect(bench.module, (moved(x, bench.device) for x in inputs), bench.places(names))
+    if not found:
+        raise TadropError(f"task {task!r}: no merged tensor of model {bench.backbone.name} has a statistic")
     return {name: tensor.float().cpu().contiguous() for name, tensor in found.items()}

@@ -1,7 +1,10 @@
 """Evaluates weights on tasks: the module is built once and weights are swapped in place. No averaging, no files."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +12,18 @@ from torch import Tensor, nn
 from tadrop import samples
 from tadrop.backbones.backbone import Backbone
 from tadrop.checkpoint import Checkpoint
+from tadrop.inputs import moved
 from tadrop.merge import Merged, materialise
+from tadrop.places import Place, locate
 from tadrop.types import Corpora, Score, TadropError, Tasks
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A module on a device, with the base's weights in it and each task's private tensors at hand."""
+    """A module on a device, with the base's weights in it and each task's private tensors at hand.
+
+    dtype: what a score's forward passes compute in. Weights, and whatever a method measures or trains, are float32.
+    """
 
     module: nn.Module
     base: Checkpoint
@@ -23,12 +31,13 @@ class Bench:
     backbone: Backbone
     tasks: Tasks
     device: torch.device
+    dtype: torch.dtype = torch.float32
 
     @property
     def head(self) -> str:
         """The name of the submodule whose input is the features."""
-        name = getattr(self.backbone, "head", None)
-        if not isinstance(name, str):
+        name = self.backbone.head_module
+        if name is None:
             raise TadropError(f"model {self.backbone.name} does not say where its head is: set model.head")
         return name
 
@@ -48,9 +57,14 @@ class Bench:
         """Puts a task's private tensors (its head) into the module."""
         self.backbone.equip(self.module, self.backbone.private_tensors(self.experts[task]))
 
-    def samples(self, task: str, split: str, size: int, *words: object) -> Iterator[Tensor]:
+    def places(self, names: Iterable[str]) -> dict[str, Place]:
+        """Where these tensors lie in the module's parameters; what is no part of a parameter is left out."""
+        tensors = self.backbone.places(self.module)
+        return locate(self.module, {name: tensors[name] for name in names if name in tensors})
+
+    def samples(self, task: str, split: str, size: int, *words: object) -> Iterator[Any]:
         """Endless shuffled batches of inputs, on the device; the words decide the order."""
-        return (x.to(self.device) for x in samples.endless(self.tasks, task, split, size, *words))
+        return (moved(x, self.device) for x in samples.endless(self.tasks, task, split, size, *words))
 
     @torch.no_grad()
     def features(self, task: str, split: str, limit: int | None = None, *words: object) -> Tensor:
@@ -62,20 +76,27 @@ class Bench:
         handle = self.module.get_submodule(self.head).register_forward_pre_hook(lambda head, args: seen.append(args[0]))
         try:
             for inputs in some:
-                self.module(inputs.to(self.device))
+                self.module(moved(inputs, self.device))
         finally:
             handle.remove()
         return torch.cat(seen)
 
 
 def set_up(
-    backbone: Backbone, base: Checkpoint, experts: Mapping[str, Checkpoint], tasks: Tasks, device: torch.device
+    backbone: Backbone,
+    base: Checkpoint,
+    experts: Mapping[str, Checkpoint],
+    tasks: Tasks,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
 ) -> Bench:
     """Builds the module once and loads the base's weights; what the merge does not touch stays the base's."""
     module = backbone.build().to(device).eval().requires_grad_(False)
     if isinstance(backbone, Backbone):
         backbone.refuse_holes(module, base)
-    bench = Bench(module, base, experts, backbone, tasks, device)
+    bench = Bench(module, base, experts, backbone, tasks, device, dtype)
+    if dtype != torch.float32:
+        _ = bench.head  # precision() needs it: a model that does not name it is told so before anything is merged
     private, places = backbone.private_tensors(base), backbone.places(module)
     install(places, ((n, t) for n, t in base.tensors.items() if n not in private))
     return bench
@@ -93,13 +114,30 @@ def install(places: Mapping[str, Tensor], weights: Iterable[tuple[str, Tensor]])
         places[name].copy_(weight)
 
 
+@contextmanager
+def precision(bench: Bench) -> Iterator[None]:
+    """Forward passes in the bench's dtype, weights and all; the head in float32, as rounded logits would tie."""
+    if bench.dtype == torch.float32:
+        yield
+        return
+    head, kind = bench.module.get_submodule(bench.head), bench.device.type
+    plain = head.forward
+
+    def exact(features: Tensor) -> Tensor:
+        with torch.autocast(kind, enabled=False):
+            return plain(features.float())
+
+    with torch.autocast(kind, bench.dtype), patch.object(head, "forward", exact):
+        yield
+
+
 @torch.inference_mode()
 def score(bench: Bench, merged: Merged, task: str, split: str) -> Score:
     """Runs the module, with the weights it has and the result's attachment, over one split of one task."""
     bench.equip(task)
-    with merged.attached(bench.module, task):
+    with merged.attached(bench.module, task), precision(bench):
         values = [
-            bench.tasks.grade(bench.module(inputs.to(bench.device)), targets.to(bench.device))
+            bench.tasks.grade(bench.module(moved(inputs, bench.device)), targets.to(bench.device))
             for inputs, targets in bench.tasks.batches(task, split)
         ]
     kept = torch.cat(values).cpu()

@@ -62,6 +62,7 @@ def check(cfg: Any) -> None:
     """Builds everything that only needs the configuration, so that a mistake is found before anything runs."""
     check_rule(cfg.select)
     device_of(cfg.device)
+    dtype_of(cfg.dtype)
     split_of(cfg.merge.get("data", "none"))
     nodes = (cfg.sparsify, cfg.tadrop, cfg.merge.method, cfg.model, cfg.tasks)
     for node in (*nodes, cfg.merge.get("statistics"), cfg.merge.get("refine")):
@@ -87,17 +88,24 @@ def device_of(word: str) -> torch.device:
         raise TadropError(f"device is {word!r}; it must be auto, cpu or cuda") from error
 
 
+def dtype_of(word: str) -> torch.dtype:
+    """What an evaluation computes in."""
+    if word not in ("float32", "bfloat16"):
+        raise TadropError(f"dtype is {word!r}; it must be float32 or bfloat16")
+    return getattr(torch, word)
+
+
 def load(config: Mapping[str, Any]) -> tuple[Bench, TaskVectors]:
     """Opens checkpoints and tasks; shared by all jobs of a sweep that use the same ones."""
-    return _load(json.dumps([config["model"], config["tasks"], config["device"]]))
+    return _load(json.dumps([config["model"], config["tasks"], config["device"], config["dtype"]]))
 
 
 @lru_cache(maxsize=1)
 def _load(nodes: str) -> tuple[Bench, TaskVectors]:
-    model, tasks, device = json.loads(nodes)
+    model, tasks, device, dtype = json.loads(nodes)
     suite, device = instantiate(tasks), device_of(device)
     backbone, stream = _stream(instantiate(model).bound(suite), suite.names, device)
-    return evaluation.set_up(backbone, stream.base, stream.experts, suite, device), stream
+    return evaluation.set_up(backbone, stream.base, stream.experts, suite, device, dtype_of(dtype)), stream
 
 
 def open_stream(config: Mapping[str, Any]) -> TaskVectors:
@@ -340,14 +348,7 @@ def describe(
             "limit": config["limit"],
             "metric": bench.tasks.metric,
         },
-        "selection": {
-            "rule": selection.rule,
-            "scale": selection.scale,
-            "split": selection.split,
-            "grid": selection.grid,
-            "knobs": selection.knobs,
-            "trials": selection.trials,
-        },
+        "selection": vars(selection),
         "scores": [_score(s) for s in scores],
         "published": bench.backbone.published(),
         "density": merged.density,
@@ -358,6 +359,7 @@ def describe(
         "checkpoints": {"base": bench.base.fingerprint()} | {t: c.fingerprint() for t, c in bench.experts.items()},
         "data": {f"{t}/{s}": bench.tasks.fingerprint(t, s) for t in bench.tasks.names for s in sorted(splits)},
         "threads": torch.get_num_threads(),
+        "dtype": config["dtype"],
         "device": str(bench.device) if bench.device.type == "cpu" else torch.cuda.get_device_name(bench.device),
         "seconds": dict(meter.seconds),
         "peak_bytes": meter.peak_bytes(),

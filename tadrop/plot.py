@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tadrop.files import write_atomically
+from tadrop.labels import label_points
 from tadrop.table import Row, Table, size
 
 if TYPE_CHECKING:
@@ -167,30 +168,30 @@ def accuracy_against_storage(table: Table) -> "Figure":
     for row in table.rows:
         if row.is_reference:
             axes.axhline(row.average, color="#009e73", linestyle="--", linewidth=1)
-            where = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-            axes.annotate(row.label, (0.995, row.average), fontsize=7, **where)
+            at = (1.01, row.average)
+            axes.annotate(row.label, at, xycoords=("axes fraction", "data"), fontsize=7, va="center")
     axes.set_xscale("log")
     axes.margins(x=0.12)
     axes.xaxis.set_major_formatter(lambda value, at: size(value))
     axes.xaxis.set_minor_formatter(lambda value, at: size(value) if f"{value:e}"[0] in "25" else "")
-    _label_best(axes, [(title, rows[""]) for title, rows in methods if "" in rows], count)
     axes.set_xlabel("stored beside the base, per task")
     axes.set_ylabel("average accuracy, %")
     axes.set_title(table.title, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    named = _best([(title, rows[""]) for title, rows in methods if "" in rows])
+    label_points(axes, [(title, row.stored_bytes / count, row.average) for title, row in named])
     return figure
 
 
-def _label_best(axes: "object", rows: Sequence[tuple[str, Row]], count: int) -> None:
-    """Names the best method of each kind at every amount of storage, amounts within a fifth taken together."""
+def _best(rows: Sequence[tuple[str, Row]]) -> list[tuple[str, Row]]:
+    """The best method of each kind at every amount of storage, amounts within a fifth taken together."""
     best: list[tuple[str, Row]] = []
     for title, row in sorted(rows, key=lambda pair: -pair[1].average):
         rivals = [other for _, other in best if _seen(other) == _seen(row)]
         if all(not 0.8 < row.stored_bytes / other.stored_bytes < 1.25 for other in rivals):
             best.append((title, row))
-    for title, row in best:
-        axes.annotate(title, (row.stored_bytes / count, row.average), (5, 4), textcoords="offset points", fontsize=7)
+    return best
 
 
 def accuracy_against_tasks(tables: Sequence[Table], most: int = 8) -> "Figure":

@@ -29,6 +29,7 @@ DESCRIPTIVE = {  # facts about a row or a model, stored with the record but no p
     "model": ("provide", "verified", "head"),
 }
 LAYOUTS = "matrices"  # of the model; only methods that work on matrices depend on them
+ORDINARY = {"dtype": "float32"}  # part of a name only where they are something else
 SUFFIXES = (".tensors.csv.gz", ".correct.npz", ".json")  # in the order of writing
 PLACES = ("cache", "hub_dir", "compiled")  # of this machine, or another road to the same bits: no part of a name
 LIBRARIES = ("torch", "numpy", "safetensors", "hydra-core", "pillow", "matplotlib", "scikit-learn")
@@ -41,7 +42,8 @@ def science(config: Mapping[str, Any]) -> dict[str, Any]:
 
     The seed is part of it only where a node takes one (`seed: ${seed}`): a run without chance is the same for all.
     """
-    kept = _without_remarks({k: v for k, v in config.items() if k not in NOT_SCIENCE})
+    matters = {k: v for k, v in config.items() if k not in NOT_SCIENCE and ORDINARY.get(k, ...) != v}
+    kept = _without_remarks(matters)
     chance = any(_takes_seed(node) for name, node in kept.items() if name != "seed")
     return kept if chance else kept | {"seed": None}
 

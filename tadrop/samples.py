@@ -1,11 +1,11 @@
 """Inputs of a task for methods that look at data: re-batched and shuffled by words, in memory that does not grow."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
+from tadrop import inputs as batching
 from tadrop.seeds import generator
 from tadrop.types import TadropError, Tasks
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 WINDOW = 4096  # inputs held for shuffling: a split of at most so many is shuffled as a whole
 
 
-def shuffled(tasks: Tasks, task: str, split: str, size: int, *words: object) -> Iterator[Tensor]:
+def shuffled(tasks: Tasks, task: str, split: str, size: int, *words: object) -> Iterator[Any]:
     """One epoch in batches of `size` inputs without targets, in an order the words decide; the last may be short."""
     rng = generator("samples", task, split, *words)
     held, count = [], 0
     for inputs, _ in tasks.batches(task, split):
         held.append(inputs)
-        count += len(inputs)
+        count += batching.count(inputs)
         if count >= WINDOW:
             whole, rest = _mixed(held, rng), count % size
-            yield from whole[: count - rest].split(size)
-            held, count = [whole[count - rest :]], rest
+            yield from batching.split(batching.take(whole, slice(count - rest)), size)
+            held, count = [batching.take(whole, slice(count - rest, None))], rest
     if count:
-        yield from _mixed(held, rng).split(size)
+        yield from batching.split(_mixed(held, rng), size)
 
 
-def _mixed(held: list[Tensor], rng: "Generator") -> Tensor:
-    whole = torch.cat(held)
-    return whole[torch.from_numpy(rng.permutation(len(whole)))]
+def _mixed(held: list[Any], rng: "Generator") -> Any:
+    whole = batching.join(held)
+    return batching.take(whole, torch.from_numpy(rng.permutation(batching.count(whole))))
 
 
-def endless(tasks: Tasks, task: str, split: str, size: int, *words: object) -> Iterator[Tensor]:
+def endless(tasks: Tasks, task: str, split: str, size: int, *words: object) -> Iterator[Any]:
     """Epoch after epoch, each in an order of its own."""
     epoch = 0
     while True:
@@ -48,10 +48,10 @@ def endless(tasks: Tasks, task: str, split: str, size: int, *words: object) -> I
         epoch += 1
 
 
-def first(tasks: Tasks, task: str, split: str, examples: int, size: int, *words: object) -> Iterator[Tensor]:
+def first(tasks: Tasks, task: str, split: str, examples: int, size: int, *words: object) -> Iterator[Any]:
     """At most `examples` inputs of one epoch, in batches of `size`."""
     for inputs in shuffled(tasks, task, split, size, *words):
-        yield inputs[:examples]
-        examples -= len(inputs)
+        yield batching.take(inputs, slice(examples))
+        examples -= batching.count(inputs)
         if examples <= 0:
             return

@@ -65,6 +65,9 @@ def _check(base: Checkpoint, expert: Checkpoint, names: Sequence[str], private: 
             )
 
 
+Addresses = tuple[tuple[np.ndarray, np.uint64], list[Tensor]]  # of the experts' and the base's tensor, and these
+
+
 @dataclass(frozen=True)
 class TaskVectors:
     """theta_t - theta0 for every floating-point tensor that is not private, in the order of names."""
@@ -77,7 +80,7 @@ class TaskVectors:
     tasks: tuple[str, ...] = field(init=False)
     names: tuple[str, ...] = field(init=False)
     shapes: Mapping[str, tuple[int, ...]] = field(init=False)
-    _places: dict[str, tuple[np.ndarray, np.uint64] | None] = field(init=False, repr=False, default_factory=dict)
+    _places: dict[str, Addresses | None] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.experts:
@@ -109,7 +112,7 @@ class TaskVectors:
         if compiled.worthwhile(prod(self.shapes[name]), taus) and (places := self._addresses(name)) is not None:
             from tadrop import kernels
 
-            thetas, theta0 = places
+            (thetas, theta0), _alive = places
             return kernels.load(thetas[tasks], theta0, start, compiled.array(taus))
         stop = start + taus.shape[1]
         base = self._read(self.base, name, start, stop)
@@ -117,14 +120,22 @@ class TaskVectors:
             torch.sub(self._read(expert, name, start, stop), base, out=row)
         return int(not torch.isfinite(taus.sum(dtype=torch.float64)))
 
-    def _addresses(self, name: str) -> tuple[np.ndarray, np.uint64] | None:
-        """Where the experts' and the base's tensor begin, if all of them lie in memory as float32."""
-        if name not in self._places:
-            tensors = [*(expert[name] for expert in self.experts.values()), self.base[name]]
-            plain = all(t.dtype == torch.float32 and t.is_contiguous() and t.device.type == "cpu" for t in tensors)
-            places = np.array([t.data_ptr() for t in tensors], dtype=np.uint64)
-            self._places[name] = (places[:-1], places[-1]) if plain else None
-        return self._places[name]
+    def _addresses(self, name: str) -> Addresses | None:
+        """Where the experts' and the base's tensor begin, if all of them lie in memory as float32.
+
+        They hold as long as the tensors beside them: kept only where the checkpoints themselves keep their tensors, and
+        do not make them when asked (fused from q, k and v).
+        """
+        if name in self._places:
+            return self._places[name]
+        checkpoints = [*self.experts.values(), self.base]
+        tensors = [checkpoint[name] for checkpoint in checkpoints]
+        plain = all(t.dtype == torch.float32 and t.is_contiguous() and t.device.type == "cpu" for t in tensors)
+        places = np.array([t.data_ptr() for t in tensors], dtype=np.uint64)
+        found = ((places[:-1], places[-1]), tensors) if plain else None
+        if all(isinstance(checkpoint.tensors, dict) for checkpoint in checkpoints):
+            self._places[name] = found
+        return found
 
     @property
     def uncut(self) -> Stream:

@@ -1,11 +1,12 @@
-"""Taps on a module's matrix products: see, or amend, what every weight matrix is multiplied with.
+"""Taps on a module's matrix products: see, or amend, what every merged weight matrix is multiplied with.
 
 Works by watching torch's two products with a weight, `linear` (weight [out, in]) and `addmm` (GPT-2's Conv1D, weight
 [in, out]), while a `with` block lasts. Module hooks would miss the projections inside torch's own multi-head attention,
 which CLIP uses, and would need a table of layer types; here the product itself says which matrix it is and how it lies.
+A parameter that holds several tensors (query, key and value) is shown as one product for each.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from unittest.mock import patch
@@ -13,6 +14,8 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from tadrop.places import Place, parameters
 
 
 @dataclass(frozen=True)
@@ -29,27 +32,51 @@ Visit = Callable[[Product, Tensor], Tensor]  # (product, its output [..., out]) 
 
 
 @contextmanager
-def tapped(module: nn.Module, visit: Visit) -> Iterator[None]:
-    """Shows visit every product with one of the module's parameters, and goes on with what it returns."""
-    names = {id(parameter): name for name, parameter in module.named_parameters()}
+def tapped(module: nn.Module, places: Mapping[str, Place], visit: Visit) -> Iterator[None]:
+    """Shows visit every product with a tensor that has a place, and goes on with what it returns."""
+    held: dict[int, list[tuple[str, Place]]] = {}
+    owners = parameters(module, places.values())
+    for name, place in places.items():
+        held.setdefault(id(owners[place.parameter]), []).append((name, place))
     linear, addmm = F.linear, torch.addmm
+
+    def shown(weight: Tensor, bias: Tensor | None, inputs: Tensor, output: Tensor, axis: int) -> Tensor:
+        biases = {place.span(0): name for name, place in held.get(id(bias), ())}
+        changes = []
+        for name, place in held[id(weight)]:
+            start, stop = place.span(axis)
+            part = output if stop - start == output.shape[-1] else output[..., start:stop]
+            product = Product(name, biases.get((start, stop)), inputs, transposed=axis == 1)
+            changed = visit(product, part)
+            if part is output:
+                return changed
+            if changed is not part:
+                changes.append((start, stop, changed))
+        if not changes:
+            return output
+        amended = output.clone()
+        for start, stop, changed in changes:
+            amended[..., start:stop] = changed
+        return amended
 
     def watched_linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         output = linear(inputs, weight, bias)
-        if id(weight) not in names:
-            return output
-        return visit(Product(names[id(weight)], names.get(id(bias)), inputs), output)
+        return shown(weight, bias, inputs, output, axis=0) if id(weight) in held else output
 
     def watched_addmm(bias: Tensor, inputs: Tensor, weight: Tensor, **scales: float) -> Tensor:
         output = addmm(bias, inputs, weight, **scales)
-        if id(weight) not in names or scales:
-            return output
-        return visit(Product(names[id(weight)], names.get(id(bias)), inputs, transposed=True), output)
+        return shown(weight, bias, inputs, output, axis=1) if id(weight) in held and not scales else output
 
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it multiplies out of sight
+    with without_fast_path(), patch.object(F, "linear", watched_linear), patch.object(torch, "addmm", watched_addmm):
+        yield
+
+
+@contextmanager
+def without_fast_path() -> Iterator[None]:
+    """Torch's fused attention for inference multiplies out of sight, and knows no weights of each input's own."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with patch.object(F, "linear", watched_linear), patch.object(torch, "addmm", watched_addmm):
-            yield
+        yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
+        torch.backends.mha.set_fastpath_enabled(enabled)

@@ -208,14 +208,15 @@ class Score:
 class Tasks(Protocol):
     """A set of tasks: their data, split by split, and how an output is graded.
 
-    Inputs come ready for the model; grade gives one value per example, whose mean is the metric.
+    Inputs come ready for the model: a tensor, or a mapping or dataclass of tensors (tadrop.inputs). grade gives one
+    value per example, whose mean is the metric.
     """
 
     names: tuple[str, ...]
     metric: str
     protocol: str
 
-    def batches(self, task: str, split: str) -> Iterator[tuple[Tensor, Tensor]]: ...
+    def batches(self, task: str, split: str) -> Iterator[tuple[Any, Tensor]]: ...
 
     def grade(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
 
@@ -274,7 +275,11 @@ class Workbench(Protocol):
         """Puts a task's private tensors (its head) into the module."""
         ...
 
-    def samples(self, task: str, split: str, size: int, *words: object) -> Iterator[Tensor]:
+    def places(self, names: Iterable[str]) -> Mapping[str, "Place"]:  # tadrop.places, which is above this module
+        """Where these tensors lie in the module's parameters; what is no part of a parameter is left out."""
+        ...
+
+    def samples(self, task: str, split: str, size: int, *words: object) -> Iterator[Any]:
         """Endless shuffled batches of inputs, on the device; the words decide the order."""
         ...
 

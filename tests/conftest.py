@@ -14,3 +14,25 @@ def repository():
     from pathlib import Path
 
     return Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def clip_model():
+    from tests import tiny_clip as tiny
+
+    return tiny.hf_clip()
+
+
+@pytest.fixture(scope="session")
+def clip_hub(clip_model, tmp_path_factory):
+    """A folder in the hub's layout with a base, three experts in three formats, and three data sets."""
+    from tests import tiny_clip as tiny
+
+    folder = tmp_path_factory.mktemp("hub")
+    tiny.write_base(folder, clip_model)
+    for source in ("hub", "tall_masks", "task_vectors"):
+        tiny.write_experts(folder, clip_model, source)
+    for task in tiny.TASKS:
+        tiny.write_dataset(folder, task)
+    tiny.write_architecture(folder)
+    return folder

@@ -1,6 +1,6 @@
 """Statistics from data: Fisher diagonals and Gram matrices against slow, obvious references; cache and samples."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pytest
@@ -9,9 +9,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from baselines import average, fisher, regmean
+from tadrop import inputs as batching
 from tadrop import samples
 from tadrop.calibration import Recipe, TaskStatistics, gather
 from tadrop.merge import merge
+from tadrop.places import locate
 from tadrop.taps import tapped
 from tadrop.types import Method, TadropError
 from tests import tiny
@@ -54,7 +56,7 @@ def test_exact_fisher_is_the_sum_over_examples_and_classes(bench):
     names, inputs = merged_names(bench), bench.tasks.inputs("t0", "train")[:9]
     module = on_task(bench)
     expected = looped_fisher(module, inputs, names)
-    found = fisher.exact(module, iter(inputs.split(4)), names)
+    found = fisher.exact(module, iter(inputs.split(4)), bench.places(names))
     assert set(found) == set(names)
     for name in names:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-7)
@@ -64,8 +66,8 @@ def test_exact_fisher_is_the_sum_over_examples_and_classes(bench):
 def test_only_the_exact_fisher_does_not_depend_on_the_batch_size(bench):
     names, inputs = merged_names(bench), bench.tasks.inputs("t0", "train")[:12]
     module = on_task(bench)
-    exact = [fisher.exact(module, iter(inputs.split(size)), names) for size in (3, 12)]
-    ports = [fisher.batch_squared(module, iter(inputs.split(size)), names) for size in (3, 12)]
+    exact = [fisher.exact(module, iter(inputs.split(size)), bench.places(names)) for size in (3, 12)]
+    ports = [fisher.batch_squared(module, iter(inputs.split(size)), bench.places(names)) for size in (3, 12)]
     for name in names:
         torch.testing.assert_close(exact[0][name], exact[1][name])
         assert not torch.allclose(ports[0][name], ports[1][name], rtol=0.01)
@@ -74,7 +76,7 @@ def test_only_the_exact_fisher_does_not_depend_on_the_batch_size(bench):
 def test_batch_squared_is_the_square_of_the_batchs_gradient(bench):
     names, inputs = merged_names(bench), bench.tasks.inputs("t0", "train")[:6]
     module = on_task(bench)
-    found = fisher.batch_squared(module, iter([inputs]), names)
+    found = fisher.batch_squared(module, iter([inputs]), bench.places(names))
     weight = module.first.weight.requires_grad_()
     p = module(inputs).softmax(-1)
     (p.detach().sqrt() * p.log()).sum().backward()
@@ -124,7 +126,7 @@ def test_fisher_weights_are_one_over_the_norm_or_equal(bench, tmp_path):
 
 def test_gram_matrices_are_those_of_the_layers_inputs(bench):
     module, inputs = on_task(bench), bench.tasks.inputs("t0", "train")[:10]
-    grams = regmean.gram(module, iter(inputs.split(3)), merged_names(bench))
+    grams = regmean.gram(module, iter(inputs.split(3)), bench.places(merged_names(bench)))
     assert set(grams) == {"first.weight", "second.weight"}
     hidden = torch.tanh(module.norm(module.first(inputs)))
     torch.testing.assert_close(grams["first.weight"], inputs.T @ inputs / 10)
@@ -226,6 +228,11 @@ def test_blocks_are_sliced_as_task_vectors_are(bench, tmp_path):
     assert statistics.block("no such tensor") is None
 
 
+def own(module):
+    """Every parameter under its own name."""
+    return locate(module, dict(module.named_parameters()))
+
+
 def test_taps_see_every_product_and_can_amend_it():
     module = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2, bias=False))
     x, seen = torch.randn(5, 3), []
@@ -235,7 +242,7 @@ def test_taps_see_every_product_and_can_amend_it():
         return output + 1
 
     before = F.linear
-    with torch.no_grad(), tapped(module, visit):
+    with torch.no_grad(), tapped(module, own(module), visit):
         found = module(x)
     assert F.linear is before
     assert seen == [("0.weight", "0.bias", 3, False), ("2.weight", None, 4, False)]
@@ -253,7 +260,7 @@ def test_taps_see_torchs_own_attention():
     x = torch.randn(2, 3, 8)
     with torch.inference_mode():
         plain = attention(x, x, x, need_weights=False)[0]
-        with tapped(attention, visit):
+        with tapped(attention, own(attention), visit):
             watched = attention(x, x, x, need_weights=False)[0]
     torch.testing.assert_close(plain, watched)
     assert seen == {"in_proj_weight": ((8,), False), "out_proj.weight": ((8,), False)}
@@ -270,7 +277,7 @@ def test_taps_see_gpt2s_conv1d():
         return output
 
     conv = Conv1D(6, 4)
-    with torch.no_grad(), tapped(conv, visit):
+    with torch.no_grad(), tapped(conv, own(conv), visit):
         conv(torch.randn(2, 3, 4))
     assert seen == {"weight": (4, 6, True)}
 
@@ -302,3 +309,40 @@ def test_an_empty_split_is_an_error(tmp_path):
     bench = tiny.bench(tmp_path, sizes={"test": 0})
     with pytest.raises(TadropError, match="no examples"):
         next(samples.endless(bench.tasks, "t0", "test", 4))
+
+
+class Texts:
+    """Rows of token ids that count up from 10 x row, as long as the row's number, shortest first."""
+
+    def batches(self, task, split):
+        for first in (1, 4, 7):
+            rows = [torch.arange(10 * n, 11 * n) for n in range(first, first + 3)]
+            yield nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1), torch.zeros(3)
+
+
+@pytest.mark.parametrize("window", [4, 4096])
+def test_texts_of_any_length_are_mixed_and_padded_no_more_than_need_be(monkeypatch, window):
+    monkeypatch.setattr(samples, "WINDOW", window)
+    batches = list(samples.shuffled(Texts(), "t", "train", 4))
+    texts = [[int(i) for i in row if i >= 0] for batch in batches for row in batch]
+    assert sorted(texts) == [list(range(10 * n, 11 * n)) for n in range(1, 10)]
+    assert all(batch.shape[1] == int((batch >= 0).sum(1).max()) for batch in batches)
+    assert [len(t) for t in texts] != sorted(len(t) for t in texts)
+
+
+def test_batches_may_be_made_of_several_tensors():
+    @dataclass(frozen=True)
+    class Both:
+        image: torch.Tensor
+        ids: torch.Tensor | None = None
+
+    made = [Both(torch.arange(3.0) + 10 * i, torch.full((3, 2 + i), i)) for i in range(2)]
+    whole = batching.join(made)
+    assert batching.count(whole) == 6
+    assert whole.ids.tolist()[0] == [0, 0, -1]
+    parts = list(batching.split(whole, 4))
+    assert [batching.count(part) for part in parts] == [4, 2]
+    assert batching.take(whole, torch.tensor([5, 0])).image.tolist() == [12.0, 0.0]
+    assert batching.join([Both(torch.ones(1)), Both(torch.ones(2))]).ids is None
+    as_mapping = batching.take({"pixels": torch.eye(3), "ids": made[0].ids}, slice(1))
+    assert {name: len(tensor) for name, tensor in as_mapping.items()} == {"pixels": 1, "ids": 1}

@@ -13,10 +13,12 @@ from safetensors.torch import save_file
 
 import run as runner
 from tadrop import hub as hubs
+from tadrop import pipeline
+from tadrop import record as records
 from tadrop.backbones import clip_names, zeroshot
 from tadrop.backbones.clip import HEAD, Clip
 from tadrop.checkpoint import open_checkpoint
-from tadrop.evaluate import install, set_up
+from tadrop.evaluate import install, precision, set_up
 from tadrop.merge import materialise, merge
 from tadrop.stream import TaskVectors
 from tadrop.tasks.vision import VisionTasks
@@ -27,22 +29,14 @@ CONF = str(Path(runner.__file__).parent / "conf")
 MODELS = ("vit_b32", "vit_b16", "vit_l14")
 
 
-@pytest.fixture(scope="session")
-def model():
-    return tiny.hf_clip()
+@pytest.fixture
+def model(clip_model):
+    return clip_model
 
 
-@pytest.fixture(scope="session")
-def hub(model, tmp_path_factory):
-    """A folder in the hub's layout with a base, three experts in three formats, and three data sets."""
-    folder = tmp_path_factory.mktemp("hub")
-    tiny.write_base(folder, model)
-    for source in ("hub", "tall_masks", "task_vectors"):
-        tiny.write_experts(folder, model, source)
-    for task in tiny.TASKS:
-        tiny.write_dataset(folder, task)
-    tiny.write_architecture(folder)
-    return folder
+@pytest.fixture
+def hub(clip_hub):
+    return clip_hub
 
 
 def configured(hub, tmp_path, *overrides):
@@ -95,7 +89,7 @@ def test_the_forward_pass_agrees_with_transformers(model, hub, tmp_path, layout)
     backbone.equip(bench.module, backbone.private_tensors(bench.experts["mnist"]))
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        ours = bench.module.features(images)
+        ours = torch.nn.functional.normalize(bench.module.features(images), dim=-1)
         theirs = model.get_image_features(pixel_values=images)
     theirs = getattr(theirs, "pooler_output", theirs)
     torch.testing.assert_close(ours, torch.nn.functional.normalize(theirs, dim=-1), atol=1e-5, rtol=0)
@@ -282,6 +276,42 @@ def test_the_whole_way_through_run(hub, tmp_path):
     assert not {"hub_dir", "cache"} & {*record["config"]["model"], *record["config"]["tasks"]}  # places are not science
     again = runner.run(configured(hub, tmp_path, "merge=emr", "tadrop=on"))  # found, not run
     assert (again["key"], again["scores"], again["seconds"]) == (record["key"], record["scores"], record["seconds"])
+
+
+def test_what_is_exported_is_read_back(hub, tmp_path):
+    """A full checkpoint of each task, in the hub's names and with its head: as experts they score what they scored."""
+    words = ("tadrop=off", "tasks.names=[mnist,fer2013]", "limit=20")
+    made = configured(hub, tmp_path, *words, "merge=emr", f"export.dir={tmp_path / 'out'}", "export.expand=true")
+    before = runner.run(made)
+    after = runner.run(configured(hub, tmp_path, *words, "merge=individual", *from_folder(tmp_path / "out")))
+    assert [s["value"] for s in after["scores"]] == [s["value"] for s in before["scores"]]
+
+
+def test_bfloat16_is_for_the_evaluation_alone(hub, tmp_path):
+    words = ("merge=average", "tadrop=off", "tasks.names=[mnist,fer2013]")
+    plain, half = (runner.run(configured(hub, tmp_path, *words, f"dtype={d}")) for d in ("float32", "bfloat16"))
+    assert plain["key"] != half["key"]
+    assert (plain["dtype"], half["dtype"], half["config"]["dtype"]) == ("float32", "bfloat16", "bfloat16")
+    old = OmegaConf.to_container(configured(hub, tmp_path, *words), resolve=True)
+    del old["dtype"]  # as it was before there was a choice
+    assert records.key(old) == plain["key"]
+    backbone = opened(hub, tmp_path, "tasks.names=[mnist]")
+    experts = {"mnist": backbone.open_expert("mnist")}
+    benches = [
+        set_up(backbone, backbone.open_base(), experts, backbone.tasks, torch.device("cpu"), dtype)
+        for dtype in (torch.float32, torch.bfloat16)
+    ]
+    images, found = next(iter(backbone.tasks.batches("mnist", "test")))[0], []
+    for bench in benches:
+        bench.equip("mnist")
+        with torch.inference_mode(), precision(bench):
+            found.append(bench.module(images))
+    assert found[1].dtype == torch.float32  # not rounded to 8 bits, which would make classes tie
+    assert not torch.equal(found[1], found[1].bfloat16().float())
+    torch.testing.assert_close(found[0], found[1], atol=0.5, rtol=0)
+    assert not torch.equal(found[0], found[1])
+    with pytest.raises(TadropError, match="float32 or bfloat16"):
+        pipeline.dtype_of("float16")
 
 
 def test_zero_dimensional_tensors_go_through_every_stage(hub, tmp_path):

@@ -3,12 +3,15 @@
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
 
 from experiments import recipes, report, similarity, tables
 from tadrop import figures, plot, record, table
+from tadrop.labels import label_points
+from tadrop.plot import new_figure
 from tadrop.types import TadropError
 from tests import records as hand
 from tests import synthetic
@@ -156,3 +159,25 @@ def test_numbers_in_the_page_are_the_table_s(page, rendered):
 def test_a_report_of_nothing_says_what_to_run(tmp_path):
     with pytest.raises(TadropError, match=r"begin with: python run.py \+experiment=demo"):
         report.build(["demo"], tmp_path, tmp_path)
+
+
+def test_labels_hide_neither_points_nor_lines_nor_one_another():
+    rng = np.random.default_rng(0)
+    x, y = 10 ** rng.uniform(0, 3, 25), rng.uniform(40, 100, 25)
+    crowd = [(30.0, 90.0), (31.0, 90.3), (30.5, 89.7), (30.2, 90.1)]  # four names for one spot, beside a line
+    figure = new_figure(6.8, 4.4)
+    axes = figure.subplots()
+    axes.scatter([*x, *(a for a, _ in crowd)], [*y, *(b for _, b in crowd)], s=26)
+    axes.axhline(90.5)
+    axes.set_xscale("log")
+    named = [(f"method {i}", a, b) for i, (a, b) in enumerate(zip(x[:8], y[:8], strict=True))]
+    placed = label_points(axes, named + [(f"crowded {i}", *at) for i, at in enumerate(crowd)])
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in placed]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    points = axes.transData.transform(axes.collections[0].get_offsets())
+    assert not any(box.contains(*point) for box in boxes for point in points)
+    level = axes.transData.transform((1, 90.5))[1]
+    assert not any(box.y0 < level < box.y1 for box in boxes)
+    assert all(axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 for box in boxes)
+    assert any(label.arrow_patch is not None for label in placed)  # one that had to go far is tied to its point

@@ -292,7 +292,7 @@ def test_a_matrix_that_is_no_layer_is_an_error(bench):
     merged = refine(smile.build, untouched(stream), stream, bench, keep=0.5)
     layers = dict(merged.attachment.layers)
     layers["norm.weight"] = layers["first.weight"]
-    wrong = replace(merged, attachment=smile.Experts(layers, 1))
+    wrong = replace(merged, attachment=smile.Experts(layers, 1, merged.attachment.places))
     with pytest.raises(TadropError, match=r"norm\.weight"):
         outputs(bench, wrong, "t0", bench.tasks.inputs("t0", "test"))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tadrop.backbones.clip_names import Lazy
 from tadrop.checkpoint import Checkpoint
 from tadrop.sparsify.dare import Dare
 from tadrop.sparsify.magnitude import Magnitude
@@ -109,3 +110,22 @@ def test_nonfinite_task_vectors_name_task_and_tensor(value):
     stream = stream_of({"fine": {"w": torch.ones(4)}, "broken": {"w": torch.tensor([0, value, 0, 1])}})
     with pytest.raises(TadropError, match=r"'broken', 'w': 1 entries"):
         stream.taus("w")
+
+
+def made(tensors):
+    """A checkpoint whose tensors are made when asked for, as CLIP's fused ones are."""
+    return Checkpoint(Path("c"), (), Lazy({name: tensor.clone for name, tensor in tensors.items()}))
+
+
+def test_tensors_that_are_made_when_asked_for_may_go_in_between():
+    size = (300, 300)  # large enough for the compiled path, which reads by address
+    theta = {"v": torch.rand(size), "w": torch.rand(size)}
+    base = {name: torch.zeros(size) for name in theta}
+    stream = TaskVectors(made(base), {"t": made(theta)})
+    for _ in range(3):
+        for name in ("w", "v"):
+            found = stream.taus(name)
+            held = [torch.full(size, torch.nan) for _ in range(8)]  # takes the memory of what is gone
+            assert torch.equal(found[0], theta[name])
+    assert len(held) == 8
+    assert not stream._places  # nor are they all kept

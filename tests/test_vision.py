@@ -11,9 +11,11 @@ import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from PIL import Image
+from pyarrow.parquet import ParquetFile
 
 from tadrop import hub as hubs
 from tadrop.tasks import images as cache_module
+from tadrop.tasks import vision
 from tadrop.tasks.images import prepare
 from tadrop.tasks.vision import REGISTRIES, VisionTasks, registry, validation_indices
 from tadrop.types import TadropError
@@ -152,6 +154,57 @@ def test_a_limit_takes_the_same_seeded_examples(hub, tmp_path):
     everything = gathered(suite(hub, tmp_path), "mnist")
     assert not torch.equal(one[0], everything[0][:8])
     assert suite(hub, tmp_path, limit=8, strict=True).classes("mnist")  # a limit is not a wrong count
+
+
+def sorted_by_class(folder, groups):
+    """100 images of 10 classes, in order of class, in row groups of 10; the pixel is the row."""
+    from datasets import Dataset, Features, Value
+    from datasets import Image as ImageFeature
+
+    features = Features({"image": ImageFeature(), "label": Value("int64")})
+    rows = [{"bytes": tiny.png(np.full((9, 9, 3), i, np.uint8)), "path": None} for i in range(100)]
+    data = Dataset.from_dict({"image": rows, "label": [i // 10 for i in range(100)]}, features=features)
+    folder = folder / "datasets/extra/ordered/data"
+    folder.mkdir(parents=True)
+    for split in ("train", "test"):
+        for at in range(2):
+            data.shard(2, at, contiguous=True).to_parquet(
+                folder / f"{split}-0000{at}-of-00002.parquet", batch_size=groups
+            )
+
+
+def test_a_limit_is_a_sample_of_the_whole_split(tmp_path, monkeypatch):
+    monkeypatch.setattr(vision, "PER_GROUP", 2)
+    sorted_by_class(tmp_path, 10)
+    entry = {"ordered": {"id": "extra/ordered", "classes": [str(i) for i in range(10)]}}
+    read = []
+    whole = ParquetFile.read_row_group
+    monkeypatch.setattr(ParquetFile, "read_row_group", lambda file, at, *a: read.append(at) or whole(file, at, *a))
+
+    def rows(limit, split="test"):
+        images, labels = gathered(suite(tmp_path, tmp_path, ("ordered",), entries=entry, limit=limit), "ordered", split)
+        assert (images[:, 0, 0, 0] // 10 == labels).all()
+        return set(images[:, 0, 0, 0].tolist())
+
+    few, more = rows(8), rows(20)
+    assert len(read) == 4 + 10  # two rows of each group; nothing else is read
+    assert few < more
+    assert Counter(row // 10 for row in more) == dict.fromkeys(range(10), 2)  # every class
+    assert len(rows(99)) == 99
+    assert len(rows(1000)) == 100
+    train, held = rows(50, "train"), rows(7, "validation")
+    assert (len(train), len(held)) == (50, 7)
+    assert held <= validation_indices(100)
+    assert not train & validation_indices(100)
+
+
+def test_a_limit_on_files_that_cannot_be_read_in_part(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(vision.HubSource, "_parquet", lambda self, split: [])  # as of a tar archive
+    images = gathered(suite(hub, tmp_path, limit=8), "mnist")[0]
+    everything = gathered(suite(hub, tmp_path), "mnist")[0].flatten(1).tolist()
+    at = [everything.index(image) for image in images.flatten(1).tolist()]
+    assert len(set(at)) == 8
+    assert max(at) > 20
 
 
 def test_train_and_validation_do_not_meet(hub, tmp_path):

@@ -47,6 +47,11 @@ class Backbone:
     verified: bool = False
     provide: str = "set model.base and model.experts to where they are"
 
+    @property
+    def head_module(self) -> str | None:
+        """The submodule whose input is a task's features, by the module's name for it."""
+        return self.head
+
     def bound(self, tasks: Tasks) -> "Backbone":
         """This backbone for these tasks; some need to know more of them than their names."""
         return self

@@ -37,10 +37,22 @@ from tadrop.backbones.clip_names import (
 )
 from tadrop.checkpoint import Checkpoint
 from tadrop.legacy import open_any
+from tadrop.stream import is_private
 from tadrop.types import TadropError
 
 HEAD, FROZEN = "head.weight", "head.projection"
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+class ZeroShot(nn.Module):
+    """features [batch, embedding], of any length -> 100 x cosine to each class [batch, classes]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.empty(0, 0), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return 100 * F.normalize(features, dim=-1) @ self.weight.T
 
 
 class Classifier(nn.Module):
@@ -54,17 +66,17 @@ class Classifier(nn.Module):
         self.visual = visual
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        self.register_buffer("head", torch.empty(0, 0), persistent=False)
+        self.head = ZeroShot()
         self.leftovers: dict[str, Tensor] = {}
 
     def features(self, images: Tensor) -> Tensor:
-        """The projected class token, of length 1."""
+        """The projected class token [batch, embedding], not normalised: what the authors' adapters read."""
         if images.dtype == torch.uint8:
             images = images.permute(0, 3, 1, 2).float().div(255).sub_(self.mean).div_(self.std)
-        return F.normalize(self.visual(images), dim=-1)
+        return self.visual(images)
 
     def forward(self, images: Tensor) -> Tensor:
-        return 100 * self.features(images) @ self.head.T
+        return self.head(self.features(images))
 
 
 @lru_cache(maxsize=8)
@@ -106,6 +118,7 @@ class Clip:
     projection: str = "auto"
     leftovers: bool = False
     keeps_heads = False  # an expert's file has no head: it is made from class names
+    head_module = "head"
     base_revision: str | None = None
     hub_dir: str | None = None
     cache: str | None = None
@@ -167,7 +180,9 @@ class Clip:
 
     def _raw(self, path: Path) -> Checkpoint:
         found = open_any(path)
-        return Checkpoint(found.path, found.files, normalise(found.tensors))
+        # the suite's own exports carry heads, which are made anew
+        tower = {name: tensor for name, tensor in found.tensors.items() if not is_private(name, self.private)}
+        return Checkpoint(found.path, found.files, normalise(tower))
 
     def open_base(self) -> Checkpoint:
         """The base's merged tensors in the run's layout."""
@@ -248,6 +263,6 @@ class Clip:
 
     def equip(self, module: Classifier, private: Mapping[str, Tensor]) -> None:
         """Puts a task's head in, and the frozen projection if there is one."""
-        module.head = private[HEAD].to(module.visual.proj)
+        module.head.weight = private[HEAD].to(module.visual.proj)
         if FROZEN in private:
             module.visual.proj.data.copy_(private[FROZEN])

@@ -86,6 +86,7 @@ class HfVision:
     hub_dir: str | None = None
     tasks: Any = None
     keeps_heads = True  # an expert's file has its head
+    head_module = "head"  # whatever files call it
 
     def __post_init__(self) -> None:
         if self.readout not in READOUTS:
