@@ -169,7 +169,9 @@ def configured(hub, tmp_path, *overrides):
     built = [f"+model.build.{k}={v}" for k, v in sizes.items()] + ["model.build.heads=2", "+model.build.longest=6"]
     with initialize_config_dir(str(Path(run.__file__).parent / "conf"), version_base="1.3"):
         places = [f"paths.hub={hub}", f"paths.records={tmp_path}/records", f"paths.cache={tmp_path}/cache"]
-        return compose("config", ["model=beit3", *places, *sides, *built, "device=cpu", *overrides])
+        return compose(
+            "config", ["model=beit3", *places, *sides, *built, "device=cpu", "tasks.strict=false", *overrides]
+        )
 
 
 @pytest.mark.parametrize("tadrop", ["off", "on"])
@@ -292,7 +294,25 @@ def test_vqa_scores_are_the_official_ones(hub, tmp_path):
     for example, (yes, no) in zip(tasks.examples("vqa", "test"), [(7, 2), (6, 3), (5, 4)], strict=True):
         for answer, count in ((0, yes), (1, no), (2, 0)):
             left_out = [min(1, (count - (person < count)) / 3) for person in range(10)]
-            assert float(example.target[answer]) == pytest.approx(np.mean(left_out))
+            assert float(example.target.dense()[answer]) == pytest.approx(np.mean(left_out))
+
+
+def test_data_that_are_not_the_official_ones_are_refused_unless_asked_for(hub, tmp_path):
+    strict = instantiate(configured(hub, tmp_path, "tasks.strict=true").tasks)
+    for task, fact in (
+        ("nlvr2", "nlvr2 has 4 of 6967 test1 rows"),
+        ("vqa", "vqa has 3 of 214354 val2014 rows"),
+        ("imagenet", "imagenet has 6 of 50000 val rows"),
+    ):
+        with pytest.raises(TadropError, match=rf"{fact}.*tasks\.strict=false"):
+            strict.examples(task, "test")
+    exact = ("tasks.sources.imagenet.rows.val=6", "tasks.names=[imagenet]")
+    with pytest.raises(TadropError, match="imagenet has 3 of 1000 classes"):
+        instantiate(configured(hub, tmp_path, "tasks.strict=true", *exact).tasks).examples("imagenet", "test")
+    lenient = instantiate(configured(hub, tmp_path, "tasks.names=[vqa,nlvr2]").tasks)
+    assert lenient.protocol.startswith("beit3-1, vqa val2014, cut (vqa has 3 of 214354 val2014 rows, vqa has 4 of 3129")
+    right = ("tasks.sources.imagenet.classes=3", *exact)
+    assert instantiate(configured(hub, tmp_path, "tasks.strict=true", *right).tasks).protocol == "beit3-1"
 
 
 def test_caption_metrics_by_hand():
