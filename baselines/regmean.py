@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tadrop.linalg import inverse
 from tadrop.ops import total
+from tadrop.samples import unpadded
 from tadrop.taps import Product, tapped
 from tadrop.types import Deltas, Taus
 
@@ -33,7 +34,8 @@ def gram(module: nn.Module, batches: Iterator[Tensor], names: Sequence[str]) -> 
 
     with tapped(module, visit):
         for inputs in batches:
-            module(inputs)
+            for part in unpadded(inputs):  # a Gram matrix of padding would say how a batch was put together
+                module(part)
             count += len(inputs)
     return {name: value / count for name, value in sums.items()}
 

@@ -29,7 +29,10 @@ class Bench:
         """The name of the submodule whose input is the features."""
         name = getattr(self.backbone, "head", None)
         if not isinstance(name, str):
-            raise TadropError(f"model {self.backbone.name} does not say where its head is: set model.head")
+            raise TadropError(
+                f"model {self.backbone.name} names no head that reads one vector an example (model.head): rows that "
+                "put adapters or a router before the head do not run on it"
+            )
         return name
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:

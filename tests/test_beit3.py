@@ -169,9 +169,8 @@ def configured(hub, tmp_path, *overrides):
     built = [f"+model.build.{k}={v}" for k, v in sizes.items()] + ["model.build.heads=2", "+model.build.longest=6"]
     with initialize_config_dir(str(Path(run.__file__).parent / "conf"), version_base="1.3"):
         places = [f"paths.hub={hub}", f"paths.records={tmp_path}/records", f"paths.cache={tmp_path}/cache"]
-        return compose(
-            "config", ["model=beit3", *places, *sides, *built, "device=cpu", "tasks.strict=false", *overrides]
-        )
+        words = ["model=beit3", *places, *sides, *built, "device=cpu", "tasks.strict=false"]
+        return compose("config", [*words, *overrides])
 
 
 @pytest.mark.parametrize("tadrop", ["off", "on"])

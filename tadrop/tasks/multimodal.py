@@ -231,9 +231,8 @@ class MultimodalTasks:
     metric: str = "accuracy"
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "names", known_names("multimodal", self.names, [k for k in KINDS if k in self.sources])
-        )
+        known = [kind for kind in KINDS if kind in self.sources]
+        object.__setattr__(self, "names", known_names("multimodal", self.names, known))
         check_limit(self.limit)
 
     def root(self, task: str) -> Path:
@@ -243,6 +242,8 @@ class MultimodalTasks:
         """Raises TadropError where they are not the official ones, if strict."""
         source = self.sources[task]
         if source.get(split) is None:
+            if split == "train":
+                raise TadropError(f"{task} is read for evaluation only; rows that read training inputs do not run")
             raise TadropError(f"{task} has no {split} split of its own; with select=fixed none is needed")
         whole = _examples(task, self.root(task), source[split])
         refuse(self.root(task), _odd(task, source, source[split], whole), self.strict)
