@@ -175,7 +175,7 @@ def _of_embeddings(tasks: "MultimodalTasks", source: Mapping, kept: Tensor) -> M
 def _of_captions(tasks: "MultimodalTasks", source: Mapping, kept: Tensor) -> Mapping[str, float]:
     entries = _karpathy(tasks.root("captioning"), source["split"])
     said = [tasks.decode(row[1:].long().tolist()) for row in kept]
-    return captions.measure(said, [entries[int(i)][1] for i in kept[:, 0]])
+    return captions.METRICS[tasks.caption_metrics](said, [entries[int(i)][1] for i in kept[:, 0]])
 
 
 def _of_answers(tasks: "MultimodalTasks", source: Mapping, kept: Tensor) -> Mapping[str, float]:
@@ -218,6 +218,7 @@ class MultimodalTasks:
     sources: per task the folder of its data, the side of its images and the names of its splits
     tokenizer: BEiT-3's sentencepiece model; longest: token ids of a text, both ends included
     strict: whether the official numbers of rows and classes must hold; the protocol says where they do not
+    caption_metrics: builtin, or coco (pycocoevalcap and Java), which has METEOR too
     """
 
     names: Sequence[str]
@@ -228,12 +229,16 @@ class MultimodalTasks:
     hub_dir: str | None = None
     limit: int | None = None
     strict: bool = True
+    caption_metrics: str = "builtin"
     metric: str = "accuracy"
 
     def __post_init__(self) -> None:
         known = [kind for kind in KINDS if kind in self.sources]
         object.__setattr__(self, "names", known_names("multimodal", self.names, known))
         check_limit(self.limit)
+        if self.caption_metrics not in captions.METRICS:
+            known = " or ".join(captions.METRICS)
+            raise TadropError(f"tasks.caption_metrics is {self.caption_metrics!r}; it must be {known}")
 
     def root(self, task: str) -> Path:
         return resolve("datasets", self.sources[task]["data"], self.hub_dir)
@@ -251,8 +256,9 @@ class MultimodalTasks:
 
     @property
     def protocol(self) -> str:
-        """The version, VQA's split, and where the data are not the official ones."""
+        """The version, VQA's split, whose caption metrics, and where the data are not the official ones."""
         words = ["beit3-1"] + [f"vqa {self.sources['vqa']['test']}" for _ in {"vqa"}.intersection(self.names)]
+        words += [f"captions {self.caption_metrics}" for _ in {"captioning"}.intersection(self.names)]
         odd = [
             fact
             for task, source in ((task, self.sources[task]) for task in self.names)
