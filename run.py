@@ -72,7 +72,8 @@ def main(cfg: DictConfig) -> None:
     from tadrop import pipeline
     from tadrop.console import compare, show, show_written
 
-    with pipeline.mistakes_in_one_line():
+    sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
+    with pipeline.mistakes_in_one_line(sweeping):
         pipeline.check(cfg)
         if not cfg.evaluate:
             show_written(pipeline.merge_only(cfg))
@@ -81,7 +82,7 @@ def main(cfg: DictConfig) -> None:
         records = [run(individual)]
         compare(records[0])  # a wrong split or head is seen before anything is merged
         records += map(run, others)
-        show(records, Path(cfg.paths.records), brief=HydraConfig.get().mode is RunMode.MULTIRUN)
+        show(records, Path(cfg.paths.records), brief=sweeping)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ def gram(module: nn.Module, batches: Iterator[Any], places: Mapping[str, Place])
 
     with tapped(module, places, visit):
         for inputs in batches:
-            module(inputs)
+            for part in batching.unpadded(inputs):  # a Gram matrix of padding would say how a batch was put together
+                module(part)
             count += batching.count(inputs)
     return {name: value / count for name, value in sums.items()}
 

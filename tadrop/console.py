@@ -1,8 +1,9 @@
 """What people see in a terminal: progress bars on standard error, tables on standard output."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -23,31 +24,46 @@ err = Console(stderr=True, highlight=False)
 class Progress:
     """Named bars; a bar is a function to call once per step. Silent where standard error is not a terminal."""
 
-    def __init__(self, bars: RichProgress | None = None) -> None:
-        self._bars = bars
+    def __init__(self, bars: RichProgress | None = None, title: str = "") -> None:
+        self._bars, self._title = bars, title
 
     def bar(self, name: str, steps: int | None) -> Callable[[], None]:
         if self._bars is None:
             return lambda: None
-        task = self._bars.add_task(name, total=steps)
+        task = self._bars.add_task(f"{self._title:<28} {name:<9}", total=steps)
         return lambda: self._bars.advance(task)
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands in a sweep: its number, from 1, of how many, and what became of those before it."""
+
+    job: int
+    jobs: int
+    counts: Mapping[str, int]
+
+
+position: ContextVar[Position | None] = ContextVar("position", default=None)
+
+
+def counted(jobs: int, counts: Mapping[str, int]) -> str:
+    """`12 jobs: 9 done, 2 skipped, 1 failed`"""
+    return f"{jobs} jobs: " + ", ".join(f"{counts.get(word, 0)} {word}" for word in ("done", "skipped", "failed"))
 
 
 @contextmanager
 def stages(title: str) -> Iterator[Progress]:
     """Bars for the stages of one run, gone when it is done; without a terminal one line says what runs."""
+    where = position.get()
     if not err.is_terminal:
-        err.print(f"running {title}")
+        err.print(f"running {title}" + (f" (job {where.job} of {where.jobs})" if where else ""))
         yield Progress()
         return
-    columns = (
-        TextColumn(f"{title:<28} {{task.description:<9}}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with RichProgress(*columns, console=err, transient=True) as bars:
-        yield Progress(bars)
+        if where:
+            bars.add_task(counted(where.jobs, where.counts), total=where.jobs, completed=where.job - 1)
+        yield Progress(bars, title)
 
 
 def render(table: Table) -> RichTable:

@@ -38,7 +38,10 @@ class Bench:
         """The name of the submodule whose input is the features."""
         name = self.backbone.head_module
         if name is None:
-            raise TadropError(f"model {self.backbone.name} does not say where its head is: set model.head")
+            raise TadropError(
+                f"model {self.backbone.name} names no head that reads one vector an example (model.head): adapters, "
+                "routers and dtype=bfloat16 need one"
+            )
         return name
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:

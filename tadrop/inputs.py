@@ -56,6 +56,16 @@ def join(batches: Sequence[Any]) -> Any:
     return each(lambda *tensors: torch.cat(_padded(tensors)), *batches)
 
 
+def unpadded(batch: Any) -> Iterator[Any]:
+    """The examples in parts that hold no padding: texts of one length together; what is no text, as it is."""
+    if not isinstance(batch, Tensor) or not _is_text(batch):
+        yield batch
+        return
+    lengths = (batch != END).sum(1)
+    for length in lengths.unique().tolist():
+        yield batch[lengths == length, :length]
+
+
 def _is_text(tensor: Tensor) -> bool:
     return tensor.dim() == 2 and tensor.dtype == torch.long
 

@@ -44,8 +44,11 @@ DATA = {  # what a merge row may say under `data:`, and the split that this read
 
 
 @contextmanager
-def mistakes_in_one_line() -> Iterator[None]:
-    """Turns a TadropError, wherever Hydra may have wrapped it, into one line on standard error and exit code 1."""
+def mistakes_in_one_line(sweeping: bool = False) -> Iterator[None]:
+    """Turns a TadropError, wherever Hydra may have wrapped it, into one line on standard error and exit code 1.
+
+    In a sweep it is one job's: the others run, and Hydra exits with 1 at the end.
+    """
     try:
         yield
     except Exception as error:
@@ -55,6 +58,9 @@ def mistakes_in_one_line() -> Iterator[None]:
         if cause is None:
             traceback.print_exc()  # a sweep goes on with its other jobs, and Hydra shows this only at the very end
             raise
+        if sweeping:
+            print(f"error: {cause}", file=sys.stderr)
+            raise cause from None
         sys.exit(f"error: {cause}")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from tadrop import inputs as batching
 from tadrop.seeds import generator
@@ -20,6 +21,8 @@ def shuffled(tasks: Tasks, task: str, split: str, size: int, *words: object) -> 
     rng = generator("samples", task, split, *words)
     held, count = [], 0
     for inputs, _ in tasks.batches(task, split):
+        if not isinstance(inputs, Tensor):
+            raise TadropError(f"task {task!r} shows its model more than one tensor: no row that looks at data takes it")
         held.append(inputs)
         count += batching.count(inputs)
         if count >= WINDOW:

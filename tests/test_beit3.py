@@ -1,6 +1,8 @@
 """BEiT-3's five tasks end to end on a tiny model in the official files' names, with data in the official formats."""
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,10 @@ from hydra.utils import instantiate
 from PIL import Image
 
 import run
+from experiments import vqa_answers
 from tadrop.backbones import beit3
 from tadrop.backbones.beit3 import Inputs
+from tadrop.backbones.decoding import search
 from tadrop.seeds import generator
 from tadrop.tasks import captions, multimodal
 from tadrop.types import TadropError
@@ -169,7 +173,8 @@ def configured(hub, tmp_path, *overrides):
     built = [f"+model.build.{k}={v}" for k, v in sizes.items()] + ["model.build.heads=2", "+model.build.longest=6"]
     with initialize_config_dir(str(Path(run.__file__).parent / "conf"), version_base="1.3"):
         places = [f"paths.hub={hub}", f"paths.records={tmp_path}/records", f"paths.cache={tmp_path}/cache"]
-        return compose("config", ["model=beit3", *places, *sides, *built, "device=cpu", *overrides])
+        words = ["model=beit3", *places, *sides, *built, "device=cpu", "tasks.strict=false"]
+        return compose("config", [*words, *overrides])
 
 
 @pytest.mark.parametrize("tadrop", ["off", "on"])
@@ -276,6 +281,78 @@ def test_captions_are_decoded_greedily(hub, tmp_path):
     assert found == [*ids[1:], *[-1] * (6 - len(ids[1:]))]
 
 
+def grammar(rows, ids):
+    """Logits of five made-up words that depend on the row and on everything said before."""
+    seeds = [
+        int(row) * 1000 + sum((at + 1) * 7 * int(i) for at, i in enumerate(text))
+        for row, text in zip(rows, ids, strict=True)
+    ]
+    return torch.stack([torch.randn(5, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def every_text(row, longest, penalty):
+    """All texts up to the longest with their scores, by recursion; word 2 is the end."""
+    found = {}
+
+    def go(words, total):
+        logs = grammar([row], [[0, *words]])[0].log_softmax(0)
+        for word in range(5):
+            said, score = [*words, word], total + float(logs[word])
+            if word == 2 or len(said) == longest:
+                found[tuple(said)] = score / len(said) ** penalty
+            else:
+                go(said, score)
+
+    go([], 0.0)
+    return found
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.6, 2.0])
+def test_beam_search_against_every_text_there_is(penalty):
+    rows = torch.arange(4)
+    wide = search(grammar, rows, 0, 2, 3, beams=200, penalty=penalty)
+    narrow = search(grammar, rows, 0, 2, 3, beams=3, penalty=penalty)
+    for row in range(4):
+        texts = every_text(row, 3, penalty)
+        best = max(texts, key=texts.get)
+        assert wide[row].tolist() == [*[w for w in best if w != 2], *[-1] * (3 - len([w for w in best if w != 2]))]
+        said = [w for w in narrow[row].tolist() if w >= 0]
+        score = texts[tuple(said) if len(said) == 3 else (*said, 2)]
+        greedy = []
+        while len(greedy) < 3 and 2 not in greedy:
+            greedy.append(int(grammar([row], [[0, *greedy]])[0].argmax()))
+        assert texts[tuple(greedy)] - 1e-6 <= score <= texts[best] + 1e-6
+        alone = search(grammar, rows[row : row + 1], 0, 2, 3, beams=1, penalty=penalty)[0].tolist()
+        assert [w for w in alone if w >= 0] == [w for w in greedy if w != 2]
+
+
+def test_captions_with_beams_are_at_least_as_likely(hub, tmp_path):
+    backbone = instantiate(configured(hub, tmp_path).model)
+    state = backbone.open_expert("captioning").tensors
+    image = torch.randn(2, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for beams in (1, 4):
+        module = instantiate(
+            configured(hub, tmp_path, f"model.build.beams={beams}", "model.build.penalty=0").model.build
+        )()
+        beit3.equip(module, state)
+        with torch.no_grad():
+            words = module(Inputs(image))
+            logs = []
+            for at in range(2):
+                ids = [0, *[w for w in words[at].tolist() if w >= 0]]
+                steps = [*ids[1:], *([2] if len(ids) <= 6 else [])]
+                each = [
+                    module.head.next_word(module.beit3, image[at], torch.tensor([ids[: i + 1]]))[0]
+                    for i in range(len(steps))
+                ]
+                logs.append(sum(float(e.log_softmax(0)[w]) for e, w in zip(each, steps, strict=True)))
+        found[beams] = logs
+    assert all(wide >= narrow - 1e-5 for wide, narrow in zip(found[4], found[1], strict=True))
+    with pytest.raises(TadropError, match=r"model\.build\.beams is 0"):
+        instantiate(configured(hub, tmp_path, "model.build.beams=0").model).build()
+
+
 def test_recalls_by_hand():
     """Two images with two texts each: the second image's texts are nearest to the first image."""
     vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.9, 0.1], [0.8, 0.2], [0.7, 0.3]])
@@ -292,7 +369,25 @@ def test_vqa_scores_are_the_official_ones(hub, tmp_path):
     for example, (yes, no) in zip(tasks.examples("vqa", "test"), [(7, 2), (6, 3), (5, 4)], strict=True):
         for answer, count in ((0, yes), (1, no), (2, 0)):
             left_out = [min(1, (count - (person < count)) / 3) for person in range(10)]
-            assert float(example.target[answer]) == pytest.approx(np.mean(left_out))
+            assert float(example.target.dense()[answer]) == pytest.approx(np.mean(left_out))
+
+
+def test_data_that_are_not_the_official_ones_are_refused_unless_asked_for(hub, tmp_path):
+    strict = instantiate(configured(hub, tmp_path, "tasks.strict=true").tasks)
+    for task, fact in (
+        ("nlvr2", "nlvr2 has 4 of 6967 test1 rows"),
+        ("vqa", "vqa has 3 of 214354 val2014 rows"),
+        ("imagenet", "imagenet has 6 of 50000 val rows"),
+    ):
+        with pytest.raises(TadropError, match=rf"{fact}.*tasks\.strict=false"):
+            strict.examples(task, "test")
+    exact = ("tasks.sources.imagenet.rows.val=6", "tasks.names=[imagenet]")
+    with pytest.raises(TadropError, match="imagenet has 3 of 1000 classes"):
+        instantiate(configured(hub, tmp_path, "tasks.strict=true", *exact).tasks).examples("imagenet", "test")
+    lenient = instantiate(configured(hub, tmp_path, "tasks.names=[vqa,nlvr2]").tasks)
+    assert lenient.protocol.startswith("beit3-1, vqa val2014, cut (vqa has 3 of 214354 val2014 rows, vqa has 4 of 3129")
+    right = ("tasks.sources.imagenet.classes=3", *exact)
+    assert instantiate(configured(hub, tmp_path, "tasks.strict=true", *right).tasks).protocol == "beit3-1"
 
 
 def test_caption_metrics_by_hand():
@@ -311,15 +406,68 @@ def test_caption_metrics_by_hand():
     assert captions.cider(half, wanted) == pytest.approx(5)
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_caption_metrics_are_those_of_the_coco_evaluation():
+    """Sentences that both tokenizers cut alike; METEOR, which is theirs alone, is 1 for a perfect caption."""
+    pytest.importorskip("pycocoevalcap")
+    if shutil.which("java") is None:
+        pytest.skip("no Java")
+    wanted = [["a red cat sits on a mat", "one cat on the red mat"], ["two dogs run in the park", "dogs in a park"]]
+    wanted += [["a boat on a calm lake"], ["an old man eats an apple", "the man eats a red apple at home"]]
+    said = ["a red cat on a mat", "two dogs sit in a big park", "a boat on a calm lake", "the old man eats a red apple"]
+    theirs, ours = captions.coco(said, wanted), captions.measure(said, wanted)
+    assert list(theirs) == ["CIDEr", "BLEU-4", "METEOR", "ROUGE-L"]
+    assert {name: theirs[name] for name in ours} == pytest.approx(dict(ours), abs=1e-6)
+    assert 0 < theirs["METEOR"] < 1
+    assert captions.coco(said[2:3] * 2, wanted[2:3] * 2)["METEOR"] == pytest.approx(1.0)
+
+
+def test_what_the_coco_evaluation_needs_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycocoevalcap.bleu.bleu", None)
+    with pytest.raises(TadropError, match=r"pip install 'tadrop\[captions\]', or set tasks\.caption_metrics=builtin"):
+        captions.coco(["a"], [["a"]])
+
+
 def test_errors_name_the_file_or_the_key(hub, tmp_path):
     tasks = instantiate(configured(hub, tmp_path).tasks)
     with pytest.raises(TadropError, match="imagenet has no validation split"):
         tasks.examples("imagenet", "validation")
     with pytest.raises(InstantiationException, match="no multimodal task is called 'audio'"):
         instantiate(configured(hub, tmp_path, "tasks.names=[audio]").tasks)
+    with pytest.raises(InstantiationException, match=r"tasks\.caption_metrics is 'spice'; it must be builtin or coco"):
+        instantiate(configured(hub, tmp_path, "tasks.caption_metrics=spice").tasks)
     with pytest.raises(TadropError, match=r"train: no class folders"):
         instantiate(configured(hub, tmp_path, "tasks.sources.imagenet.test=train").tasks).examples("imagenet", "test")
     with pytest.raises(TadropError, match=r"no expert for 'nlvr2'; set model\.experts\.nlvr2"):
         instantiate(configured(hub, tmp_path, "~model.experts.nlvr2").model).open_expert("nlvr2")
     with pytest.raises(TadropError, match="image or text too large"):
         transformer(32, 0)(None, torch.zeros(1, 50, dtype=torch.long), True)
+
+
+def test_answers_for_the_vqa_server(hub, tmp_path, monkeypatch, capsys):
+    """The individual model's answers to made-up test-dev questions, in the official format, against its own module."""
+    world = tmp_path / "hub"
+    shutil.copytree(hub, world)
+    root = world / "datasets" / "beit3" / "vqav2"
+    questions = [{"question_id": 10 + i, "image_id": i, "question": "is it red"} for i in range(3)]
+    write_json(root / "v2_OpenEnded_mscoco_test-dev2015_questions.json", {"questions": questions})
+    for i in range(3):
+        draw(root / "test2015" / f"COCO_test2015_{i:012d}.jpg", 200 + i)
+    cfg = configured(world, tmp_path, "merge=individual", "tadrop=off")
+    monkeypatch.setattr(vqa_answers, "compose", lambda *args: cfg)
+    monkeypatch.setattr("sys.argv", ["vqa_answers", str(tmp_path / "out.json"), "merge=individual"])
+    vqa_answers.main()
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert [entry["question_id"] for entry in found] == [10, 11, 12]
+    module, backbone = instantiate(cfg.model.build)(), instantiate(cfg.model)
+    state = backbone.open_expert("vqa").tensors
+    beit3.equip(module, state)
+    module.beit3.load_state_dict({n[6:]: t for n, t in state.items() if n.startswith("beit3.")}, strict=False)
+    tasks, words = instantiate(cfg.tasks), ["yes", "no", "blue", "three"]
+    for entry, image in zip(found, sorted((root / "test2015").iterdir()), strict=True):
+        inputs = Inputs(multimodal.picture(image, 64, False)[None, None], tasks.encode(["is it red"]))
+        with torch.no_grad():
+            assert entry == {"question_id": entry["question_id"], "answer": words[int(module(inputs).argmax())]}
+    test_dev = instantiate(configured(world, tmp_path, "tasks.sources.vqa.test=test-dev2015").tasks)
+    with pytest.raises(TadropError, match=r"a server keeps these answers; python -m experiments\.vqa_answers"):
+        test_dev.examples("vqa", "test")

@@ -34,7 +34,7 @@ def configure(*overrides):
 
 def configured(hub, tmp_path, *overrides):
     places = (f"paths.hub={hub}", f"paths.cache={tmp_path}/cache", f"paths.records={tmp_path}/records")
-    return configure("model=gpt2", *places, "device=cpu", *overrides)
+    return configure("model=gpt2", *places, "device=cpu", "tasks.strict=false", *overrides)
 
 
 def parts(hub, tmp_path, *overrides):
@@ -161,9 +161,21 @@ def test_a_model_brings_its_tasks_unless_others_are_asked_for():
 def test_mnli_mismatched_is_another_protocol(hub, tmp_path):
     _, matched = parts(hub, tmp_path, "tasks.names=[mnli]")
     _, mismatched = parts(hub, tmp_path, "tasks.names=[mnli]", "tasks.sources.mnli.test=validation_mismatched")
-    assert matched.protocol == "text-1, mnli validation_matched, cut (mnli 12 of 9815 rows)"
-    assert mismatched.protocol == "text-1, mnli validation_mismatched, cut (mnli 12 of 9832 rows)"
+    assert matched.protocol == "text-1, mnli validation_matched, cut (mnli has 12 of 9815 validation_matched rows)"
+    assert mismatched.protocol.endswith("cut (mnli has 12 of 9832 validation_mismatched rows)")
     assert matched.fingerprint("mnli", "test") != mismatched.fingerprint("mnli", "test")
+
+
+def test_data_that_are_not_the_official_ones_are_refused_unless_asked_for(hub, tmp_path):
+    strict = ("tasks.names=[rte]", "tasks.strict=true")
+    with pytest.raises(TadropError, match=r"rte has 12 of 277 validation rows.*tasks\.strict=false"):
+        run.run(configured(hub, tmp_path, *strict))
+    exact = ("tasks.sources.rte.rows.validation=12",)
+    with pytest.raises(TadropError, match=r"rte has 2 of 3 classes"):
+        parts(hub, tmp_path, *strict, *exact, "tasks.sources.rte.classes=3")[1].tokens("rte", "test")
+    assert parts(hub, tmp_path, *strict, *exact)[1].protocol == "text-1"
+    record = run.run(configured(hub, tmp_path, "merge=individual", "tadrop=off", *strict[:1]))
+    assert record["protocol"]["tasks"] == "text-1, cut (rte has 12 of 277 validation rows)"
 
 
 def test_validation_is_held_out_of_training(tmp_path):

@@ -10,6 +10,8 @@ from tadrop.quantile import spectrum
 from tadrop.sparsify.cut import RandomCut
 from tadrop.sparsify.dare import Dare
 from tadrop.sparsify.magnitude import Magnitude
+from tadrop.sparsify.magprune import MagPrune
+from tadrop.sparsify.row_magnitude import RowMagnitude
 from tadrop.sparsify.tadrop import TADrop
 from tadrop.types import TadropError, Vector
 
@@ -276,3 +278,47 @@ def test_random_cut_reads_any_offset():
 def test_bad_settings_are_refused(make):
     with pytest.raises(TadropError):
         make()
+
+
+WTE = (50_257, 768)  # GPT-2's largest tensor: more than twice the entries that torch.quantile takes
+
+
+@pytest.fixture(scope="module")
+def wte():
+    return torch.randn(WTE, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantiles", [(0.3, 0.9), (0.5, 0.99)])
+def test_wte_has_numpys_ratio_and_the_exact_count(wte, quantiles):
+    low, high = np.quantile(wte.abs().numpy(), quantiles)
+    cut = TADrop(*quantiles, norm="l1").plan(in_pieces(wte, 1 << 17))
+    facts = cut.facts()
+    assert facts["ratio"] == pytest.approx(low / high, rel=1e-6)
+    found = cut.apply(wte)
+    kept = found != 0
+    assert int(kept.sum()) == wte.numel() - int(np.floor(facts["ratio"] * wte.numel()))
+    assert wte[kept].abs().min() >= wte[~kept].abs().max()
+    assert float(found.abs().double().sum()) == pytest.approx(float(wte.abs().double().sum()), rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Magnitude(0.2),
+        Magnitude(0.2, count="ties"),
+        Dare(0.1, seed=0),
+        MagPrune(0.7, window=0.14, seed=0),
+        RowMagnitude(0.15, outliers=0.006),
+    ],
+    ids=lambda rule: type(rule).__name__,
+)
+def test_every_sparsifier_takes_wte(wte, rule):
+    found = rule.plan(in_pieces(wte, 1 << 17)).apply(wte)
+    kept = found != 0
+    assert float(kept.double().mean()) == pytest.approx(rule.keep, abs=6e-3)
+    assert torch.equal(found.sign()[kept], wte.sign()[kept])
+    if isinstance(rule, Magnitude):
+        assert torch.equal(found[kept], wte[kept])
+        assert wte[kept].abs().min() >= wte[~kept].abs().max()

@@ -4,7 +4,8 @@ Names and shapes are those of the official files (`beit3.encoder.layers.0.self_a
 of image tokens, B that of text tokens. Blocks are pre-norm with an extra norm before the attention's and the MLP's last
 layer (sub-LN). A task is told by the names of its private tensors: each has a head of its own, and position embeddings
 of its own resolution. No dropout and no incremental decoding: captions are decoded anew at every step, which gives
-the same tokens because text attends to the past only.
+the same tokens because text attends to the past only. Captions are greedy unless beams are asked
+for.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tadrop.backbones.decoding import search
 from tadrop.types import TadropError
 
 FIRST = 2  # position embeddings start there
@@ -235,32 +237,36 @@ class Retrieval(nn.Module):
         return functional.normalize(self.language(beit3(None, inputs.ids, self.normalise)[:, 0]), dim=1)
 
 
+@dataclass(frozen=True)
+class Captions:
+    """How captions are made. mask: the mask token's id; longest: words of a caption; beams, penalty: see search."""
+
+    mask: int = 64001
+    longest: int = 30
+    beams: int = 1
+    penalty: float = 0.6
+
+
 class Captioning(nn.Module):
     """Captions [batch, longest], -1 after the end: at each step a mask token stands where the next word goes."""
 
     normalise, vision_only = True, False
 
-    def __init__(self, tensors: Mapping[str, Tensor], mask: int, longest: int) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], captions: Captions) -> None:
         super().__init__()
-        self.words = affine(tensors, "mlm_head")
-        self.mask, self.longest = mask, longest
+        self.words, self.captions = affine(tensors, "mlm_head"), captions
 
     def next_word(self, beit3: Beit3, images: Tensor, ids: Tensor) -> Tensor:
         """Logits [batch, vocabulary] of the word after ids."""
-        ids = torch.cat([ids, ids.new_full((len(ids), 1), self.mask)], dim=1)
+        ids = torch.cat([ids, ids.new_full((len(ids), 1), self.captions.mask)], dim=1)
         return self.words(beit3(images, ids, self.normalise, causal=True)[:, -1])
 
     def forward(self, beit3: Beit3, inputs: Inputs) -> Tensor:
-        images = inputs.images[:, 0]
-        ids = torch.full((len(images), 1), START, device=images.device)
-        done = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-        words = []
-        while len(words) < self.longest and not done.all():
-            word = self.next_word(beit3, images, ids).argmax(1)
-            done = done | (word == END)
-            words.append(word.masked_fill(done, -1))
-            ids = torch.cat([ids, word[:, None]], dim=1)
-        return functional.pad(torch.stack(words, 1), (0, self.longest - len(words)), value=-1)
+        images, how = inputs.images[:, 0], self.captions
+        rows = torch.arange(len(images), device=images.device)
+        step = lambda row, ids: self.next_word(beit3, images[row], ids)  # noqa: E731
+        found = search(step, rows, START, END, how.longest, how.beams, how.penalty)
+        return functional.pad(found, (0, how.longest - found.shape[1]), value=-1)
 
 
 HEADS = {
@@ -274,10 +280,9 @@ HEADS = {
 class Tasked(nn.Module):
     """The transformer with the head of the task at hand."""
 
-    def __init__(self, beit3: Beit3, mask: int, longest: int) -> None:
+    def __init__(self, beit3: Beit3, captions: Captions) -> None:
         super().__init__()
-        self.beit3 = beit3
-        self.mask, self.longest = mask, longest
+        self.beit3, self.captions = beit3, captions
         self.head: nn.Module | None = None
         self.own: set[str] = set()  # of the transformer's tensors, those that some task brought along
 
@@ -294,13 +299,14 @@ def build(
     patch: int = 16,
     side: int = 224,
     positions: int = 1024,
-    mask: int = 64001,
-    longest: int = 30,
+    **captions: float,
 ) -> Tasked:
-    """The module without weights. side: of the base's images; mask: the mask token's id; longest: of a caption."""
+    """The module without weights. side: of the base's images; captions: the fields of Captions."""
+    if captions.get("beams", 1) < 1:
+        raise TadropError(f"model.build.beams is {captions['beams']}; it must be at least 1, which is greedy")
     with torch.device("meta"):
         beit3 = Beit3(width, depth, heads, hidden, vocabulary, patch, side, positions)
-    return Tasked(beit3.to_empty(device="cpu"), mask, longest)
+    return Tasked(beit3.to_empty(device="cpu"), Captions(**captions))
 
 
 def head_of(module: Tasked, private: Mapping[str, Tensor]) -> nn.Module:
@@ -309,7 +315,7 @@ def head_of(module: Tasked, private: Mapping[str, Tensor]) -> nn.Module:
         if name in private:
             return head(private)
     if "mlm_head.weight" in private:
-        return Captioning(private, module.mask, module.longest)
+        return Captioning(private, module.captions)
     raise TadropError(f"no BEiT-3 head that we know is in {sorted(n for n in private if not n.startswith('beit3.'))}")
 
 

@@ -3,13 +3,20 @@
 Conventions are the COCO caption evaluation's: corpus-level BLEU with the closest reference's length, ROUGE with beta
 1.2 and the best precision and recall of all references, CIDEr-D with sigma 6, document frequencies of the references
 at hand, and its factor 10. Departures: words are lower-cased runs of letters, digits and apostrophes, where theirs come
-from a Penn Treebank tokenizer in Java; METEOR and SPICE need Java and are left out.
+from a Penn Treebank tokenizer in Java. METEOR 1.5 exists in Java alone, with tables of paraphrases: `coco` runs it, and
+that tokenizer, through the COCO evaluation's own package. (NLTK's METEOR is another formula with other constants, and
+needs WordNet.) SPICE is left out: it needs a parser of 2 GB.
 """
 
+import contextlib
+import io
 import math
 import re
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+
+from tadrop.types import TadropError
 
 ORDER = 4
 BETA, SIGMA = 1.2, 6.0
@@ -94,3 +101,27 @@ def measure(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> M
     said = [words(text) for text in candidates]
     wanted = [[words(text) for text in refs] for refs in references]
     return {"CIDEr": cider(said, wanted), "BLEU-4": bleu(said, wanted), "ROUGE-L": rouge(said, wanted)}
+
+
+def coco(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Mapping[str, float]:
+    """The same metrics and METEOR, all of pycocoevalcap, on Penn Treebank tokens. Raises TadropError without it."""
+    hint = "pip install 'tadrop[captions]', or set tasks.caption_metrics=builtin, which has no METEOR"
+    try:
+        from pycocoevalcap.bleu.bleu import Bleu
+        from pycocoevalcap.cider.cider import Cider
+        from pycocoevalcap.meteor.meteor import Meteor
+        from pycocoevalcap.rouge.rouge import Rouge
+        from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+    except ImportError as error:
+        raise TadropError(f"the COCO caption evaluation is not installed: {hint}") from error
+    if shutil.which("java") is None:
+        raise TadropError(f"the COCO caption evaluation runs on Java and there is none: install a Java runtime, {hint}")
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # it reports as it goes
+        wanted = PTBTokenizer().tokenize({i: [{"caption": t} for t in refs] for i, refs in enumerate(references)})
+        said = PTBTokenizer().tokenize({i: [{"caption": text}] for i, text in enumerate(candidates)})
+        scorers = {"CIDEr": Cider(), "BLEU-4": Bleu(4), "METEOR": Meteor(), "ROUGE-L": Rouge()}
+        found = {name: scorer.compute_score(wanted, said)[0] for name, scorer in scorers.items()}
+    return {name: float(value[-1] if isinstance(value, list) else value) for name, value in found.items()}
+
+
+METRICS = {"builtin": measure, "coco": coco}

@@ -25,6 +25,7 @@ from tadrop.checkpoint import sha256
 from tadrop.files import write_tensors
 from tadrop.hub import resolve
 from tadrop.seeds import generator
+from tadrop.tasks.checks import check_limit, differing, known_names, refuse
 from tadrop.types import TadropError
 
 VERSION = 1  # part of every cache key and of the protocol: raise it when tokens or splits change
@@ -58,8 +59,9 @@ METRICS = {"matthews": matthews, "correlation": correlation}
 class Source:
     """Where one task's texts are: {data}/{folder}/{split}-*.parquet with text columns and an integer column `label`.
 
-    rows:   the official number of rows of a split, where there is one; other numbers are told in the protocol
-    metric: accuracy, or a key of METRICS
+    rows:    the official number of rows of a split, where there is one
+    classes: the official number of classes
+    metric:  accuracy, or a key of METRICS
     """
 
     data: str
@@ -69,6 +71,7 @@ class Source:
     train: str = "train"
     validation: str | None = None
     rows: Mapping[str, int] = field(default_factory=dict)
+    classes: int | None = None
     metric: str = "accuracy"
 
     def __post_init__(self) -> None:
@@ -83,6 +86,13 @@ class Source:
             there = ", ".join(sorted({f.name.split("-")[0] for f in folder.glob("*.parquet")})) or "no parquet file"
             raise TadropError(f"{folder}: no {split}-*.parquet; there is {there}")
         return found
+
+    def odd(self, task: str, split: str, labels: Tensor) -> list[str]:
+        """What of a whole split is not as it officially is."""
+        classes = None if self.classes is None else len(labels.unique())
+        return differing(
+            task, {f"{split} rows": (len(labels), self.rows.get(split)), "classes": (classes, self.classes)}
+        )
 
 
 class Tokens(NamedTuple):
@@ -190,6 +200,7 @@ class TextTasks:
     """Text tasks as the evaluator sees them.
 
     tokenizer: a folder or hub id; batch: tokens in a batch, padding included; limit: only so many rows of each split
+    strict:    whether the official numbers of rows and classes must hold; the protocol says where they do not
     """
 
     names: Sequence[str]
@@ -200,15 +211,12 @@ class TextTasks:
     hub_dir: str | None = None
     cache: str | None = None
     limit: int | None = None
+    strict: bool = False
     metric: str = "accuracy"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(self.names))
-        for name in self.names:
-            if name not in self.sources:
-                raise TadropError(f"no text task is called {name!r}; there are {', '.join(self.sources)}")
-        if self.limit is not None and self.limit < 1:
-            raise TadropError(f"limit is {self.limit}; it must be at least 1, or null for all")
+        object.__setattr__(self, "names", known_names("text", self.names, self.sources))
+        check_limit(self.limit)
 
     def source(self, task: str) -> Source:
         try:
@@ -217,11 +225,14 @@ class TextTasks:
             raise TadropError(f"tasks.sources.{task}: {error}") from error
 
     def _whole(self, task: str, split: str) -> Tokens:
-        """A split as the source names it."""
+        """A split as the source names it. Raises TadropError where it is not the official one, if strict."""
         source = self.source(task)
         folder = resolve("models", self.tokenizer, self.hub_dir)
         cache = Path(self.cache) if self.cache else None
-        return load(source.files(split, self.hub_dir), tuple(source.columns), folder, self.max_length, cache)
+        files = source.files(split, self.hub_dir)
+        tokens = load(files, tuple(source.columns), folder, self.max_length, cache)
+        refuse(files[0].parent, source.odd(task, split, tokens.labels), self.strict)
+        return tokens
 
     def tokens(self, task: str, split: str) -> Tokens:
         """A split as the suite names it: train, validation or test."""
@@ -271,12 +282,10 @@ class TextTasks:
     @property
     def protocol(self) -> str:
         """The text version, splits that go by more than one name, and where the data are not the official ones."""
-        words, cuts = [f"text-{VERSION}"], []
+        words, odd = [f"text-{VERSION}"], []
         for task in self.names:
             source = self.source(task)
             if source.test not in ("test", "validation"):
                 words.append(f"{task} {source.test}")
-            count, official = len(self._whole(task, source.test).labels), source.rows.get(source.test)
-            if official not in (None, count):
-                cuts.append(f"{task} {count} of {official}")
-        return ", ".join([*words, f"cut ({', '.join(cuts)} rows)"] if cuts else words)
+            odd += source.odd(task, source.test, self._whole(task, source.test).labels)
+        return ", ".join([*words, f"cut ({', '.join(odd)})"] if odd else words)

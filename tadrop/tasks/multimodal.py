@@ -18,7 +18,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -31,12 +31,26 @@ from torch import Tensor
 from tadrop.backbones.beit3 import Inputs
 from tadrop.hub import resolve
 from tadrop.tasks import captions
+from tadrop.tasks.checks import check_limit, differing, known_names, refuse
 from tadrop.types import TadropError
 
 SHIFT = 1  # a piece's token id is its sentencepiece id plus this (XLM-R's habit)
 START, END, UNKNOWN = 0, 2, 3
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 INCEPTION = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+
+
+class Answers(NamedTuple):
+    """How right each of `size` answers is, by number; those that are not named are wrong."""
+
+    right: Mapping[int, float]
+    size: int
+
+    def dense(self) -> Tensor:
+        scores = torch.zeros(self.size)
+        for answer, value in self.right.items():
+            scores[answer] = value
+        return scores
 
 
 class Example(NamedTuple):
@@ -90,19 +104,32 @@ def _nlvr2(root: Path, split: str) -> list[Example]:
 
 def _vqa(root: Path, split: str) -> list[Example]:
     """The target is how right each answer is: a third of the people who gave it beside you, at most 1."""
-    answers = {e["answer"]: int(e["label"]) for e in read_json(root / "answer2label.txt", lines=True)}
-    questions = read_json(root / f"v2_OpenEnded_mscoco_{split}_questions.json")["questions"]
-    annotations = {a["question_id"]: a for a in read_json(root / f"v2_mscoco_{split}_annotations.json")["annotations"]}
+    file = root / f"v2_mscoco_{split}_annotations.json"
+    if split.startswith("test") and not file.exists():
+        raise TadropError(f"{file}: a server keeps these answers; python -m experiments.vqa_answers writes ours for it")
+    answers = {answer: label for label, answer in enumerate(vqa_answers(root))}
+    given = {a["question_id"]: Counter(one["answer"] for one in a["answers"]) for a in read_json(file)["annotations"]}
     examples = []
-    for question in questions:
-        scores = torch.zeros(len(answers))
-        given = Counter(a["answer"] for a in annotations[question["question_id"]]["answers"])
-        for answer, count in given.items():
-            if answer in answers:
-                scores[answers[answer]] = min(1.0, 0.3 * count)
-        image = root / split / f"COCO_{split}_{question['image_id']:012d}.jpg"
-        examples.append(Example((image,), question["question"], scores))
+    for example in vqa_questions(root, split):
+        counts = given[example.target].items()
+        right = {answers[answer]: min(1.0, 0.3 * count) for answer, count in counts if answer in answers}
+        examples.append(example._replace(target=Answers(right, len(answers))))
     return examples
+
+
+def vqa_answers(root: Path) -> list[str]:
+    """The answers that BEiT-3 chooses from, in the order of its logits."""
+    entries = read_json(root / "answer2label.txt", lines=True)
+    return [e["answer"] for e in sorted(entries, key=lambda e: int(e["label"]))]
+
+
+def vqa_questions(root: Path, split: str) -> list[Example]:
+    """A split's questions; the target is the question's number. test-dev and test share their images."""
+    images = "test2015" if split.startswith("test") else split
+    return [
+        Example((root / images / f"COCO_{images}_{q['image_id']:012d}.jpg",), q["question"], q["question_id"])
+        for q in read_json(root / f"v2_OpenEnded_mscoco_{split}_questions.json")["questions"]
+    ]
 
 
 def picture(file: Path, side: int, crop: bool) -> Tensor:
@@ -146,9 +173,9 @@ def _of_embeddings(tasks: "MultimodalTasks", source: Mapping, kept: Tensor) -> M
 
 
 def _of_captions(tasks: "MultimodalTasks", source: Mapping, kept: Tensor) -> Mapping[str, float]:
-    entries = _karpathy(resolve("datasets", source["data"], tasks.hub_dir), source["split"])
+    entries = _karpathy(tasks.root("captioning"), source["split"])
     said = [tasks.decode(row[1:].long().tolist()) for row in kept]
-    return captions.measure(said, [entries[int(i)][1] for i in kept[:, 0]])
+    return captions.METRICS[tasks.caption_metrics](said, [entries[int(i)][1] for i in kept[:, 0]])
 
 
 def _of_answers(tasks: "MultimodalTasks", source: Mapping, kept: Tensor) -> Mapping[str, float]:
@@ -171,9 +198,17 @@ KINDS = {
 }
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2 * len(KINDS))
 def _examples(task: str, root: Path, split: str) -> list[Example]:
     return KINDS[task].read(root, split)
+
+
+def _odd(task: str, source: Mapping, split: str, examples: Sequence[Example]) -> list[str]:
+    """What of a whole split is not as it officially is."""
+    targets, expected = [e.target for e in examples], source.get("classes")
+    classes = targets[0].size if isinstance(targets[0], Answers) else len(set(targets)) if expected else None
+    rows = source.get("rows", {}).get(split)
+    return differing(task, {f"{split} rows": (len(examples), rows), "classes": (classes, expected)})
 
 
 @dataclass(frozen=True)
@@ -182,6 +217,8 @@ class MultimodalTasks:
 
     sources: per task the folder of its data, the side of its images and the names of its splits
     tokenizer: BEiT-3's sentencepiece model; longest: token ids of a text, both ends included
+    strict: whether the official numbers of rows and classes must hold; the protocol says where they do not
+    caption_metrics: builtin, or coco (pycocoevalcap and Java), which has METEOR too
     """
 
     names: Sequence[str]
@@ -191,22 +228,43 @@ class MultimodalTasks:
     batch: int = 16
     hub_dir: str | None = None
     limit: int | None = None
+    strict: bool = True
+    caption_metrics: str = "builtin"
     metric: str = "accuracy"
-    protocol: str = field(default="beit3-1, vqa: local validation split")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(self.names))
-        for name in self.names:
-            if name not in KINDS or name not in self.sources:
-                raise TadropError(f"no multimodal task is called {name!r}; there are {', '.join(KINDS)}")
-        if self.limit is not None and self.limit < 1:
-            raise TadropError(f"limit is {self.limit}; it must be at least 1, or null for all")
+        known = [kind for kind in KINDS if kind in self.sources]
+        object.__setattr__(self, "names", known_names("multimodal", self.names, known))
+        check_limit(self.limit)
+        if self.caption_metrics not in captions.METRICS:
+            known = " or ".join(captions.METRICS)
+            raise TadropError(f"tasks.caption_metrics is {self.caption_metrics!r}; it must be {known}")
+
+    def root(self, task: str) -> Path:
+        return resolve("datasets", self.sources[task]["data"], self.hub_dir)
 
     def examples(self, task: str, split: str) -> list[Example]:
+        """Raises TadropError where they are not the official ones, if strict."""
         source = self.sources[task]
         if source.get(split) is None:
+            if split == "train":
+                raise TadropError(f"{task} is read for evaluation only; rows that read training inputs do not run")
             raise TadropError(f"{task} has no {split} split of its own; with select=fixed none is needed")
-        return _examples(task, resolve("datasets", source["data"], self.hub_dir), source[split])[: self.limit]
+        whole = _examples(task, self.root(task), source[split])
+        refuse(self.root(task), _odd(task, source, source[split], whole), self.strict)
+        return whole[: self.limit]
+
+    @property
+    def protocol(self) -> str:
+        """The version, VQA's split, whose caption metrics, and where the data are not the official ones."""
+        words = ["beit3-1"] + [f"vqa {self.sources['vqa']['test']}" for _ in {"vqa"}.intersection(self.names)]
+        words += [f"captions {self.caption_metrics}" for _ in {"captioning"}.intersection(self.names)]
+        odd = [
+            fact
+            for task, source in ((task, self.sources[task]) for task in self.names)
+            for fact in _odd(task, source, source["test"], _examples(task, self.root(task), source["test"]))
+        ]
+        return ", ".join([*words, f"cut ({', '.join(odd)})"] if odd else words)
 
     @cached_property
     def pieces(self):
@@ -231,8 +289,11 @@ class MultimodalTasks:
 
     def batches(self, task: str, split: str) -> Iterator[tuple[Inputs, Tensor]]:
         """Inputs and targets, in the files' order; a batch is of images, of texts or of both, never mixed."""
+        return self.shown(task, self.examples(task, split))
+
+    def shown(self, task: str, examples: Sequence[Example]) -> Iterator[tuple[Inputs, Tensor]]:
+        """Batches of these examples."""
         side, crop = self.sources[task]["side"], self.sources[task].get("crop", False)
-        examples = self.examples(task, split)
         kinds = [[e for e in examples if e.images], [e for e in examples if not e.images]]
         with ThreadPoolExecutor(4) as pool:
             for part in (kind[at : at + self.batch] for kind in kinds for at in range(0, len(kind), self.batch)):
@@ -241,10 +302,8 @@ class MultimodalTasks:
                 images = torch.stack(found).unflatten(0, (len(part), -1)) if found else None
                 ids = self.encode([e.text for e in part]) if part[0].text is not None else None
                 targets = [e.target for e in part]
-                yield (
-                    Inputs(images, ids),
-                    torch.stack(targets) if isinstance(targets[0], Tensor) else torch.tensor(targets),
-                )
+                dense = isinstance(targets[0], Answers)
+                yield Inputs(images, ids), torch.stack([t.dense() for t in targets]) if dense else torch.tensor(targets)
 
     def grade(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Whether the largest logit is the label's, or how right it is; what no mean will do for is kept as it is."""
@@ -263,7 +322,7 @@ class MultimodalTasks:
         """A hash of what is asked and of the images' names and sizes, 16 hex digits."""
         digest = hashlib.sha256()
         for example in self.examples(task, split):
-            target = example.target.tolist() if isinstance(example.target, Tensor) else example.target
+            target = sorted(example.target.right.items()) if isinstance(example.target, Answers) else example.target
             files = [(file.name, file.stat().st_size) for file in example.images]
             digest.update(repr((files, example.text, target)).encode())
         return digest.hexdigest()[:16]

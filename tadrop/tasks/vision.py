@@ -26,6 +26,7 @@ from torch import Tensor
 
 from tadrop import hub as hubs
 from tadrop.seeds import generator
+from tadrop.tasks.checks import check_limit, differing, refuse
 from tadrop.tasks.images import VERSION, Images, cached, open_images
 from tadrop.types import TadropError
 
@@ -108,8 +109,7 @@ class VisionTasks:
     label: str = ""
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise TadropError(f"limit is {self.limit}; it must be at least 1, or null for all")
+        check_limit(self.limit)
         known, extra = registry(self.registry), self.entries
         merged = {**known, **{name: {**known.get(name, {}), **entry} for name, entry in extra.items()}}
         object.__setattr__(self, "names", tuple(self.names))
@@ -184,21 +184,15 @@ class VisionTasks:
     def _checked(self, task: str, split: str, data: Images) -> Images:
         """Adds the class names to use and what is not as expected. Raises TadropError for the latter if strict."""
         entry, names = self.entry(task), data.facts["names"]
-        odd = []
-        expected = getattr(entry, split, None) if split != "train" else None
-        if expected is not None and self.limit is None and data.facts["count"] != expected:
-            odd.append(f"{task} has {data.facts['count']} of {expected} {split} examples")
+        expected = getattr(entry, split, None) if split != "train" and self.limit is None else None
+        odd = differing(task, {f"{split} examples": (data.facts["count"], expected)})
         classes = list(entry.classes) if entry.classes else names
         if classes is None:
             raise TadropError(f"task {task!r}: the data name no classes; give tasks.entries.{task}.classes=[...]")
         if names is not None and len(names) != len(classes):
-            odd.append(f"{task} has {len(names)} of {len(classes)} classes")
+            odd += differing(task, {"classes": (len(names), len(classes))})
             classes = names
-        if odd and self.strict:
-            raise TadropError(
-                f"{data.facts['source']}: {odd[0]}; this is not the published test set. "
-                "tasks.strict=false goes on and says so in the record"
-            )
+        refuse(data.facts["source"], odd, self.strict)
         if not len(data.labels):
             raise TadropError(f"{data.facts['source']}: split {split!r} is empty")
         if not 0 <= data.labels.min() <= data.labels.max() < len(classes):

@@ -1,0 +1,66 @@
+"""The progress of a whole sweep, as a Hydra callback (conf/config.yaml, hydra.callbacks): which of how many jobs, and
+how many were done, skipped because their record is there, or failed.
+
+Where the jobs run in this process, every run's bars have the sweep's above them and the last job is followed by a
+summary. A worker of a launcher is a process of its own and knows only which job it has: it says so in its lines.
+"""
+
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+
+def jobs(config: DictConfig) -> int | None:
+    """How many jobs Hydra's own sweeper makes of a command; None for another sweeper."""
+    sweeper = config.hydra.sweeper
+    if not sweeper["_target_"].endswith("BasicSweeper"):
+        return None
+    words = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    batches = BasicSweeper.split_arguments(parser.parse_overrides([*words, *config.hydra.overrides.task]), None)
+    return sum(map(len, batches))
+
+
+class SweepProgress(Callback):
+    """Counts jobs and tells tadrop.console where the running one stands."""
+
+    def __init__(self) -> None:
+        self.total: int | None = None
+        self.process: int | None = None  # where the sweep was started and its jobs can be counted
+        self.counts: Counter[str] = Counter()
+        self.recorded = False
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        self.total, self.process = jobs(config), os.getpid()
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        from tadrop import console, record
+
+        if self.total is None:  # one run, or a sweeper that does not say how many there will be
+            return
+        job = OmegaConf.to_container(OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), resolve=True)
+        self.recorded = not job["overwrite"] and record.path(Path(job["paths"]["records"]), job).exists()
+        console.position.set(console.Position(config.hydra.job.num + 1, self.total, dict(self.counts)))
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        from tadrop import console
+
+        if self.process != os.getpid():
+            return
+        failed = job_return.status is not JobStatus.COMPLETED
+        self.counts["failed" if failed else "skipped" if self.recorded else "done"] += 1
+        if self.counts.total() == self.total:
+            console.position.set(None)
+            again = "; the same command runs what failed again" if self.counts["failed"] else ""
+            console.err.print(f"sweep: {console.counted(self.total, self.counts)}{again}", soft_wrap=True)
+            if self.counts["failed"]:
+                sys.exit(1)  # each failure has been told; Hydra would tell the first again, with a traceback

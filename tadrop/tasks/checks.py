@@ -1,0 +1,37 @@
+"""What every set of tasks asks of its names and its limit, and what it says of data that are not the published ones."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from tadrop.types import TadropError
+
+
+def known_names(kind: str, names: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
+    """The names. Raises TadropError for the first that no task of this kind has."""
+    names, known = tuple(names), tuple(known)
+    for name in names:
+        if name not in known:
+            raise TadropError(f"no {kind} task is called {name!r}; there are {', '.join(known)}")
+    return names
+
+
+def check_limit(limit: int | None) -> None:
+    if limit is not None and limit < 1:
+        raise TadropError(f"limit is {limit}; it must be at least 1, or null for all")
+
+
+def differing(task: str, counts: Mapping[str, tuple[int, int | None]]) -> list[str]:
+    """What is not as expected, in words. counts: (found, expected or None where nothing is) by what is counted."""
+    return [
+        f"{task} has {found} of {expected} {what}"
+        for what, (found, expected) in counts.items()
+        if expected is not None and found != expected
+    ]
+
+
+def refuse(place: object, odd: Sequence[str], strict: bool) -> None:
+    """Raises TadropError for data that are not as expected, unless strict is off."""
+    if odd and strict:
+        raise TadropError(
+            f"{place}: {odd[0]}; this is not the published test set. "
+            "tasks.strict=false goes on and says so in the record"
+        )
