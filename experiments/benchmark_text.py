@@ -182,7 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="a place with 1.2 GB to spare")
     parser.add_argument("--only", nargs="+", choices=("evaluate", "table"), default=("evaluate", "table"))
-    parser.add_argument("--rows", type=int, default=200, help="sentences")
+    parser.add_argument("--rows", type=int, default=32, help="sentences")
     parser.add_argument("--repeat", type=int, default=9)
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "benchmarks")
     options = parser.parse_args()

@@ -59,7 +59,7 @@ def mistakes_in_one_line(sweeping: bool = False) -> Iterator[None]:
             traceback.print_exc()  # a sweep goes on with its other jobs, and Hydra shows this only at the very end
             raise
         if sweeping:
-            print(f"error: {cause}", file=sys.stderr)
+            sys.stderr.write(f"error: {cause}\n")
             raise cause from None
         sys.exit(f"error: {cause}")
 

@@ -82,12 +82,12 @@ def _squash(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _row(fact: Published, tasks: Sequence[str], mark: str) -> Row:
+def _row(fact: Published, columns: Sequence[str], mark: str) -> Row:
     by_name = {_squash(name): value for name, value in fact.values.items()}
     gain = fact.summaries.get("gain")
     return Row(
         label=f"  published: {fact.method} [{mark}]",
-        values={task: by_name[_squash(task)] for task in tasks if _squash(task) in by_name},
+        values={column: by_name[_squash(column)] for column in columns if _squash(column) in by_name},
         average=fact.summaries.get("average"),
         deviation=None,
         normalised=fact.summaries.get("normalised"),
@@ -115,9 +115,9 @@ def beside(table: Table, facts: Sequence[Published]) -> Table:
             continue
         ours = [fact for fact in left if fact.merge == row.merge]
         left = [fact for fact in left if fact.merge != row.merge]
-        made = [_row(f, table.tasks, marks[f.source, f.checkpoints, f.note, f.uses]) for f in ours]
+        made = [_row(f, table.columns, marks[f.source, f.checkpoints, f.note, f.uses]) for f in ours]
         rows += _end(rows.pop(), made)
-    made = [_row(fact, table.tasks, marks[fact.source, fact.checkpoints, fact.note, fact.uses]) for fact in left]
+    made = [_row(fact, table.columns, marks[fact.source, fact.checkpoints, fact.note, fact.uses]) for fact in left]
     if rows and made:
         rows[-1] = replace(rows[-1], ends_section=True)
     caption = " ".join([table.caption, "Published rows are their sources' numbers, not ours:", _footnotes(marks)])

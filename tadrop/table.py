@@ -55,17 +55,27 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows over tasks, in order."""
+    """Rows over tasks, in order.
+
+    details: further metrics of some tasks (`captioning BLEU-4`), shown beside them and in no average
+    """
 
     title: str
     tasks: tuple[str, ...]
     rows: tuple[Row, ...]
     caption: str = ""
     extra: tuple[str, ...] = field(default=("avg", "norm", "diff", "vs uniform", "kept", "lambda"))
+    details: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Tasks, each followed by its details."""
+        own = {task: [name for name in self.details if name.startswith(f"{task} ")] for task in self.tasks}
+        return tuple(name for task in self.tasks for name in (task, *own[task]))
 
     @property
     def headings(self) -> list[str]:
-        return [*(task.replace("_", " ") for task in self.tasks), *self.extra]
+        return [*(column.replace("_", " ") for column in self.columns), *self.extra]
 
     def cells(self, row: Row) -> list[str]:
         """The cells of a row, without its label."""
@@ -80,7 +90,7 @@ class Table:
             "data": row.data,
             "stored": "" if row.stored_bytes is None else size(row.stored_bytes / len(self.tasks)),
         }
-        values = [f"{row.values[task]:.1f}" if task in row.values else "" for task in self.tasks]
+        values = [f"{row.values[column]:.1f}" if column in row.values else "" for column in self.columns]
         return values + [extra[name] for name in self.extra]
 
 
@@ -138,6 +148,10 @@ def _values(record: Record) -> dict[str, float]:
     return {score["task"]: 100 * score["value"] for score in record["scores"]}
 
 
+def _details(record: Record) -> dict[str, float]:
+    return {f"{s['task']} {name}": 100 * v for s in record["scores"] for name, v in s.get("details", {}).items()}
+
+
 def _grouped(records: Iterable[Record], identity: Callable[[Record], str]) -> dict[str, list[Record]]:
     groups: dict[str, list[Record]] = {}
     for record in records:
@@ -156,7 +170,7 @@ def _row(group: Sequence[Record], label: str, individual: Mapping[str, float] | 
     scales = sorted({record["selection"]["scale"] for record in group})
     return Row(
         label=label,
-        values={t: mean(v[t] for v in values) for t in tasks},
+        values={t: mean(v[t] for v in values) for t in tasks} | _mean_details(group),
         average=mean(averages),
         deviation=stdev(averages) if len(group) > 1 else None,
         normalised=ratios,
@@ -167,6 +181,12 @@ def _row(group: Sequence[Record], label: str, individual: Mapping[str, float] | 
         merge=_merge(group[0])["name"],
         data="none" if reference else _data(group[0]),
     )
+
+
+def _mean_details(group: Sequence[Record]) -> dict[str, float]:
+    """The details that every record of a row has."""
+    found = [_details(record) for record in group]
+    return {name: mean(each[name] for each in found) for name in found[0] if all(name in each for each in found)}
 
 
 def _labels(groups: Sequence[Sequence[Record]]) -> list[str]:
@@ -221,7 +241,10 @@ def build(records: Sequence[Record], title: str = "", caption: str = "", compare
     individual = next((_values(r) for r in records if _merge(r)["name"] == "individual"), None)
     rows = [_row(group, label, individual) for group, label in zip(groups, _labels(groups), strict=True)]
     rows = _sectioned(_compared(rows, groups, compare or (lambda ours, theirs: None)))
-    table = Table(title or _title(records), tuple(task_lists.pop()), tuple(rows), caption or _caption(records))
+    details = tuple(dict.fromkeys(name for record in records for name in _details(record)))
+    table = Table(
+        title or _title(records), task_lists.pop(), tuple(rows), caption or _caption(records), details=details
+    )
     return with_data(table) if any(row.data != "none" for row in rows) else table
 
 
@@ -306,12 +329,12 @@ def markdown(table: Table) -> str:
 
 def csv(table: Table) -> str:
     """Full precision, one line a row, with the records' keys."""
-    head = ["method", *table.tasks, "average", "deviation", "normalised"]
+    head = ["method", *table.columns, "average", "deviation", "normalised"]
     head += ["difference", "difference_low", "difference_high", "versus_uniform", "versus_low", "versus_high"]
     head += ["density", "scale", "bytes", "data", "records", "source"]
     lines = [",".join(head)]
     for row in table.rows:
-        numbers = [*(row.values.get(t) for t in table.tasks), row.average, row.deviation, row.normalised]
+        numbers = [*(row.values.get(c) for c in table.columns), row.average, row.deviation, row.normalised]
         numbers += [row.difference, *(row.interval or (None, None)), row.versus, *(row.versus_interval or (None, None))]
         cells = [_number(n) for n in (*numbers, row.density)]
         stored = "" if row.stored_bytes is None else str(row.stored_bytes)

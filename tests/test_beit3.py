@@ -15,6 +15,7 @@ from PIL import Image
 
 import run
 from experiments import vqa_answers
+from tadrop import published, table
 from tadrop.backbones import beit3
 from tadrop.backbones.beit3 import Inputs
 from tadrop.backbones.decoding import search
@@ -471,3 +472,25 @@ def test_answers_for_the_vqa_server(hub, tmp_path, monkeypatch, capsys):
     test_dev = instantiate(configured(world, tmp_path, "tasks.sources.vqa.test=test-dev2015").tasks)
     with pytest.raises(TadropError, match=r"a server keeps these answers; python -m experiments\.vqa_answers"):
         test_dev.examples("vqa", "test")
+
+
+def test_the_table_has_the_papers_columns_and_its_rows_beside_ours(hub, tmp_path):
+    records = [run.run(configured(hub, tmp_path, f"merge={row}", "tadrop=off")) for row in ("individual", "emr")]
+    facts = published.about(published.read(Path(run.__file__).parent / published.FOLDER), "beit3", "multimodal5")
+    made = published.beside(table.build(records), facts)
+    captioning = ("captioning", "captioning BLEU-4", "captioning ROUGE-L")
+    retrieval = [f"retrieval {way}@{k}" for way in ("TR", "IR") for k in (1, 5, 10)]
+    assert made.columns == ("retrieval", *retrieval, *captioning, "imagenet", "vqa", "nlvr2")
+    ours = next(row for row in made.rows if row.label == "EMR")
+    scores = {s["task"]: s for s in records[1]["scores"]}
+    assert ours.values["captioning BLEU-4"] == 100 * scores["captioning"]["details"]["BLEU-4"]
+    assert ours.average == pytest.approx(np.mean([100 * s["value"] for s in scores.values()]))
+    row = next(row for row in made.rows if "published: EMR" in row.label)
+    theirs = dict(zip(made.headings, made.cells(row), strict=True))
+    assert (theirs["captioning BLEU-4"], theirs["captioning"], theirs["captioning ROUGE-L"]) == (
+        "28.9",
+        "106.0",
+        "53.4",
+    )
+    assert theirs["retrieval TR@1"] == ""
+    assert table.csv(made).startswith("method,retrieval,retrieval TR@1")

@@ -39,8 +39,7 @@ def test_jobs_are_counted_as_the_sweeper_makes_them(hydra):
     assert jobs(demo) is None
 
 
-def test_what_became_of_the_jobs(hydra, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(console.err, "file", None)
+def test_what_became_of_the_jobs(hydra, tmp_path, capsys):
     progress = SweepProgress()
     progress.on_multirun_start(sweep_of(composed(), ["merge=average,ties,emr"]))
     seen = []
