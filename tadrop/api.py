@@ -79,18 +79,19 @@ def tadrop_(tau: Tensor, q_lo: float = 0.3, q_hi: float = 0.9, norm: str = "l1")
     """
     import torch
 
+    from tadrop.blocks import in_order
     from tadrop.sparsify.tadrop import TADrop
     from tadrop.types import Vector
 
     rule = TADrop(q_lo, q_hi, norm)
     with torch.no_grad():
-        flat = tau.float().reshape(-1)
+        flat = tau.detach().float().reshape(-1)
         cut = rule.plan(Vector.of(flat, name="tau"))
-        if flat.data_ptr() == tau.data_ptr():
-            for piece, start in zip(flat.split(PIECE), range(0, flat.numel(), PIECE), strict=True):
-                piece.copy_(cut.apply(piece, start))
-            return tau
-        return tau.copy_(cut.apply(flat).view(tau.shape))
+        starts = range(0, flat.numel(), PIECE)
+        threads = torch.get_num_threads() if tau.device.type == "cpu" else 1
+        for _ in in_order(lambda start: cut.apply_(flat[start : start + PIECE], start), starts, threads):
+            pass
+        return tau if flat.data_ptr() == tau.data_ptr() else tau.copy_(flat.view(tau.shape))
 
 
-PIECE = 1 << 17  # entries cut at a time
+PIECE = 1 << 20  # entries cut at a time

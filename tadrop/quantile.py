@@ -4,13 +4,15 @@ torch.quantile refuses more than 2**24 entries and sorting costs a copy. The bit
 the number itself, so a histogram of the upper 15 bits and a second one of the lower 16 bits inside the few bins that
 matter give any order statistic exactly, in two passes over pieces of any length and with constant memory.
 
-The histograms also carry the sums of the lower bits and of their squares. These are integers, so the l1 and l2 norms
-of the vector, and of whatever lies above an order statistic, follow without another pass and do not depend on the
-pieces. A vector smaller than its histograms is sorted instead.
+The first histogram also carries the sums of the lower bits, and another pass those of their squares if the l2 norm is
+asked for. These are integers, so the l1 and l2 norms of the vector, and of whatever lies above an order statistic, do
+not depend on the pieces or on the threads that counted them. A vector smaller than its histograms is sorted instead.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from math import floor, sqrt
 from typing import Protocol
 
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor
 
 from tadrop import compiled
+from tadrop.blocks import in_order
 from tadrop.types import TadropError, Vector
 
 _LOW_BITS = 16
@@ -26,6 +29,9 @@ _LOWS = 1 << _LOW_BITS
 _COARSE_BINS = 1 << (31 - _LOW_BITS)
 _INFINITY_BIN = 0x7F80  # upper bits of infinity and NaN
 SMALL = 1 << 15  # entries up to which sorting is cheaper than counting
+SHARED = 1 << 22  # entries of a piece from which threads share it
+CANDIDATES = 16  # bins refined on the chance that they will be asked for, half a megabyte each
+_ROOM = 1 << 23  # entries that a word of kernels.count_upper surely holds
 
 
 @dataclass(frozen=True)
@@ -41,18 +47,73 @@ def _bits(piece: Tensor) -> Tensor:
     return piece.abs().view(torch.int32)
 
 
-def _count_upper(piece: Tensor, size: int, table: np.ndarray) -> None:
-    """Adds a piece to table [upper bits, 3]: counts, sums of lower bits, sums of their squares."""
+class _Uppers:
+    """A histogram of the upper bits: table [2**15, 2] of counts and sums of lower bits."""
+
+    def __init__(self, size: int) -> None:
+        """size: of the whole vector, of which only a part may be counted here."""
+        self.size, self._table = size, np.zeros((_COARSE_BINS, 2), dtype=np.int64)
+        self._lanes, self._pending = np.zeros((2, _COARSE_BINS), dtype=np.uint64), 0
+
+    def add(self, piece: Tensor) -> None:
+        if not compiled.worthwhile(self.size, piece):
+            self._add_reference(piece)
+            return
+        from tadrop import kernels
+
+        for some in piece.split(_ROOM):
+            if self._pending + len(some) > _ROOM:
+                self._unload()
+            kernels.count_upper(compiled.bits(some), self._lanes)
+            self._pending += len(some)
+
+    def _add_reference(self, piece: Tensor) -> None:
+        for bits in _bits(piece).split(1 << 20):  # so few that float64 adds their whole numbers exactly
+            upper, low = bits >> _LOW_BITS, (bits & (_LOWS - 1)).double()
+            self._table[:, 0] += torch.bincount(upper, minlength=_COARSE_BINS).cpu().numpy()
+            self._table[:, 1] += torch.bincount(upper, low, minlength=_COARSE_BINS).cpu().numpy().astype(np.int64)
+
+    def _unload(self) -> None:
+        self._table[:, 0] += (self._lanes >> np.uint64(40)).sum(0).astype(np.int64)
+        self._table[:, 1] += (self._lanes & np.uint64((1 << 40) - 1)).sum(0).astype(np.int64)
+        self._lanes[:] = 0
+        self._pending = 0
+
+    @property
+    def table(self) -> np.ndarray:
+        self._unload()
+        return self._table
+
+
+def _add_up(pieces: Iterable[Tensor], count: Callable[[Iterable[Tensor]], np.ndarray]) -> np.ndarray:
+    """The sum of count(pieces), whole numbers. Threads share out pieces of a tensor in memory; streams' are shorter."""
+    pieces = iter(pieces)
+    first = next(pieces)
+    if len(first) < SHARED or first.device.type != "cpu":
+        return count(chain([first], pieces))
+    whole, threads = [first, *pieces], torch.get_num_threads()
+    shares = [[piece.tensor_split(threads)[i] for piece in whole] for i in range(threads)]
+    return sum(in_order(count, shares, threads))
+
+
+def _upper_table(pieces: Iterable[Tensor], size: int) -> np.ndarray:
+    """[2**15, 2] by upper bits: counts and sums of lower bits."""
+    uppers = _Uppers(size)
+    for piece in pieces:
+        uppers.add(piece)
+    return uppers.table
+
+
+def _sum_squares(piece: Tensor, size: int, table: np.ndarray) -> None:
+    """table[upper bits] += the square of the lower bits."""
     if compiled.worthwhile(size, piece):
         from tadrop import kernels
 
-        kernels.count_upper(compiled.bits(piece), table)
+        kernels.sum_squares(compiled.bits(piece), table)
         return
-    for bits in _bits(piece).split(1 << 20):  # so few that float64 adds their whole numbers exactly
+    for bits in _bits(piece).split(1 << 20):
         upper, low = bits >> _LOW_BITS, (bits & (_LOWS - 1)).double()
-        table[:, 0] += torch.bincount(upper, minlength=_COARSE_BINS).cpu().numpy()
-        for column, weights in ((1, low), (2, low.square())):
-            table[:, column] += torch.bincount(upper, weights, minlength=_COARSE_BINS).cpu().numpy().astype(np.int64)
+        table += torch.bincount(upper, low.square(), minlength=_COARSE_BINS).cpu().numpy().astype(np.int64)
 
 
 def _count_lower(piece: Tensor, size: int, slots: np.ndarray, fine: np.ndarray) -> None:
@@ -76,6 +137,14 @@ def _scale_of(uppers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return significand.astype(np.float64), np.ldexp(1.0, np.maximum(exponent, 1) - 150)
 
 
+Bounds = list[tuple[float, float]]  # what a quantile is surely not below, and surely below
+
+
+def _edge(upper: int) -> float:
+    """The smallest float32 with these upper bits; infinity is the edge above the largest."""
+    return float(np.uint32(upper << _LOW_BITS).view(np.float32))
+
+
 class Spectrum(Protocol):
     """The magnitudes of one vector. Ranks are 0-based and ascending."""
 
@@ -89,14 +158,24 @@ class Spectrum(Protocol):
         """The l1 or l2 norm of the vector, or of its `kept` largest magnitudes."""
         ...
 
-    def quantiles(self, fractions: list[float]) -> list[float]:
+    def foresee(self, fractions: Sequence[float], ranks: Callable[[Bounds], tuple[int, int]]) -> None:
+        """Prepares, in one pass, for these quantiles and for the ranks, first to last, that follow from their bounds.
+
+        Only a matter of speed: whatever else is asked for later is looked up then.
+        """
+
+    def quantiles(self, fractions: Sequence[float]) -> list[float]:
         """Linear interpolation between order statistics, as numpy.quantile does by default, in float64."""
-        places = [q * (self.size - 1) for q in fractions]
-        lows = [floor(p) for p in places]
-        highs = [min(low + 1, self.size - 1) for low in lows]
+        places, lows, highs = self._neighbours(fractions)
         values = [s.value for s in self.order_statistics(lows + highs)]
         pairs = zip(places, lows, values[: len(lows)], values[len(lows) :], strict=True)
         return [a + (place - low) * (b - a) for place, low, a, b in pairs]
+
+    def _neighbours(self, fractions: Sequence[float]) -> tuple[list[float], list[int], list[int]]:
+        """Where quantiles lie among the ranks, and the ranks below and above."""
+        places = [q * (self.size - 1) for q in fractions]
+        lows = [floor(p) for p in places]
+        return places, lows, [min(low + 1, self.size - 1) for low in lows]
 
 
 @dataclass
@@ -130,7 +209,7 @@ class Counted(Spectrum):
 
     size: int
     pieces: Callable[[], Iterator[Tensor]]
-    table: np.ndarray  # [2**15, 3] by upper bits: counts, sums of lower bits, sums of their squares
+    table: np.ndarray  # [2**15, 2] by upper bits: counts, sums of lower bits
     coarse: np.ndarray = field(init=False)  # [2**15] counts, cumulated
     _fine: dict[int, np.ndarray] = field(default_factory=dict)  # upper bits -> [2**16] counts, cumulated
 
@@ -143,15 +222,43 @@ class Counted(Spectrum):
             return
         slots = np.full(_COARSE_BINS, -1, dtype=np.int32)
         slots[missing] = np.arange(len(missing))
-        fine = np.zeros((len(missing), _LOWS), dtype=np.int64)
-        for piece in self.pieces():
-            _count_lower(piece, self.size, slots, fine)
-        self._fine |= dict(zip(missing, fine.cumsum(1), strict=True))
+
+        def count(pieces: Iterable[Tensor]) -> np.ndarray:
+            fine = np.zeros((len(missing), _LOWS), dtype=np.int64)
+            for piece in pieces:
+                _count_lower(piece, self.size, slots, fine)
+            return fine
+
+        fine = _add_up(self.pieces(), count).cumsum(1)
+        self._fine |= dict(zip(missing, fine, strict=True))
+
+    def _bins(self, ranks: Sequence[int]) -> list[int]:
+        return np.searchsorted(self.coarse, ranks, side="right").tolist()
+
+    def foresee(self, fractions: Sequence[float], ranks: Callable[[Bounds], tuple[int, int]]) -> None:
+        """See Spectrum."""
+        _, lows, highs = self._neighbours(fractions)
+        below, above = self._bins(lows), self._bins(highs)
+        first, last = self._bins(ranks([(_edge(a), _edge(b + 1)) for a, b in zip(below, above, strict=True)]))
+        likely = first + np.flatnonzero(self.table[first : last + 1, 0])
+        self._refine({*below, *above, *(likely.tolist() if len(likely) <= CANDIDATES else ())})
+
+    @cached_property
+    def _squares(self) -> np.ndarray:
+        """By upper bits [2**15]: the sums of the squares of the lower bits."""
+
+        def count(pieces: Iterable[Tensor]) -> np.ndarray:
+            table = np.zeros(_COARSE_BINS, dtype=np.int64)
+            for piece in pieces:
+                _sum_squares(piece, self.size, table)
+            return table
+
+        return _add_up(self.pieces(), count)
 
     def order_statistics(self, ranks: list[int]) -> list[OrderStatistic]:
         """The entries of the given ranks; one pass over the pieces for all bins not yet refined."""
         _check_ranks(ranks, self.size)
-        bins = np.searchsorted(self.coarse, ranks, side="right").tolist()
+        bins = self._bins(ranks)
         self._refine(set(bins))
         found = []
         for rank, b in zip(ranks, bins, strict=True):
@@ -164,7 +271,7 @@ class Counted(Spectrum):
         return found
 
     def norm(self, p: int, kept: int | None = None) -> float:
-        """The l1 or l2 norm of the vector, or of its `kept` largest magnitudes; from the counts, without a pass."""
+        """The l1 or l2 norm of the vector, or of its `kept` largest magnitudes; l1 from the counts, without a pass."""
         if kept is not None and kept <= 0:
             return 0.0
         if kept is None or kept >= self.size:
@@ -181,9 +288,10 @@ class Counted(Spectrum):
         """The sum of |x| or x**2 over the entries whose upper bits are larger than `upper`."""
         uppers = upper + 1 + np.flatnonzero(self.table[upper + 1 :, 0])
         significand, unit = _scale_of(uppers)
-        count, low, square = self.table[uppers].T.astype(np.float64)
+        count, low = self.table[uppers].T.astype(np.float64)
         if p == 1:
             return float(((significand * count + low) * unit).sum())
+        square = self._squares[uppers].astype(np.float64)
         return float(((significand * (significand * count + 2 * low) + square) * unit**2).sum())
 
     def _power_within(self, bits: int, p: int) -> float:
@@ -201,9 +309,7 @@ def spectrum(vector: Vector) -> Spectrum:
         values = np.sort(np.concatenate([piece.abs().cpu().double().numpy() for piece in vector.pieces()]))
         _refuse(vector, int((~np.isfinite(values)).sum()))
         return Sorted(values)
-    table = np.zeros((_COARSE_BINS, 3), dtype=np.int64)
-    for piece in vector.pieces():
-        _count_upper(piece, vector.size, table)
+    table = _add_up(vector.pieces(), lambda pieces: _upper_table(pieces, vector.size))
     _refuse(vector, int(table[_INFINITY_BIN:, 0].sum()))
     return Counted(vector.size, vector.pieces, table)
 

@@ -1,12 +1,14 @@
 """Order statistics, norms and cuts against sorting and numpy, on values that trip up selection."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tadrop import compiled, quantile
+from tadrop import api, compiled, quantile, tadrop_
 from tadrop.quantile import spectrum
 from tadrop.sparsify.cut import RandomCut, TopCut, draws, top
 from tadrop.sparsify.tadrop import TADrop
@@ -87,10 +89,7 @@ def test_any_floats(values):
 
 
 def table_of(tau):
-    table = np.zeros((1 << 15, 3), dtype=np.int64)
-    for piece in tau.split(7):
-        quantile._count_upper(piece, tau.numel(), table)
-    return table
+    return quantile._upper_table(tau.split(7), tau.numel())
 
 
 @pytest.mark.usefixtures("path", "way")
@@ -146,6 +145,40 @@ def test_tadrop_has_the_same_bits_compiled_and_not(name, norm, monkeypatch):
     (cut, bits), (reference, expected) = both(monkeypatch, make)
     assert cut == reference
     assert torch.equal(bits, expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_a_tensor_shared_among_threads_has_the_bits_of_one(threads, norm, monkeypatch):
+    tau = VALUES["ties"] + VALUES["normal"][:70_000]
+    expected = TADrop(0.3, 0.9, norm).plan(pieced(tau))
+    monkeypatch.setattr(quantile, "SHARED", 1)
+    monkeypatch.setattr(api, "PIECE", 10_000)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert replace(TADrop(0.3, 0.9, norm).plan(Vector.of(tau)), ratio=expected.ratio) == expected
+        assert torch.equal(tadrop_(tau.clone(), norm=norm), expected.apply(tau))
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("path")
+def test_a_full_table_of_counts_is_emptied_in_time(monkeypatch):
+    tau = VALUES["constant"]
+    monkeypatch.setattr(quantile, "_ROOM", 1000)
+    upper = int(np.float32(0.7).view(np.uint32)) >> 16
+    assert table_of(tau)[upper, 0] == len(tau)
+    assert quantile._upper_table([tau], len(tau))[upper].tolist() == [len(tau), len(tau) * 0x3333]
+
+
+@pytest.mark.parametrize("tadrop", [TADrop(0.3, 0.9), TADrop(0.5, 0.9, map="power", gamma=2.0)])
+def test_tadrop_counts_twice_and_looks_for_ties_once(tadrop, monkeypatch):
+    tau, calls = normal(200_000), []
+    monkeypatch.setattr(quantile, "SMALL", 0)
+    vector = Vector("task", "tensor", tuple(tau.shape), tau.numel(), lambda: calls.append(1) or iter(tau.split(10_000)))
+    tadrop.plan(vector)
+    assert len(calls) <= 3
 
 
 def test_cutting_keeps_the_signs_of_survivors_and_drops_to_plus_zero(monkeypatch):

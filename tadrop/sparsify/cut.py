@@ -1,6 +1,7 @@
 """Cuts: what a sparsifier decides about one vector, small enough to keep and exact to replay piece by piece."""
 
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -37,13 +38,18 @@ class TopCut:
         if self.kept == self.size and self.scale == 1:
             return tau
         if compiled.worthwhile(self.size, tau):
-            return self._apply_compiled(tau, start)
+            return self._cut_compiled(tau, start, torch.empty_like(tau))
         return torch.where(self.keeps(tau, start), tau * self.scale, 0)
 
-    def _apply_compiled(self, tau: Tau, start: int) -> Tau:
+    def apply_(self, tau: Tau, start: int = 0) -> Tau:
+        """apply() in place."""
+        if compiled.worthwhile(self.size, tau):
+            return self._cut_compiled(tau, start, tau)
+        return tau.copy_(self.apply(tau, start))
+
+    def _cut_compiled(self, tau: Tau, start: int, out: Tau) -> Tau:
         from tadrop import kernels
 
-        out = torch.empty_like(tau)
         flat, cut = compiled.array(tau.view(-1)), compiled.array(out.view(-1))
         ties = min(max(self.tie_end - start, 0), len(flat))
         if ties:
@@ -133,10 +139,13 @@ def top(vector: Vector, spectrum: Spectrum, count: int) -> TopCut:
     return TopCut(vector.size, count, at.value, tie_end)
 
 
+TIE_PIECE = 1 << 17  # entries among which a tie is looked for at a time
+
+
 def _index_after_tie(vector: Vector, value: float, wanted: int) -> int:
     """One past the flat index of the wanted-th entry whose magnitude is value."""
     start = 0
-    for piece in vector.pieces():
+    for piece in chain.from_iterable(piece.split(TIE_PIECE) for piece in vector.pieces()):
         count = _count_equal(piece, vector.size, value)
         if count >= wanted:
             (ties,) = torch.nonzero(piece.abs() == value, as_tuple=True)

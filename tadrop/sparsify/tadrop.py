@@ -9,7 +9,7 @@ the norm of the whole tensor.
 from dataclasses import dataclass, replace
 from math import floor
 
-from tadrop.quantile import Spectrum, spectrum
+from tadrop.quantile import Bounds, Spectrum, spectrum
 from tadrop.sparsify.cut import TopCut, check_norm, restored, top
 from tadrop.types import TadropError, Vector, check_scope
 
@@ -72,11 +72,22 @@ class TADrop:
             return min(max(self.slope * ratio + self.offset, self.s_min), self.s_max)
         return ratio
 
+    def _dropped(self, ratio: float, size: int) -> int:
+        return min(floor(self.sparsity(ratio) * size), size - 1)
+
+    def _ranks(self, bounds: Bounds, size: int) -> tuple[int, int]:
+        """Between which ranks the smallest survivor lies, if the quantiles lie within these bounds."""
+        (low, lower), (high, higher) = bounds
+        ratios = (low / higher, min(lower / high, 1.0) if high > 0 else 1.0)
+        first, last = sorted(self._dropped(ratio, size) for ratio in ratios)
+        return first, last
+
     def plan(self, vector: Vector) -> TopCut:
         """Keeps k = n - floor(s n) entries, at least one; tensors of one entry are left alone."""
         if vector.size <= 1:
             return TopCut(vector.size, vector.size, -1.0, 0, ratio=0.0)
         magnitudes = spectrum(vector)
+        magnitudes.foresee([self.q_lo, self.q_hi], lambda bounds: self._ranks(bounds, vector.size))
         ratio = self.ratio(magnitudes)
-        count = max(vector.size - floor(self.sparsity(ratio) * vector.size), 1)
+        count = vector.size - self._dropped(ratio, vector.size)
         return restored(magnitudes, replace(top(vector, magnitudes, count), ratio=ratio), self.norm)
