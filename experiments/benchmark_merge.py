@@ -1,7 +1,7 @@
 """How long merging checkpoints on disk takes and how much memory it needs, against a plain copy of the same files.
 
     python -m experiments.benchmark_merge --folder DIR                  everything; writes results/benchmarks/merge.*
-    python -m experiments.benchmark_merge --folder DIR --only towers        one section
+    python -m experiments.benchmark_merge --folder DIR --only towers        one section; the page keeps its others
     python -m experiments.benchmark_merge --folder DIR --vs 'COMMAND'       also times another tool on the same files
 
 Inputs are synthetic checkpoints of the shapes of CLIP's vision towers, made in a new folder under --folder (about 7 GB
@@ -29,6 +29,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
+from types import ModuleType
 
 ROOT = Path(__file__).parents[1]
 METHODS = {  # name -> (overrides, most times the floor)
@@ -44,7 +45,9 @@ METHODS = {  # name -> (overrides, most times the floor)
 MEMORY_METHODS = ("Task Arithmetic", "TIES (global trim)", "EMR + TADrop")
 MEMORY_LIMIT = 600e6  # bytes of private memory above the imports
 COMMAND_LIMIT = 15.0  # seconds for the whole TIES command
-SECTIONS = ("towers", "tasks", "large", "single", "tadrop")
+SECTIONS = ("towers", "methods", "tasks", "large", "single", "spectral", "tadrop")
+PARTS = ("towers", "commands", *SECTIONS[1:])  # of the page
+MATRICES = '+model.matrices=[{names: "encoder.layers.*_proj.weight"}, {names: "encoder.layers.*.mlp.fc?.weight"}]'
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -99,6 +102,7 @@ class Run:
     private: int
     mapped: int
     output: int
+    decompositions: float  # seconds of `seconds` inside torch.linalg
 
 
 @dataclass
@@ -154,6 +158,7 @@ def copy_floor(inputs: Inputs, out: Path) -> float:
 def child(overrides: Sequence[str]) -> None:
     """What a measured process does: imports, a line with its own footprint, the merge, a line with its time."""
     began = time.perf_counter()
+    import torch
     from hydra import compose, initialize_config_dir
 
     from baselines import kernels  # noqa: F401  compiled, or read from the cache, as imports are
@@ -163,9 +168,30 @@ def child(overrides: Sequence[str]) -> None:
         cfg = compose("config", list(overrides))
     imports = time.perf_counter() - began
     print(json.dumps({"imports": imports, "private": memory(os.getpid())["RssAnon"]}), flush=True)
+    inside = clocked(torch.linalg, ("svd", "eigh", "qr"))
     start = time.perf_counter()
     written = pipeline.merge_only(cfg)
-    print(json.dumps({"seconds": time.perf_counter() - start, "output": written.bytes}), flush=True)
+    seconds = time.perf_counter() - start
+    print(json.dumps({"seconds": seconds, "output": written.bytes, "decompositions": sum(inside)}), flush=True)
+
+
+def clocked(module: ModuleType, names: Sequence[str]) -> list[float]:
+    """Seconds of every call of these functions from now on; the list grows as they are called."""
+    inside: list[float] = []
+
+    def timing(function: Callable) -> Callable:
+        def call(*args: object, **words: object) -> object:
+            start = time.perf_counter()
+            try:
+                return function(*args, **words)
+            finally:
+                inside.append(time.perf_counter() - start)
+
+        return call
+
+    for name in names:
+        setattr(module, name, timing(getattr(module, name)))
+    return inside
 
 
 def memory(process: int) -> dict[str, int]:
@@ -194,7 +220,7 @@ def measured(inputs: Inputs, out: Path, overrides: Sequence[str]) -> Run:
     command_seconds = time.perf_counter() - start
     shutil.rmtree(out)
     above = max(private - before["private"], 0)
-    return Run(after["seconds"], before["imports"], command_seconds, above, mapped, after["output"])
+    return Run(imports=before["imports"], command=command_seconds, private=above, mapped=mapped, **after)
 
 
 def repeated(times: int, measure: Callable[[], Run]) -> Run:
@@ -293,6 +319,42 @@ def more_tasks(page: Page, folder: Path) -> None:
     page.add("tasks", "Doubling the tasks (ViT-B/32 size; from the ninth on, experts are links)", MEMORY_HEAD, rows)
 
 
+def every_row() -> list[str]:
+    """The rows that merge entry by entry and look at no data."""
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        rows = [compose("config", [f"merge={p.stem}"]).merge for p in sorted((ROOT / "conf" / "merge").glob("*.yaml"))]
+    plain = [row for row in rows if row.data == "none" and not row.get("statistics") and not row.get("refine")]
+    return [row.name for row in plain if row.method.get("scope", "entry") == "entry"]
+
+
+def every_method(page: Page, folder: Path) -> None:
+    """Time and peak private memory of every row that merges entry by entry."""
+    inputs = make(folder, VIT_B32, 8, 8)
+    floor = min(copy_floor(inputs, folder / "copy") for _ in range(4))
+    rows = []
+    for name in every_row():
+        run = measured(inputs, folder / "out", [f"merge={name}", "tadrop=off"])
+        numbers = [f"{run.seconds:.2f}", f"{run.seconds / floor:.1f}", f"{run.private / 1e6:.0f}"]
+        rows.append([f"merge={name}", *numbers, verdict(run.private <= MEMORY_LIMIT)])
+    head = ("row", "seconds", "times the floor", "private MB", "")
+    page.add("methods", "Every row that merges entry by entry, eight ViT-B/32 towers, one run each", head, rows)
+
+
+def spectral(page: Page, folder: Path) -> None:
+    """How much of a spectral method's time is spent in the decompositions themselves."""
+    inputs = make(folder, vision_tower(768, 2, 32, 50), 4, 4)
+    rows = []
+    for name in ("tsv_m", "iso_c"):
+        run = measured(inputs, folder / "out", [f"merge={name}", "tadrop=off", MATRICES])
+        numbers = [f"{run.seconds:.2f}", f"{run.decompositions:.2f}", f"{run.decompositions / run.seconds:.0%}"]
+        rows.append([f"merge={name}", *numbers, f"{run.private / 1e6:.0f}"])
+    head = ("row", "seconds", "in torch.linalg", "share", "private MB")
+    title = "Spectral methods, scaled down: two of ViT-B/32's twelve layers, four tasks"
+    page.add("spectral", title, head, rows, "The SVDs of all tasks of one matrix are one batched call, in float64.")
+
+
 def large_model(page: Page, folder: Path) -> None:
     """Eight checkpoints of ViT-L/14 size."""
     inputs = make(folder, VIT_L14, 8, 2)
@@ -321,17 +383,15 @@ def tadrop_alone(page: Page) -> None:
         tau, out = torch.randn(size), torch.zeros(size)
         for quantiles in ((0.3, 0.9), (0.1, 0.5), (0.8, 0.99)):
             copies, drops = [], []
-            for _ in range(5):
+            for _ in range(5):  # a copy before each, so that every call sees the same tensor
                 copies.append(_seconds(lambda tau=tau, out=out: out.copy_(tau)))
                 drops.append(_seconds(lambda out=out, quantiles=quantiles: tadrop_(out, *quantiles)))
             floor, seconds = median(copies), median(drops)
-            times = [f"{seconds:.3f}", f"{floor:.3f}", f"{seconds / floor:.1f}"]
-            rows.append(
-                [f"{size / 1e6:.0f} M", "{}, {}".format(*quantiles), *times, "6", verdict(seconds <= 6 * floor)]
-            )
+            times = [f"{seconds:.3f}", f"{floor:.3f}", f"{seconds / floor:.1f}", "6", verdict(seconds <= 6 * floor)]
+            rows.append([f"{size / 1e6:.0f} M", "{}, {}".format(*quantiles), *times])
     head = ("entries", "quantiles", "seconds", "read and write", "ratio", "at most", "")
-    note = f"Both on {torch.get_num_threads()} threads; medians of five, a copy before each so that every call sees the same tensor."
-    page.add("tadrop", "TADrop alone on one fp32 tensor in memory", head, rows, note)
+    title = "TADrop alone on one fp32 tensor in memory"
+    page.add("tadrop", title, head, rows, f"Copy and TADrop on {torch.get_num_threads()} threads, medians of five.")
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -372,7 +432,8 @@ def render(page: Page, about: Mapping[str, object], command: str) -> str:
     facts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in about.items())
     how = (__doc__ or "").split("\n\n")[-1]
     head = f"# Merging on disk: time and memory\n\nMade by `{command}` on: {facts}.\n\n{how}\n"
-    return "\n".join([head, *(render_section(section) for section in page.sections.values())])
+    order = [name for name in PARTS if name in page.sections]
+    return "\n".join([head, *(render_section(page.sections[name]) for name in order)])
 
 
 def main() -> None:
@@ -389,9 +450,12 @@ def main() -> None:
         return
     if arguments.folder is None:
         parser.error("--folder is needed: a place with 15 GB to spare")
-    page = Page()
+    earlier = arguments.results / "merge.json"
+    page = Page(json.loads(earlier.read_text())["sections"] if earlier.exists() else {})
     work = {
         "towers": lambda folder: towers(page, folder, arguments.repeat, arguments.vs),
+        "methods": lambda folder: every_method(page, folder),
+        "spectral": lambda folder: spectral(page, folder),
         "tasks": lambda folder: more_tasks(page, folder),
         "large": lambda folder: large_model(page, folder),
         "single": lambda folder: single_tensor(page, folder),

@@ -36,9 +36,9 @@ def test_a_recipe_says_what_it_is_and_its_first_and_last_job_compose(name):
             assert recipes._compose(name, job).merge.name
 
 
-def test_shared_compositions_are_what_hydra_composes():
-    recipe = "ablation_granularity"
-    for cfg, words in recipes.jobs(recipe, ["limit=5"])[::5]:
+@pytest.mark.parametrize(("recipe", "every"), [("ablation_granularity", 5), ("table_vit_b32_8", 80), ("demo", 4)])
+def test_shared_compositions_are_what_hydra_composes(recipe, every):
+    for cfg, words in recipes.jobs(recipe, ["limit=5"])[::every]:
         with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
             alone = recipes._compose(recipe, words)
         assert record.key(OmegaConf.to_container(cfg, resolve=True)) == record.key(
