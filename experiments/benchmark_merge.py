@@ -204,17 +204,17 @@ def measured(inputs: Inputs, out: Path, overrides: Sequence[str]) -> Run:
     """Runs a merge in a new process and watches its memory."""
     command = [sys.executable, "-m", "experiments.benchmark_merge", "--child", *inputs.overrides(out), *overrides]
     start = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    before = json.loads(process.stdout.readline() or "{}")
     private = mapped = 0
-    while process.poll() is None:
-        try:
-            now = memory(process.pid)
-        except (OSError, ValueError):
-            break
-        private, mapped = max(private, now.get("RssAnon", 0)), max(mapped, now.get("RssFile", 0))
-        time.sleep(0.004)
-    after = json.loads(process.stdout.readline() or "{}")
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        before = json.loads(process.stdout.readline() or "{}")
+        while process.poll() is None:
+            try:
+                now = memory(process.pid)
+            except (OSError, ValueError):
+                break
+            private, mapped = max(private, now.get("RssAnon", 0)), max(mapped, now.get("RssFile", 0))
+            time.sleep(0.004)
+        after = json.loads(process.stdout.readline() or "{}")
     if process.wait() or not after:
         raise SystemExit(f"failed: {shlex.join(command)}")
     command_seconds = time.perf_counter() - start
