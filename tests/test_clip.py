@@ -19,6 +19,7 @@ from tadrop.backbones import clip_names, zeroshot
 from tadrop.backbones.clip import HEAD, Clip
 from tadrop.checkpoint import open_checkpoint
 from tadrop.evaluate import install, precision, set_up
+from tadrop.legacy import open_any
 from tadrop.merge import materialise, merge
 from tadrop.stream import TaskVectors
 from tadrop.tasks.vision import VisionTasks
@@ -327,3 +328,13 @@ def test_types_are_what_the_configuration_says(hub, tmp_path):
     assert isinstance(backbone, Clip)
     assert isinstance(backbone.tasks, VisionTasks)
     assert open_checkpoint(hub / "models" / tiny.BASE).fingerprint() == backbone.open_base().fingerprint()
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_torchscript_archive_is_refused_in_one_line(tmp_path):
+    """OpenAI's own .pt files are programs, not state dicts."""
+    file = tmp_path / "ViT-B-32.pt"
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(file))
+    with pytest.raises(TadropError, match=r"ViT-B-32\.pt") as error:
+        open_any(file)
+    assert "\n" not in str(error.value)

@@ -171,3 +171,33 @@ def test_tensor_names_are_those_that_the_library_writes(tmp_path, kind):
     encoder = made if kind == "dinov2" else made.vit
     prefix, heads = ("", set()) if kind == "dinov2" else ("vit.", {"classifier.weight", "classifier.bias"})
     assert {prefix + file_name(name) for name, _ in encoder.named_parameters()} == written - heads
+
+
+@pytest.mark.parametrize("projection", ["frozen", "merged"])
+def test_clip_is_fine_tuned_and_what_came_out_merges(clip_hub, tmp_path, monkeypatch, projection):
+    """The command of the README on a tiny CLIP: the zero-shot head stays, the tower moves, TADrop merges the result."""
+    places = [f"paths.hub={clip_hub}", f"paths.cache={clip_hub / 'cache'}", f"paths.experts={tmp_path / 'experts'}"]
+    words = ["model=vit_b32", f"model.architecture={clip_hub / 'tiny.json'}", "model.preprocess.size=32", "device=cpu"]
+    words += [*places, f"model.projection={projection}", "tasks.names=[mnist,eurosat]", "tasks.strict=false"]
+    steps = ["recipe=small", "recipe.steps=4", "recipe.warmup=1", "recipe.rate=1e-3"]
+    with initialize_config_dir(CONF, version_base="1.3"):
+        cfg = compose("finetune", [*words, *steps])
+    config = OmegaConf.to_container(cfg, resolve=True)
+    suite = instantiate(config["tasks"])
+    backbone = instantiate(config["model"]).bound(suite)
+    base = backbone.open_base()
+    for task in suite.names:
+        run = Run(cfg, backbone, suite, task)
+        run()
+        written = open_checkpoint(run.target).tensors
+        assert set(written) == set(base.tensors)  # no head: it is made from class names
+        assert ("visual_projection.weight" in written) == (projection == "merged")
+        for part in "qkv":
+            name = f"vision_model.encoder.layers.1.self_attn.{part}_proj.weight"
+            assert not torch.equal(written[name], base[name])
+    here = ["model.source=local", f'model.sources.local="{tmp_path}/experts/vit_b32/{{task}}.safetensors"']
+    with initialize_config_dir(CONF, version_base="1.3"):
+        merging = compose("config", [*words, *here, f"paths.records={tmp_path}", "merge=ties", "tadrop=on"])
+    record = runner.run(merging)
+    assert len(record["scores"]) == 2
+    assert 0 < record["density"] < 1

@@ -18,6 +18,7 @@ from tadrop.backbones import gpt2
 from tadrop.tasks import glue
 from tadrop.types import TadropError
 from tests import text_hub
+from tests.test_data_rows import ROWS as DATA_ROWS
 
 CONF = str(Path(run.__file__).parent / "conf")
 
@@ -263,3 +264,17 @@ def test_a_base_with_a_hole_and_texts_too_long_are_refused(hub, tmp_path):
     module = parts(hub, tmp_path)[0].build()
     with pytest.raises(TadropError, match=r"set tasks\.max_length=512"):
         module(torch.zeros(1, 513, dtype=torch.long))
+
+
+SLOW = pytest.mark.slow
+LEFT_OUT = ("fisher", "adamerging_plus", "adamerging_task_plus")  # slow, or no other code than their siblings
+ROWS = {row: words for row, words in DATA_ROWS.items() if row not in LEFT_OUT}
+
+
+@pytest.mark.parametrize("row", [r if r in ("regmean", "surgery") else pytest.param(r, marks=SLOW) for r in ROWS])
+def test_methods_that_look_at_data_read_texts(hub, tmp_path, row):
+    """Texts of all lengths are mixed, and padded no more than need be."""
+    words = (f"merge={row}", "tadrop=off", "limit=20", "tasks.names=[cola,rte]")
+    record = run.run(configured(hub, tmp_path, *words, *ROWS[row]))
+    assert len(record["scores"]) == 2
+    assert record["stored_bytes"] > 0

@@ -311,3 +311,68 @@ def test_published_accuracies_average_to_what_their_sources_print():
     for source, models in table.items():
         known = set(registry(source if source == "vision30" else "vision"))
         assert all(set(models[m]) <= known for m in models if m != "source")
+
+
+SUFFIXES = (  # dashes and lines mixed
+    "sun397 stanford-cars resisc45 eurosat svhn gtsrb mnist dtd oxford_flowers102 pcam fer2013 oxford-iiit-pet "
+    "stl10 cifar100 cifar10 food101 fashion_mnist emnist_letters kmnist rendered-sst2"
+)
+TALL = (
+    "SUN397 Cars RESISC45 EuroSAT SVHN GTSRB MNIST DTD Flowers102 PCAM FER2013 OxfordIIITPet STL10 CIFAR100 CIFAR10 "
+    "Food101 FashionMNIST EMNIST KMNIST RenderedSST2"
+)
+
+
+def test_names_are_spelled_as_each_lineage_spells_them():
+    with initialize_config_dir(CONF, version_base="1.3"):
+        names = compose("config", ["model=vit_b32", "tasks=vision20"]).tasks.names
+    tasks = VisionTasks(names=names, registry="vision", preprocess=SIZE)
+    assert {tasks.entry(name).hub for name in names} == set(SUFFIXES.split())
+    assert {tasks.entry(name).tall for name in names} == set(TALL.split())
+    assert tasks.entry("stanford-cars").id == "tanganke/stanford_cars"  # the model's name has a dash, the data's none
+    assert all("/" in tasks.entry(name).id for name in names)  # ids without an organisation are gone from the hub
+    assert list(tasks.entry("fer2013").classes) == sorted(tasks.entry("fer2013").classes)  # not Kaggle's order
+
+
+def test_splits_and_columns_beyond_the_usual_are_left_alone(tmp_path):
+    """GTSRB has seven corrupted test splits, pets have more label columns, flowers a validation split of their own."""
+    from datasets import Dataset, Features, Value
+    from datasets import Image as ImageFeature
+
+    features = Features({"image": ImageFeature(), "label": Value("int64"), "label_cat_dog": Value("int64")})
+    folder = tmp_path / "datasets/extra/signs/data"
+    folder.mkdir(parents=True)
+    for level, (split, count) in enumerate({"train": 20, "test": 4, "contrast": 5, "validation": 3}.items()):
+        rows = [{"bytes": tiny.png(np.full((9, 9, 3), level, np.uint8)), "path": None}] * count
+        data = Dataset.from_dict({"image": rows, "label": [0] * count, "label_cat_dog": [1] * count}, features=features)
+        data.to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    tasks = suite(tmp_path, tmp_path, ("signs",), entries={"signs": {"id": "extra/signs", "classes": ["stop"]}})
+    for split, level, count in (("train", 0, 18), ("validation", 0, 2), ("test", 1, 4)):
+        images, labels = gathered(tasks, "signs", split)
+        assert (len(images), set(images.flatten().tolist()), set(labels.tolist())) == (count, {level}, {0})
+
+
+def test_letters_stay_as_they_are_stored():
+    """EMNIST's images lie on their side on the hub, and its checkpoints were trained on them so."""
+    letter = np.zeros((24, 24), np.uint8)
+    letter[:4] = 255
+    assert (prepare(Image.fromarray(letter), 24)[:, :, 0] == letter).all()
+
+
+def test_accuracies_of_another_protocol_are_not_shown_as_this_ones():
+    """EMNIST is letters on the hub and digits with TALL-masks; 95 and 99 % do not compare."""
+    names = ["emnist", "mnist"]
+    letters = VisionTasks(names=names, registry="vision", preprocess=SIZE)
+    digits = VisionTasks(names=names, registry="vision", preprocess=SIZE, variants={"emnist": "digits"})
+    shown = {"hub": (letters, digits), "tall_masks": (digits, letters)}
+    for source, (same, other) in shown.items():
+        assert set(same.published(source, "vit_b32")) == {"emnist", "mnist"}
+        assert set(other.published(source, "vit_b32")) == {"mnist"}
+
+
+def test_individual_accuracies_are_not_the_leaked_ones():
+    """TALL-masks' published DTD numbers (97.98, 98.51) were of models that had been trained on the test images."""
+    tasks = VisionTasks(names=["dtd", "mnist"], registry="vision", preprocess=SIZE)
+    for model in ("vit_b32", "vit_b16", "vit_l14"):
+        assert set(tasks.published("tall_masks", model)) == {"mnist"}
+        assert tasks.published("hub", model)["dtd"] < 90

@@ -136,8 +136,12 @@ class VisionTasks:
 
     def published(self, source: str, model: str) -> dict[str, float]:
         """Reported accuracies in percent of a source's individual models, where they were measured on these data."""
-        known = registry("published").get(source, {}).get(model, {}) if self.registry in ("vision", source) else {}
-        return {task: known[task] for task in self.names if task in known and task not in self.variants}
+        if self.registry not in ("vision", source):
+            return {}
+        found = registry("published").get(source, {})
+        known, leaked, theirs = found.get(model, {}), found.get("leaked", ()), found.get("variants", {})
+        same = [task for task in self.names if self.variants.get(task) == theirs.get(task) and task not in leaked]
+        return {task: known[task] for task in same if task in known}
 
     def batches(self, task: str, split: str) -> Iterator[tuple[Tensor, Tensor]]:
         """(images uint8 [batch, size, size, 3], labels [batch]); the next batch is read while this one is used."""
