@@ -20,7 +20,7 @@ from tadrop.blocks import device_of, in_order, over_blocks
 from tadrop.checkpoint import Checkpoint
 from tadrop.types import Cut, Layout, Sparsifier, Stream, TadropError, Taus, Vector
 
-PIECE = 1 << 17  # entries of one task handed to a planner at once: 512 KB, a core's cache
+PIECE = 1 << 19  # entries of one task handed to a planner at once: 2 MB, so that the interpreter does not count
 DEVICE_PIECE = 1 << 24  # the same on an accelerator
 
 
