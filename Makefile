@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: help demo test lint lock
+.PHONY: help demo test slow lint lock
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
 
@@ -19,6 +19,9 @@ demo: $(VENV)/.installed  ## the main job: five methods, each plain, with TADrop
 
 test: $(VENV)/.installed  ## the test suite
 	$(RUN) -m pytest
+
+slow: $(VENV)/.installed  ## the tests that take minutes, one at a time
+	$(RUN) -m pytest -m 'slow and not gpu' -n 0
 
 lint: $(VENV)/.installed  ## ruff, as CI runs it
 	$(RUN) -m ruff check .
