@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -75,17 +75,14 @@ def jobs(name: str, extra: Sequence[str] = ()) -> list[tuple[DictConfig, list[st
 
 
 def _jobs(name: str, extra: Sequence[str]) -> Iterator[tuple[DictConfig, list[str]]]:
-    """Composing takes Hydra a tenth of a second: jobs that differ in values alone share one composition."""
-    composed: dict[tuple[str, ...], DictConfig] = {}
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        for job in overrides(name):
-            words = [*job, *extra]
-            parsed = list(zip(words, _parser().parse_overrides(words), strict=True))
-            groups = tuple(word for word, override in parsed if not _is_value(override))
-            if groups not in composed:
-                composed[groups] = _compose(name, groups)
-            values = [override for _, override in parsed if _is_value(override)]
-            yield _with_values(composed[groups], values, name), words
+    """One at a time, as a reader may stop early; jobs that differ in values alone share one composition."""
+    composed = cache(partial(_compose, name))
+    for job in overrides(name):
+        words = [*job, *extra]
+        parsed = list(zip(words, _parser().parse_overrides(words), strict=True))
+        groups = tuple(word for word, override in parsed if not _is_value(override))
+        values = [override for _, override in parsed if _is_value(override)]
+        yield _with_values(composed(groups), values, name), words
 
 
 def _is_value(override: Override) -> bool:
@@ -106,7 +103,8 @@ def _with_values(cfg: DictConfig, values: Sequence[Override], name: str) -> Dict
 
 def _compose(name: str, words: Sequence[str]) -> DictConfig:
     try:
-        return compose("config", list(words))
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("config", list(words))
     except HydraException as error:
         raise TadropError(f"recipe {name}: {' '.join(words)} does not compose: {error}") from error
 

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from experiments import recipes, report, similarity, tables
 from tadrop import figures, plot, record, table
-from tadrop.labels import label_points
+from tadrop.labels import LEADER, label_points
 from tadrop.plot import new_figure
 from tadrop.types import TadropError
 from tests import records as hand
@@ -180,4 +180,5 @@ def test_labels_hide_neither_points_nor_lines_nor_one_another():
     level = axes.transData.transform((1, 90.5))[1]
     assert not any(box.y0 < level < box.y1 for box in boxes)
     assert all(axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 for box in boxes)
-    assert any(label.arrow_patch is not None for label in placed)  # one that had to go far is tied to its point
+    for label in placed:  # one that had to go far is tied to its point
+        assert (label.arrow_patch is not None) == (np.hypot(*label.xyann) > LEADER)

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 import run
 from baselines import regmean, smile
-from tadrop import inputs, pipeline
+from tadrop import inputs, pipeline, samples
 from tadrop.merge import materialise, merge
 from tadrop.types import Method, TadropError
 from tests import test_beit3, test_gpt2, text_hub
@@ -80,7 +80,7 @@ def test_regmean_sees_no_padding_and_conv1d_inputs_as_they_are(gpt2):
     batch = next(samples.first(bench.tasks, "cola", "train", 8, 8))
     assert (batch < 0).any()
     names = [f"transformer.h.0.{name}.weight" for name in ("attn.c_attn", "mlp.c_fc")]
-    found = regmean.gram(bench.module, iter([batch]), names)
+    found = regmean.gram(bench.module, iter([batch]), bench.places(names))
     block, expected = bench.module.transformer.h[0], dict.fromkeys(names, 0)
     for row in batch:
         ids = row[row >= 0]

@@ -32,15 +32,13 @@ def test_a_recipe_says_what_it_is_and_its_first_and_last_job_compose(name):
     words = recipes.overrides(name)
     assert len(words) == len({tuple(job) for job in words})
     for job in (words[0], words[-1]):
-        with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
-            assert recipes._compose(name, job).merge.name
+        assert recipes._compose(name, job).merge.name
 
 
-@pytest.mark.parametrize(("recipe", "every"), [("ablation_granularity", 5), ("table_vit_b32_8", 80), ("demo", 4)])
-def test_shared_compositions_are_what_hydra_composes(recipe, every):
-    for cfg, words in recipes.jobs(recipe, ["limit=5"])[::every]:
-        with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
-            alone = recipes._compose(recipe, words)
+@pytest.mark.parametrize("recipe", ["ablation_granularity", "demo"])
+def test_shared_compositions_are_what_hydra_composes(recipe):
+    for cfg, words in recipes.jobs(recipe, ["limit=5"])[::5]:
+        alone = recipes._compose(recipe, words)
         assert record.key(OmegaConf.to_container(cfg, resolve=True)) == record.key(
             OmegaConf.to_container(alone, resolve=True)
         )
@@ -111,6 +109,7 @@ def test_a_missing_record_names_the_command_and_partial_makes_do(recorded):
     assert [one["key"] for one in tables.collect("demo", folder, partial=True)] == keys[::2]
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_a_hub_model_names_what_it_would_download_and_downloads_nothing(tmp_path, monkeypatch):
     if not (recipes.CONF / "model" / "vit_b32.yaml").exists():
         pytest.skip("needs conf/model/vit_b32.yaml")
