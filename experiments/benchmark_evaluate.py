@@ -11,8 +11,7 @@ the base stands in with a head fitted to a batch. Adds to results/benchmarks/eva
 
 import json
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,6 +22,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from experiments.benchmark_merge import seconds_of
 from experiments.recipes import CONF
 from tadrop import inputs as batching
 from tadrop.checkpoint import Checkpoint
@@ -79,12 +79,6 @@ def bare(bench: Bench, batches: Sequence[Any]) -> None:
         torch.cuda.synchronize(bench.device)
 
 
-def seconds(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
 def measured(config: Mapping[str, Any]) -> dict[str, Any]:
     """One row of the page."""
     bench, untouched, task = opened(config)
@@ -96,7 +90,8 @@ def measured(config: Mapping[str, Any]) -> dict[str, Any]:
     bench.equip(task)
     bare(bench, batches[:1])  # warm up
     for _ in range(ROUNDS):
-        turns.append((seconds(lambda: score(bench, untouched, task, "test")), seconds(lambda: bare(bench, batches))))
+        ours = seconds_of(lambda: score(bench, untouched, task, "test"))
+        turns.append((ours, seconds_of(lambda: bare(bench, batches))))
     shape = next(iter(bench.tasks.batches(task, "test")))[0]
     return {
         "model": bench.backbone.name,

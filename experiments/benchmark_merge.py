@@ -384,8 +384,8 @@ def tadrop_alone(page: Page) -> None:
         for quantiles in ((0.3, 0.9), (0.1, 0.5), (0.8, 0.99)):
             copies, drops = [], []
             for _ in range(5):  # a copy before each, so that every call sees the same tensor
-                copies.append(_seconds(lambda tau=tau, out=out: out.copy_(tau)))
-                drops.append(_seconds(lambda out=out, quantiles=quantiles: tadrop_(out, *quantiles)))
+                copies.append(seconds_of(lambda tau=tau, out=out: out.copy_(tau)))
+                drops.append(seconds_of(lambda out=out, quantiles=quantiles: tadrop_(out, *quantiles)))
             floor, seconds = median(copies), median(drops)
             times = [f"{seconds:.3f}", f"{floor:.3f}", f"{seconds / floor:.1f}", "6", verdict(seconds <= 6 * floor)]
             rows.append([f"{size / 1e6:.0f} M", "{}, {}".format(*quantiles), *times])
@@ -394,7 +394,8 @@ def tadrop_alone(page: Page) -> None:
     page.add("tadrop", title, head, rows, f"Copy and TADrop on {torch.get_num_threads()} threads, medians of five.")
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds_of(work: Callable[[], object]) -> float:
+    """Seconds that one call takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
@@ -427,13 +428,16 @@ def render_section(section: Mapping) -> str:
     return "\n".join(lines + (["", section["notes"]] if section["notes"] else [])) + "\n"
 
 
-def render(page: Page, about: Mapping[str, object], command: str) -> str:
-    """The page as Markdown."""
+def write(page: Page, stem: Path, title: str, how: str, command: str) -> None:
+    """The page as stem.md and stem.json. how: a docstring, whose last paragraph says what is measured."""
+    from tadrop.files import write_text
+
+    about, paragraph = machine(), how.split("\n\n")[-1]
     facts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in about.items())
-    how = (__doc__ or "").split("\n\n")[-1]
-    head = f"# Merging on disk: time and memory\n\nMade by `{command}` on: {facts}.\n\n{how}\n"
-    order = [name for name in PARTS if name in page.sections]
-    return "\n".join([head, *(render_section(page.sections[name]) for name in order)])
+    head = f"# {title}\n\nMade by `{command}` on: {facts}.\n\n{paragraph}\n"
+    write_text(stem.with_suffix(".md"), "\n".join([head, *map(render_section, page.sections.values())]))
+    content = {"machine": about, "command": command, "sections": page.sections}
+    write_text(stem.with_suffix(".json"), json.dumps(content, indent=1) + "\n")
 
 
 def main() -> None:
@@ -464,12 +468,9 @@ def main() -> None:
     for section in arguments.only:
         with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="towers.") as folder:
             work[section](Path(folder))
-    from tadrop.files import write_text
-
-    about, command = machine(), "python -m experiments.benchmark_merge --folder DIR"
-    write_text(arguments.results / "merge.md", render(page, about, command))
-    content = {"machine": about, "command": command, "sections": page.sections}
-    write_text(arguments.results / "merge.json", json.dumps(content, indent=1) + "\n")
+    page.sections = {name: page.sections[name] for name in PARTS if name in page.sections}
+    command = "python -m experiments.benchmark_merge --folder DIR"
+    write(page, arguments.results / "merge", "Merging on disk: time and memory", __doc__ or "", command)
 
 
 if __name__ == "__main__":

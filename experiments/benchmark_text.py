@@ -14,7 +14,6 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 
@@ -23,7 +22,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from experiments.benchmark_merge import ROOT, Page, machine, render_section, verdict
+from experiments.benchmark_merge import ROOT, Page, seconds_of, verdict, write
 from experiments.recipes import CONF
 from tadrop import evaluate as evaluation
 from tadrop import pipeline
@@ -94,12 +93,6 @@ def forward(bench: Bench, batches: list[torch.Tensor]) -> None:
     logits.sum().item()  # waits for the device
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def evaluation_rate(page: Page, folder: Path, rows: int, repeat: int) -> None:
     """Examples a second of the suite's loop and of bare forward passes."""
     write_model(folder)
@@ -119,7 +112,7 @@ def evaluation_rate(page: Page, folder: Path, rows: int, repeat: int) -> None:
     times: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(repeat):
         for name, each in work.items():
-            times[name].append(seconds(each))
+            times[name].append(seconds_of(each))
     ours, floor = (rows / median(times[name]) for name in ("evaluate", "forward"))
     share = median(bare / whole for bare, whole in zip(times["forward"], times["evaluate"], strict=True))
     head = ("examples", "tokens", "padded", "examples/s", "bare forward", "share", "at least", "")
@@ -160,7 +153,7 @@ def table_cost(page: Page) -> None:
         sparse = Sparse(stream, instantiate(node))
         Meter()  # resets the high-water mark
         before = resident("VmRSS")
-        plan, kept = seconds(lambda s=sparse: all_cuts(s)), 0.0
+        plan, kept = seconds_of(lambda s=sparse: all_cuts(s)), 0.0
         start = time.perf_counter()
         kept = density(sparse)
         read = time.perf_counter() - start
@@ -169,13 +162,6 @@ def table_cost(page: Page) -> None:
     head = ("sparsifier", "plan, s", "read through it, s", "peak memory, MB", "kept")
     title = f"wte, {entries / 1e6:.1f} M entries, two tasks ({entries * 4 / 1e6:.0f} MB each)"
     page.add("table", title, head, rows)
-
-
-def render(page: Page, about: Mapping[str, object], command: str) -> str:
-    facts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in about.items())
-    how = (__doc__ or "").split("\n\n")[-1]
-    head = f"# GPT-2: evaluation and its largest tensor\n\nMade by `{command}` on: {facts}.\n\n{how}\n"
-    return "\n".join([head, *(render_section(section) for section in page.sections.values())])
 
 
 def main() -> None:
@@ -192,10 +178,8 @@ def main() -> None:
             evaluation_rate(page, Path(folder), options.rows, options.repeat)
     if "table" in options.only:
         table_cost(page)
-    about, command = machine(), "python -m experiments.benchmark_text --folder DIR"
-    write_text(options.results / "text.md", render(page, about, command))
-    content = {"machine": about, "command": command, "sections": page.sections}
-    write_text(options.results / "text.json", json.dumps(content, indent=1) + "\n")
+    command = "python -m experiments.benchmark_text --folder DIR"
+    write(page, options.results / "text", "GPT-2: evaluation and its largest tensor", __doc__ or "", command)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ TILE = 2048  # entries of a row that stay in the innermost cache while all tasks
 MAGNITUDE = np.uint32(0x7FFFFFFF)
 LOW = np.uint32(0xFFFF)
 LOW_BITS = np.uint32(16)
-EXPONENT = np.uint32(0x7F800000)
 
 
 @njit(void(Bits, uint64[:, ::1]), nogil=True, cache=True)

@@ -302,7 +302,9 @@ def layer_of(name: str) -> str:
 
 def cut_name(scope: str, name: str) -> str:
     """What a cut of this scope that covers a tensor is called: the tensor, its layer, or `model`."""
-    return {"tensor": name, "layer": layer_of(name), "model": "model"}[scope]
+    if scope == "layer":
+        return layer_of(name)
+    return {"tensor": name, "model": "model"}[scope]
 
 
 def numel(shape: Sequence[int]) -> int:

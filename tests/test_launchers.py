@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack, contextmanager
 from getpass import getuser
@@ -114,9 +115,7 @@ def slurm():
     path = os.environ["PATH"] + ":/usr/sbin:/sbin"
     if missing := [name for name in DAEMONS if shutil.which(name, path=path) is None]:
         pytest.skip(f"no {', '.join(missing)}: apt install slurmctld slurmd slurm-client munge")
-    folder = Path(
-        subprocess.check_output(["mktemp", "-d", "/tmp/slurm.XXXX"], text=True).strip()
-    )  # sockets need short paths
+    folder = Path(tempfile.mkdtemp(prefix="slurm."))  # not pytest's: sockets need short paths
     folder.chmod(0o755)
     for name in ("state", "spool"):
         (folder / name).mkdir()
