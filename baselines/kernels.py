@@ -4,9 +4,22 @@ One pass over a block, the same bits as the formula in torch; only sums over ent
 """
 
 import numpy as np
-from numba import boolean, float32, float64, njit, void
+from numba import boolean, float32, float64, int64, njit, void
 
 from tadrop.kernels import TILE, Floats, Rows, add_tile
+
+
+@njit(int64(Rows), nogil=True, cache=True)
+def balance(taus):
+    """How many more entries have a positive than a negative sum."""
+    zero, count = np.float32(0), 0
+    sums = np.empty(TILE, np.float32)
+    for low in range(0, taus.shape[1], TILE):
+        some = sums[: min(TILE, taus.shape[1] - low)]
+        add_tile(taus, low, some)
+        for i in range(some.size):
+            count += np.int64(some[i] > zero) - np.int64(some[i] < zero)
+    return count
 
 
 @njit(void(Rows, float32, boolean, Floats), nogil=True, cache=True)

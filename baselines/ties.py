@@ -6,16 +6,27 @@ authors' default; sum with lambda 0.3 is what the AdaMerging lineage calls TIES.
 """
 
 import torch
+from torch import Tensor
 
+from tadrop import compiled
 from tadrop.blocks import add_up
-from tadrop.ops import total
+from tadrop.ops import rows, total
 from tadrop.types import Deltas, Stream, TadropError, Taus
 
 
 def survey(stream: Stream) -> float:
     """The majority sign over all entries of the model, for entries whose survivors cancel exactly."""
-    balance = int(add_up(stream, lambda taus: torch.sign(total(taus)).sum(dtype=torch.float64)))
+    balance = int(add_up(stream, _balance))
     return float((balance > 0) - (balance < 0))
+
+
+def _balance(taus: Taus) -> Tensor:
+    """How many more entries have a positive than a negative sum."""
+    if compiled.worthwhile(taus[0].numel(), taus):
+        from baselines import kernels
+
+        return torch.tensor(kernels.balance(compiled.array(rows(taus))))
+    return torch.sign(total(taus)).sum(dtype=torch.float64).long()
 
 
 def elect(taus: Taus, fallback: float) -> Deltas:

@@ -34,7 +34,7 @@ class Assigned:
     def plan(self, vector: Vector) -> TopCut:
         count = self.kept[vector.task, vector.name]
         magnitudes = spectrum(vector)
-        return restored(magnitudes, top(vector, magnitudes, count), self.norm)
+        return restored(magnitudes, top(magnitudes, count), self.norm)
 
 
 def control(rule: TADrop, cuts: Mapping[Place, Cut]) -> Sparsifier:

@@ -16,23 +16,35 @@ TILE = 2048  # entries of a row that stay in the innermost cache while all tasks
 MAGNITUDE = np.uint32(0x7FFFFFFF)
 LOW = np.uint32(0xFFFF)
 LOW_BITS = np.uint32(16)
+COUNT_BITS, LOW_SUM = np.uint64(40), np.uint64((1 << 40) - 1)  # of a word that counts and adds up lower bits
+ROOM = 1 << 23
+STRIP = 256  # entries looked over at once for the few that are wanted
 
 
-@njit(void(Bits, uint64[:, ::1]), nogil=True, cache=True)
-def count_upper(bits, lanes):
-    """lanes[0 or 1, upper 15 bits of |x|] += 1 << 40 | lower 16 bits: a count and a sum in one word.
+@njit(void(Bits, int64[:, ::1]), nogil=True, cache=True)
+def count_upper(bits, table):
+    """table[0, upper 15 bits of |x|] += 1; table[1, the same] += lower 16 bits.
 
-    Two lanes, because a processor waits for a sum that it has just stored. Holds 2**24 entries at most.
+    A word of a lane holds both, 1 << 40 and the lower bits, for 2**23 entries at least. Two lanes, because a processor
+    waits for a sum that it has just stored.
     """
-    one, half = np.uint64(1 << 40), bits.size // 2
-    first, second = lanes[0], lanes[1]
-    for i in range(half):
-        u, v = bits[2 * i] & MAGNITUDE, bits[2 * i + 1] & MAGNITUDE
-        first[u >> LOW_BITS] += one + np.uint64(u & LOW)
-        second[v >> LOW_BITS] += one + np.uint64(v & LOW)
-    for i in range(2 * half, bits.size):
-        u = bits[i] & MAGNITUDE
-        first[u >> LOW_BITS] += one + np.uint64(u & LOW)
+    one, bins = np.uint64(1 << 40), table.shape[1]
+    first, second = np.zeros(bins, np.uint64), np.zeros(bins, np.uint64)
+    for low in range(0, bits.size, ROOM):
+        some = bits[low : low + ROOM]
+        half = some.size // 2
+        for i in range(half):
+            u, v = some[2 * i] & MAGNITUDE, some[2 * i + 1] & MAGNITUDE
+            first[u >> LOW_BITS] += one + np.uint64(u & LOW)
+            second[v >> LOW_BITS] += one + np.uint64(v & LOW)
+        for i in range(2 * half, some.size):
+            u = some[i] & MAGNITUDE
+            first[u >> LOW_BITS] += one + np.uint64(u & LOW)
+        for i in range(bins):
+            u, v = first[i], second[i]
+            table[0, i] += np.int64(u >> COUNT_BITS) + np.int64(v >> COUNT_BITS)
+            table[1, i] += np.int64(u & LOW_SUM) + np.int64(v & LOW_SUM)
+            first[i] = second[i] = np.uint64(0)
 
 
 @njit(void(Bits, int64[::1]), nogil=True, cache=True)
@@ -54,13 +66,47 @@ def count_lower(bits, slots, fine):
             fine[slot, u & LOW] += 1
 
 
-@njit(int64(Bits, uint32), nogil=True, cache=True)
-def count_equal(bits, value):
-    """How many magnitudes have exactly these bits."""
+@njit(int64(Bits, int64, Bits, Bits, Bits, int64[::1], int64), nogil=True, cache=True)
+def gather(bits, start, lows, widths, values, places, found):
+    """Appends the magnitudes inside any of the ranges and their flat indices; returns how many there are by then.
+
+    A strip is flagged without branches first, and eight flags are looked at as one word, because most are not set.
+    """
+    flags = np.zeros(STRIP, np.uint8)
+    words = flags.view(np.uint64)
+    for low in range(0, bits.size, STRIP):
+        some = bits[low : low + STRIP]
+        for i in range(STRIP):
+            flags[i] = 0
+        for r in range(lows.size):
+            first, width = lows[r], widths[r]
+            for i in range(some.size):
+                flags[i] |= np.uint8(np.uint32((some[i] & MAGNITUDE) - first) < width)
+        for k in range(words.size):
+            if words[k]:
+                for i in range(8 * k, 8 * k + 8):
+                    if flags[i]:
+                        values[found], places[found] = some[i] & MAGNITUDE, start + low + i
+                        found += 1
+    return found
+
+
+@njit(int64(Bits, uint32, int64), nogil=True, cache=True)
+def nth_equal(bits, value, nth):
+    """The index of the nth magnitude (from 1) with exactly these bits; -1 - how many there are if they are fewer."""
     count = 0
-    for i in range(bits.size):
-        count += (bits[i] & MAGNITUDE) == value
-    return count
+    for low in range(0, bits.size, TILE):
+        some = bits[low : low + TILE]
+        here = np.uint32(0)
+        for i in range(some.size):
+            here += np.uint32((some[i] & MAGNITUDE) == value)
+        if count + here >= nth:
+            for i in range(some.size):
+                count += (some[i] & MAGNITUDE) == value
+                if count == nth:
+                    return low + i
+        count += here
+    return -1 - count
 
 
 @intrinsic
@@ -87,6 +133,25 @@ def load(thetas, theta0, start, taus):
     return bad
 
 
+@njit(int64(uint64[::1], uint64, int64, Rows, Floats, int64[::1], Floats), nogil=True, cache=True)
+def load_cut(thetas, theta0, start, taus, thresholds, ties, scales):
+    """load(), then cut_from() for task t's first ties[t] entries and cut_above() for the rest, in one pass."""
+    size, bad = taus.shape[1], 0
+    base = carray(_pointer(theta0), (start + size,))[start:]
+    for t in range(taus.shape[0]):
+        theta, tau = carray(_pointer(thetas[t]), (start + size,))[start:], taus[t]
+        threshold, scale, tie_end = thresholds[t], scales[t], min(max(ties[t], 0), size)
+        for i in range(tie_end):
+            x = theta[i] - base[i]
+            bad += x - x != 0
+            tau[i] = x * scale if abs(x) >= threshold else np.float32(0)
+        for i in range(tie_end, size):
+            x = theta[i] - base[i]
+            bad += x - x != 0
+            tau[i] = x * scale if abs(x) > threshold else np.float32(0)
+    return bad
+
+
 @njit(int64(uint32[:, ::1]), nogil=True, cache=True)
 def count_nonzero(bits):
     """How many floats, given by their bits, are neither 0 nor -0."""
@@ -99,20 +164,20 @@ def count_nonzero(bits):
     return count
 
 
-@njit(void(Floats, float32, float32, Floats), nogil=True, cache=True)
-def cut_above(tau, threshold, scale, out):
-    """out = scale * tau where |tau| > threshold, else 0."""
+@njit(void(Floats, float32, float32), nogil=True, cache=True)
+def cut_above(tau, threshold, scale):
+    """tau times scale where |tau| > threshold, else 0; in place, because a second array that may be the first is slow."""
     for i in range(tau.size):
         x = tau[i]
-        out[i] = x * scale if abs(x) > threshold else np.float32(0)
+        tau[i] = x * scale if abs(x) > threshold else np.float32(0)
 
 
-@njit(void(Floats, float32, float32, Floats), nogil=True, cache=True)
-def cut_from(tau, threshold, scale, out):
-    """out = scale * tau where |tau| >= threshold, else 0."""
+@njit(void(Floats, float32, float32), nogil=True, cache=True)
+def cut_from(tau, threshold, scale):
+    """tau times scale where |tau| >= threshold, else 0; in place."""
     for i in range(tau.size):
         x = tau[i]
-        out[i] = x * scale if abs(x) >= threshold else np.float32(0)
+        tau[i] = x * scale if abs(x) >= threshold else np.float32(0)
 
 
 @njit(uint64(uint64), inline="always")
@@ -123,9 +188,9 @@ def _mixed(z):
     return z ^ (z >> np.uint64(31))
 
 
-@njit(void(Floats, uint64, float32, uint32, Floats), nogil=True, cache=True)
-def cut_random(tau, first, scale, limit, out):
-    """out = scale * tau where the 32-bit draw of the entry is below the limit, else 0.
+@njit(void(Floats, uint64, float32, uint32), nogil=True, cache=True)
+def cut_random(tau, first, scale, limit):
+    """tau times scale where the 32-bit draw of the entry is below the limit, else 0; in place.
 
     Entries come in pairs from one 64-bit word, lower half first; first: the word's state for entry 0. Masking bits
     and not branching, because a coin cannot be predicted.
@@ -133,13 +198,13 @@ def cut_random(tau, first, scale, limit, out):
     words = np.empty(TILE // 2, np.uint64)
     draws = words.view(np.uint32)
     for low in range(0, tau.size, TILE):
-        some, kept = tau[low : low + TILE], out[low : low + TILE]
+        some = tau[low : low + TILE]
         state = first + np.uint64(low // 2) * GOLDEN
         for i in range((some.size + 1) // 2):
             words[i] = _mixed(state + np.uint64(i) * GOLDEN)
         for i in range(some.size):
-            kept[i] = some[i] * scale
-        bits = kept.view(np.uint32)
+            some[i] *= scale
+        bits = some.view(np.uint32)
         for i in range(some.size):
             bits[i] = bits[i] if draws[i] < limit else np.uint32(0)
 

@@ -1,37 +1,34 @@
 """Exact order statistics and norms of magnitudes, for vectors of any size; order statistics of signed values too.
 
-torch.quantile refuses more than 2**24 entries and sorting costs a copy. The bits of a non-negative float32 sort like
-the number itself, so a histogram of the upper 15 bits and a second one of the lower 16 bits inside the few bins that
-matter give any order statistic exactly, in two passes over pieces of any length and with constant memory.
+torch.quantile refuses more than 2**24 entries and sorting costs a copy. Here the entries are counted by their upper
+bits (histogram.py), which tells in which bins the wanted ranks lie; a second pass takes the few entries of these bins
+out and sorts them, or counts them by their lower bits where many are alike. Two passes over pieces of any length, with
+bounded memory. A vector smaller than the histogram is sorted instead.
 
-The first histogram also carries the sums of the lower bits, and another pass those of their squares if the l2 norm is
-asked for. These are integers, so the l1 and l2 norms of the vector, and of whatever lies above an order statistic, do
-not depend on the pieces or on the threads that counted them. A vector smaller than its histograms is sorted instead.
+The histogram also carries the sums of the lower bits, and another pass those of their squares if the l2 norm is asked
+for. These are integers, so the l1 and l2 norms of the vector, and of whatever lies above an order statistic, do not
+depend on the pieces or on the threads that counted them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
 from math import floor, sqrt
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tadrop import compiled
-from tadrop.blocks import in_order
+from tadrop import histogram
+from tadrop.histogram import LOW_BITS, LOWS
 from tadrop.types import TadropError, Vector
 
-_LOW_BITS = 16
-_LOWS = 1 << _LOW_BITS
-_COARSE_BINS = 1 << (31 - _LOW_BITS)
 _INFINITY_BIN = 0x7F80  # upper bits of infinity and NaN
 SMALL = 1 << 15  # entries up to which sorting is cheaper than counting
-SHARED = 1 << 22  # entries of a piece from which threads share it
-CANDIDATES = 16  # bins refined on the chance that they will be asked for, half a megabyte each
-_ROOM = 1 << 23  # entries that a word of kernels.count_upper surely holds
+HELD = 1 << 22  # entries up to which a vector is held for the second pass: 16 MB
+GATHERED = 1 << 18  # entries up to which a bin is taken out and sorted; above, counted
+CANDIDATES = 16  # bins looked into on the chance that they will be asked for
 
 
 @dataclass(frozen=True)
@@ -43,98 +40,15 @@ class OrderStatistic:
     equal: int
 
 
-def _bits(piece: Tensor) -> Tensor:
-    return piece.abs().view(torch.int32)
-
-
-class _Uppers:
-    """A histogram of the upper bits: table [2**15, 2] of counts and sums of lower bits."""
-
-    def __init__(self, size: int) -> None:
-        """size: of the whole vector, of which only a part may be counted here."""
-        self.size, self._table = size, np.zeros((_COARSE_BINS, 2), dtype=np.int64)
-        self._lanes, self._pending = np.zeros((2, _COARSE_BINS), dtype=np.uint64), 0
-
-    def add(self, piece: Tensor) -> None:
-        if not compiled.worthwhile(self.size, piece):
-            self._add_reference(piece)
-            return
-        from tadrop import kernels
-
-        for some in piece.split(_ROOM):
-            if self._pending + len(some) > _ROOM:
-                self._unload()
-            kernels.count_upper(compiled.bits(some), self._lanes)
-            self._pending += len(some)
-
-    def _add_reference(self, piece: Tensor) -> None:
-        for bits in _bits(piece).split(1 << 20):  # so few that float64 adds their whole numbers exactly
-            upper, low = bits >> _LOW_BITS, (bits & (_LOWS - 1)).double()
-            self._table[:, 0] += torch.bincount(upper, minlength=_COARSE_BINS).cpu().numpy()
-            self._table[:, 1] += torch.bincount(upper, low, minlength=_COARSE_BINS).cpu().numpy().astype(np.int64)
-
-    def _unload(self) -> None:
-        self._table[:, 0] += (self._lanes >> np.uint64(40)).sum(0).astype(np.int64)
-        self._table[:, 1] += (self._lanes & np.uint64((1 << 40) - 1)).sum(0).astype(np.int64)
-        self._lanes[:] = 0
-        self._pending = 0
-
-    @property
-    def table(self) -> np.ndarray:
-        self._unload()
-        return self._table
-
-
-def _add_up(pieces: Iterable[Tensor], count: Callable[[Iterable[Tensor]], np.ndarray]) -> np.ndarray:
-    """The sum of count(pieces), whole numbers. Threads share out pieces of a tensor in memory; streams' are shorter."""
-    pieces = iter(pieces)
-    first = next(pieces)
-    if len(first) < SHARED or first.device.type != "cpu":
-        return count(chain([first], pieces))
-    whole, threads = [first, *pieces], torch.get_num_threads()
-    shares = [[piece.tensor_split(threads)[i] for piece in whole] for i in range(threads)]
-    return sum(in_order(count, shares, threads))
-
-
-def _upper_table(pieces: Iterable[Tensor], size: int) -> np.ndarray:
-    """[2**15, 2] by upper bits: counts and sums of lower bits."""
-    uppers = _Uppers(size)
-    for piece in pieces:
-        uppers.add(piece)
-    return uppers.table
-
-
-def _sum_squares(piece: Tensor, size: int, table: np.ndarray) -> None:
-    """table[upper bits] += the square of the lower bits."""
-    if compiled.worthwhile(size, piece):
-        from tadrop import kernels
-
-        kernels.sum_squares(compiled.bits(piece), table)
-        return
-    for bits in _bits(piece).split(1 << 20):
-        upper, low = bits >> _LOW_BITS, (bits & (_LOWS - 1)).double()
-        table += torch.bincount(upper, low.square(), minlength=_COARSE_BINS).cpu().numpy().astype(np.int64)
-
-
-def _count_lower(piece: Tensor, size: int, slots: np.ndarray, fine: np.ndarray) -> None:
-    """Adds a piece to fine [slot, lower bits], for the upper bits whose slot is not -1."""
-    if compiled.worthwhile(size, piece):
-        from tadrop import kernels
-
-        kernels.count_lower(compiled.bits(piece), slots, fine)
-        return
-    bits = _bits(piece)
-    upper = bits >> _LOW_BITS
-    for b in np.flatnonzero(slots >= 0):
-        lower = bits[upper == int(b)] & (_LOWS - 1)
-        fine[slots[b]] += torch.bincount(lower, minlength=_LOWS).cpu().numpy()
-
-
-def _scale_of(uppers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A float32 with these upper bits and lower bits l is (significand + l) * unit."""
+def _scales() -> tuple[np.ndarray, np.ndarray]:
+    """By upper bits: a float32 with these and lower bits l is (significand + l) * unit."""
+    uppers = np.arange(histogram.BINS)
     exponent = uppers >> 7
-    significand = ((uppers & 127) | np.where(exponent > 0, 128, 0)) << _LOW_BITS
+    significand = ((uppers & 127) | np.where(exponent > 0, 128, 0)) << LOW_BITS
     return significand.astype(np.float64), np.ldexp(1.0, np.maximum(exponent, 1) - 150)
+
+
+_SIGNIFICANDS, _UNITS = _scales()
 
 
 Bounds = list[tuple[float, float]]  # what a quantile is surely not below, and surely below
@@ -142,7 +56,7 @@ Bounds = list[tuple[float, float]]  # what a quantile is surely not below, and s
 
 def _edge(upper: int) -> float:
     """The smallest float32 with these upper bits; infinity is the edge above the largest."""
-    return float(np.uint32(upper << _LOW_BITS).view(np.float32))
+    return float(np.uint32(upper << LOW_BITS).view(np.float32))
 
 
 class Spectrum(Protocol):
@@ -156,6 +70,10 @@ class Spectrum(Protocol):
 
     def norm(self, p: int, kept: int | None = None) -> float:
         """The l1 or l2 norm of the vector, or of its `kept` largest magnitudes."""
+        ...
+
+    def nth_equal(self, value: float, nth: int) -> int:
+        """The flat index of the nth entry (from 1) with this magnitude, which order_statistics has given."""
         ...
 
     def foresee(self, fractions: Sequence[float], ranks: Callable[[Bounds], tuple[int, int]]) -> None:
@@ -180,12 +98,12 @@ class Spectrum(Protocol):
 
 @dataclass
 class Sorted(Spectrum):
-    """The magnitudes of a small vector, in ascending order, float64."""
+    """The magnitudes of a small vector, in their order and in ascending order, float64."""
 
-    values: np.ndarray
+    magnitudes: np.ndarray
 
     def __post_init__(self) -> None:
-        self.size = len(self.values)
+        self.size, self.values = len(self.magnitudes), np.sort(self.magnitudes)
 
     def order_statistics(self, ranks: list[int]) -> list[OrderStatistic]:
         _check_ranks(ranks, self.size)
@@ -197,10 +115,32 @@ class Sorted(Spectrum):
         kept = self.values if kept is None else self.values[max(self.size - kept, 0) :]
         return float(kept.sum()) if p == 1 else sqrt(float(np.square(kept).sum()))
 
+    def nth_equal(self, value: float, nth: int) -> int:
+        return int(np.flatnonzero(self.magnitudes == value)[nth - 1])
+
 
 def _check_ranks(ranks: list[int], size: int) -> None:
     if any(not 0 <= r < size for r in ranks):
         raise ValueError(f"ranks {ranks} of a vector with {size} entries")
+
+
+class _Bin(NamedTuple):
+    """The distinct lower bits in one bin, ascending, and how many entries of the bin are not larger."""
+
+    lows: np.ndarray
+    upto: np.ndarray
+
+
+def _bin_of_sorted(lows: np.ndarray) -> _Bin:
+    last = np.ones(len(lows), dtype=bool)  # of its equals
+    np.not_equal(lows[1:], lows[:-1], out=last[:-1])
+    (ends,) = last.nonzero()
+    return _Bin(lows[ends], ends + 1)
+
+
+def _bin_of_counts(counts: np.ndarray) -> _Bin:
+    lows = np.flatnonzero(counts)
+    return _Bin(lows, counts[lows].cumsum())
 
 
 @dataclass
@@ -209,66 +149,66 @@ class Counted(Spectrum):
 
     size: int
     pieces: Callable[[], Iterator[Tensor]]
-    table: np.ndarray  # [2**15, 2] by upper bits: counts, sums of lower bits
+    table: np.ndarray  # [2, 2**15] by upper bits: counts, sums of lower bits
     coarse: np.ndarray = field(init=False)  # [2**15] counts, cumulated
-    _fine: dict[int, np.ndarray] = field(default_factory=dict)  # upper bits -> [2**16] counts, cumulated
+    _known: dict[int, _Bin] = field(default_factory=dict)  # by upper bits
+    _taken: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)  # bits and flat indices of entries
 
     def __post_init__(self) -> None:
-        self.coarse = self.table[:, 0].cumsum()
+        self.coarse = self.table[0].cumsum()
 
-    def _refine(self, bins: set[int]) -> None:
-        missing = sorted(bins - self._fine.keys())
+    def _look_into(self, bins: Iterable[int]) -> None:
+        """Makes these bins known: one pass to take out those with few entries, one to count those with many."""
+        missing = sorted(set(bins) - self._known.keys())
         if not missing:
             return
-        slots = np.full(_COARSE_BINS, -1, dtype=np.int32)
-        slots[missing] = np.arange(len(missing))
-
-        def count(pieces: Iterable[Tensor]) -> np.ndarray:
-            fine = np.zeros((len(missing), _LOWS), dtype=np.int64)
-            for piece in pieces:
-                _count_lower(piece, self.size, slots, fine)
-            return fine
-
-        fine = _add_up(self.pieces(), count).cumsum(1)
-        self._fine |= dict(zip(missing, fine, strict=True))
+        counts = self.table[0, missing].tolist()
+        few = [(b, count) for b, count in zip(missing, counts, strict=True) if count <= GATHERED]
+        if few:
+            values, places = histogram.gather(self.pieces(), self.size, [b for b, _ in few], sum(n for _, n in few))
+            self._taken.append((values, places))
+            lows, end = np.sort(values) & np.uint32(LOWS - 1), 0
+            for b, count in few:
+                start, end = end, end + count
+                self._known[b] = _bin_of_sorted(lows[start:end])
+        if len(few) < len(missing):
+            many = [b for b in missing if b not in self._known]
+            tables = histogram.by_lower_bits(self.pieces(), self.size, many)
+            self._known |= {b: _bin_of_counts(table) for b, table in zip(many, tables, strict=True)}
 
     def _bins(self, ranks: Sequence[int]) -> list[int]:
-        return np.searchsorted(self.coarse, ranks, side="right").tolist()
+        return self.coarse.searchsorted(ranks, side="right").tolist()
 
     def foresee(self, fractions: Sequence[float], ranks: Callable[[Bounds], tuple[int, int]]) -> None:
         """See Spectrum."""
         _, lows, highs = self._neighbours(fractions)
         below, above = self._bins(lows), self._bins(highs)
         first, last = self._bins(ranks([(_edge(a), _edge(b + 1)) for a, b in zip(below, above, strict=True)]))
-        likely = first + np.flatnonzero(self.table[first : last + 1, 0])
-        self._refine({*below, *above, *(likely.tolist() if len(likely) <= CANDIDATES else ())})
-
-    @cached_property
-    def _squares(self) -> np.ndarray:
-        """By upper bits [2**15]: the sums of the squares of the lower bits."""
-
-        def count(pieces: Iterable[Tensor]) -> np.ndarray:
-            table = np.zeros(_COARSE_BINS, dtype=np.int64)
-            for piece in pieces:
-                _sum_squares(piece, self.size, table)
-            return table
-
-        return _add_up(self.pieces(), count)
+        likely = (first + self.table[0, first : last + 1].nonzero()[0]).tolist()
+        self._look_into([*below, *above, *(likely if len(likely) <= CANDIDATES else ())])
 
     def order_statistics(self, ranks: list[int]) -> list[OrderStatistic]:
-        """The entries of the given ranks; one pass over the pieces for all bins not yet refined."""
+        """The entries of the given ranks; a pass over the pieces for bins that are not yet known."""
         _check_ranks(ranks, self.size)
         bins = self._bins(ranks)
-        self._refine(set(bins))
+        self._look_into(bins)
         found = []
         for rank, b in zip(ranks, bins, strict=True):
             before = int(self.coarse[b - 1]) if b else 0
-            fine = self._fine[b]
-            low = int(np.searchsorted(fine, rank - before, side="right"))
-            below = before + (int(fine[low - 1]) if low else 0)
-            value = float(np.uint32((b << _LOW_BITS) | low).view(np.float32))
-            found.append(OrderStatistic(value, below, before + int(fine[low]) - below))
+            lows, upto = self._known[b]
+            at = int(upto.searchsorted(rank - before, side="right"))
+            below = before + (int(upto[at - 1]) if at else 0)
+            value = float(np.uint32((b << LOW_BITS) | int(lows[at])).view(np.float32))
+            found.append(OrderStatistic(value, below, before + int(upto[at]) - below))
         return found
+
+    def nth_equal(self, value: float, nth: int) -> int:
+        """See Spectrum; another pass where the entries were counted and not taken out."""
+        bits = _bits_of(value)
+        for values, places in self._taken:
+            if len(equal := places[values == bits]):
+                return int(np.sort(equal)[nth - 1])
+        return histogram.nth_equal(self.pieces(), self.size, bits, nth)
 
     def norm(self, p: int, kept: int | None = None) -> float:
         """The l1 or l2 norm of the vector, or of its `kept` largest magnitudes; l1 from the counts, without a pass."""
@@ -278,40 +218,64 @@ class Counted(Spectrum):
             total = self._power_above(-1, p)
         else:
             (at,) = self.order_statistics([self.size - kept])
-            bits = int(np.float32(at.value).view(np.uint32))
+            bits = _bits_of(at.value)
             surely = self.size - at.below - at.equal
-            total = self._power_above(bits >> _LOW_BITS, p) + self._power_within(bits, p)
+            total = self._power_above(bits >> LOW_BITS, p) + self._power_within(bits, p)
             total += (kept - surely) * at.value**p
         return total if p == 1 else sqrt(total)
 
     def _power_above(self, upper: int, p: int) -> float:
         """The sum of |x| or x**2 over the entries whose upper bits are larger than `upper`."""
-        uppers = upper + 1 + np.flatnonzero(self.table[upper + 1 :, 0])
-        significand, unit = _scale_of(uppers)
-        count, low = self.table[uppers].T.astype(np.float64)
-        if p == 1:
-            return float(((significand * count + low) * unit).sum())
-        square = self._squares[uppers].astype(np.float64)
-        return float(((significand * (significand * count + 2 * low) + square) * unit**2).sum())
+        powers = self._magnitudes if p == 1 else self._squares
+        return float(powers[max(upper + 1 - self._used.start, 0) :].sum())
+
+    @cached_property
+    def _used(self) -> slice:
+        """The range of upper bits that occur; those of zero only if smaller numbers than 2**-133 have them too."""
+        zeros = 0 if self.table[1, 0] else min(int(self.coarse[0]), self.size - 1)
+        first, last = self._bins([zeros, self.size - 1])
+        return slice(first, last + 1)
+
+    @cached_property
+    def _magnitudes(self) -> np.ndarray:
+        """By upper bits in use: the sum of |x|."""
+        count, low = self.table[:, self._used].astype(np.float64)
+        return (_SIGNIFICANDS[self._used] * count + low) * _UNITS[self._used]
+
+    @cached_property
+    def _squares(self) -> np.ndarray:
+        """By upper bits in use: the sum of x**2."""
+        significand = _SIGNIFICANDS[self._used]
+        count, low = self.table[:, self._used].astype(np.float64)
+        square = histogram.lower_squares(self.pieces(), self.size)[self._used].astype(np.float64)
+        return (significand * (significand * count + 2 * low) + square) * _UNITS[self._used] ** 2
 
     def _power_within(self, bits: int, p: int) -> float:
         """The same over the entries with the upper bits of `bits` and larger lower bits."""
-        upper, low = bits >> _LOW_BITS, bits & (_LOWS - 1)
-        counts = np.diff(self._fine[upper][low:]).astype(np.float64)
-        significand, unit = _scale_of(np.array(upper))
-        values = (significand + np.arange(low + 1, _LOWS)) * unit
-        return float((counts * values**p).sum())
+        upper, low = bits >> LOW_BITS, bits & (LOWS - 1)
+        lows, upto = self._known[upper]
+        at = int(lows.searchsorted(low))
+        values = (_SIGNIFICANDS[upper] + lows[at + 1 :]) * _UNITS[upper]
+        return float(((upto[at + 1 :] - upto[at:-1]) * values**p).sum())
+
+
+def _bits_of(value: float) -> int:
+    return int(np.float32(value).view(np.uint32))
 
 
 def spectrum(vector: Vector) -> Spectrum:
     """The magnitudes of a vector. Raises TadropError if an entry is NaN or infinite."""
     if vector.size <= SMALL:
-        values = np.sort(np.concatenate([piece.abs().cpu().double().numpy() for piece in vector.pieces()]))
-        _refuse(vector, int((~np.isfinite(values)).sum()))
-        return Sorted(values)
-    table = _add_up(vector.pieces(), lambda pieces: _upper_table(pieces, vector.size))
-    _refuse(vector, int(table[_INFINITY_BIN:, 0].sum()))
-    return Counted(vector.size, vector.pieces, table)
+        magnitudes = Sorted(np.concatenate([piece.abs().double().cpu().numpy() for piece in vector.pieces()]))
+        _refuse(vector, int(np.count_nonzero(~np.isfinite(magnitudes.values))))
+        return magnitudes
+    pieces = vector.pieces
+    if vector.size <= HELD:
+        held = list(vector.pieces())
+        pieces = lambda: iter(held)  # noqa: E731
+    table = histogram.by_upper_bits(pieces(), vector.size)
+    _refuse(vector, int(table[0, _INFINITY_BIN:].sum()))
+    return Counted(vector.size, pieces, table)
 
 
 def _refuse(vector: Vector, bad: int) -> None:
@@ -337,8 +301,8 @@ def order_statistics(blocks: Callable[[], Iterator[Tensor]], ranks: list[int]) -
     blocks() gives the rows piece by piece, [T, n] float32; it is called twice and must give the same bits. Constant
     memory: two histograms of 2**16 bins a row. Raises ValueError for a rank that is not there.
     """
-    width = 1 << _LOW_BITS
-    coarse = sum(_counts(b, (_keys(b) >> _LOW_BITS) + width // 2, width) for b in blocks()).cumsum(1)
+    width = 1 << LOW_BITS
+    coarse = sum(_counts(b, (_keys(b) >> LOW_BITS) + width // 2, width) for b in blocks()).cumsum(1)
     size = int(coarse[0, -1])
     if any(not 0 <= r < size for r in ranks):
         raise ValueError(f"ranks {ranks} of vectors with {size} entries")
@@ -348,10 +312,10 @@ def order_statistics(blocks: Callable[[], Iterator[Tensor]], ranks: list[int]) -
     fine = torch.zeros(*bins.shape, width, dtype=torch.int64)
     for block in blocks():
         for row, keys in enumerate(_keys(block)):
-            upper = (keys >> _LOW_BITS) + width // 2
+            upper = (keys >> LOW_BITS) + width // 2
             for at, b in enumerate(bins[row].tolist()):
                 lower = keys[upper == b] & (width - 1)
                 fine[row, at] += torch.bincount(lower, minlength=width).cpu()
     low = torch.searchsorted(fine.cumsum(-1), (wanted - before).unsqueeze(-1), right=True).squeeze(-1)
-    keys = (((bins - width // 2) << _LOW_BITS) | low).to(torch.int32)
+    keys = (((bins - width // 2) << LOW_BITS) | low).to(torch.int32)
     return (keys ^ ((keys >> 31) & 0x7FFFFFFF)).view(torch.float32)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
-from itertools import chain
+from itertools import chain, groupby
 from math import prod
 
 import numpy as np
@@ -16,11 +16,13 @@ import torch
 from torch import Tensor
 
 from tadrop import compiled
-from tadrop.blocks import device_of, in_order, over_blocks
+from tadrop.blocks import BLOCK, device_of, in_order, over_blocks
 from tadrop.checkpoint import Checkpoint
+from tadrop.sparsify.cut import TopCut
 from tadrop.types import Cut, Layout, Sparsifier, Stream, TadropError, Taus, Vector
 
-PIECE = 1 << 19  # entries of one task handed to a planner at once: 2 MB, so that the interpreter does not count
+WHOLE = 1 << 22  # entries up to which a planner is handed one task's tensor in one piece
+PIECE = 1 << 19  # entries in a piece of a larger one: 2 MB, so that the interpreter does not count
 DEVICE_PIECE = 1 << 24  # the same on an accelerator
 
 
@@ -99,17 +101,37 @@ class TaskVectors:
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "shapes", {n: tuple(tensors[n].shape) for n in names})
 
-    def taus(self, name: str, start: int = 0, stop: int | None = None) -> Taus:
+    def taus(
+        self, name: str, start: int = 0, stop: int | None = None, cuts: Sequence[tuple[Cut, int]] = ()
+    ) -> Taus:
+        """See Stream. cuts: one per task, with the tensor's first index in it; applied as the entries are read."""
         size = prod(self.shapes[name])
         whole, stop = start == 0 and stop is None, size if stop is None else stop
         out = torch.empty(len(self.tasks), stop - start, device=self.device)
-        if self._load(name, start, out):
-            self._refuse_nonfinite(out, name)
+        fused = bool(cuts) and all(isinstance(cut, TopCut) for cut, _ in cuts)
+        if fused and (places := self._places_of(name, out)) is not None:
+            bad = self._load_cut(places, start, out, cuts)
+        else:
+            bad, fused = self._load(name, start, out), False
+        if bad:
+            self._refuse_nonfinite(self.taus(name, start, stop) if fused else out, name)
+        for row, (cut, offset) in zip(out, () if fused else cuts, strict=False):
+            cut.apply_(row, offset + start)
         return out.view(len(self.tasks), *self.shapes[name]) if whole else out
+
+    @staticmethod
+    def _load_cut(places: Addresses, start: int, taus: Tensor, cuts: Sequence[tuple[TopCut, int]]) -> int:
+        from tadrop import kernels
+
+        (thetas, theta0), _alive = places
+        thresholds = np.array([cut.threshold for cut, _ in cuts], dtype=np.float32)
+        ties = np.array([cut.tie_end - start - offset for cut, offset in cuts], dtype=np.int64)
+        scales = np.array([cut.scale for cut, _ in cuts], dtype=np.float32)
+        return kernels.load_cut(thetas, theta0, start, compiled.array(taus), thresholds, ties, scales)
 
     def _load(self, name: str, start: int, taus: Tensor, tasks: slice = slice(None)) -> int:
         """Fills taus with the tasks' entries from start on; returns a number that is 0 if all of them are finite."""
-        if compiled.worthwhile(prod(self.shapes[name]), taus) and (places := self._addresses(name)) is not None:
+        if (places := self._places_of(name, taus)) is not None:
             from tadrop import kernels
 
             (thetas, theta0), _alive = places
@@ -119,6 +141,10 @@ class TaskVectors:
         for row, expert in zip(taus, list(self.experts.values())[tasks], strict=True):
             torch.sub(self._read(expert, name, start, stop), base, out=row)
         return int(not torch.isfinite(taus.sum(dtype=torch.float64)))
+
+    def _places_of(self, name: str, taus: Tensor) -> Addresses | None:
+        """Where the compiled kernels read a tensor from; None if they do not serve it."""
+        return self._addresses(name) if compiled.worthwhile(prod(self.shapes[name]), taus) else None
 
     def _addresses(self, name: str) -> Addresses | None:
         """Where the experts' and the base's tensor begin, if all of them lie in memory as float32.
@@ -159,10 +185,10 @@ class TaskVectors:
         return Vector(self.tasks[task], name or "model", shape, size, lambda: self._pieces(task, names))
 
     def _pieces(self, task: int, names: Sequence[str]) -> Iterator[Tensor]:
-        step = PIECE if self.device.type == "cpu" else DEVICE_PIECE
         for name in names:
             size = prod(self.shapes[name])
-            for start in range(0, size, step):
+            step = DEVICE_PIECE if self.device.type != "cpu" else size if len(names) == 1 and size <= WHOLE else PIECE
+            for start in range(0, size, max(step, 1)):
                 tau = torch.empty(1, min(step, size - start), device=self.device)
                 self._load(name, start, tau, slice(task, task + 1))
                 yield tau[0]
@@ -218,12 +244,23 @@ class Sparse:
         covered = cut_name(self.sparsifier.scope, name)
         key = (self.tasks[task], covered)
         if key not in self.cuts:
-            self.cuts[key] = self.sparsifier.plan(self.covered(task, covered))
+            (vector,) = self.covered([key])
+            self.cuts[key] = self.sparsifier.plan(vector)
             self.on_plan()
         return self.cuts[key], self._offsets[name]
 
-    def covered(self, task: int, covered: str) -> Vector:
-        """What one cut covers: a tensor, or the tensors of a layer or of the model joined in the order of names."""
+    def covered(self, keys: Sequence[tuple[str, str]]) -> Iterator[Vector]:
+        """What these cuts cover, by task and name of the cut: a tensor, or those of a layer or of the model joined.
+
+        Several tasks' vectors of one tensor are read together.
+        """
+        together = self.source.taus(keys[0][1]) if len(keys) > 1 else None
+        for key in keys:
+            task, covered = self.tasks.index(key[0]), key[1]
+            vector = self._joined(task, covered)
+            yield vector if together is None else vector.over(together[task])
+
+    def _joined(self, task: int, covered: str) -> Vector:
         if self.sparsifier.scope != "layer":
             return self.source.vector(task, covered if self.sparsifier.scope == "tensor" else None)
         names = [name for name in self.names if cut_name(self.sparsifier.scope, name) == covered]
@@ -245,12 +282,12 @@ class Sparse:
     def taus(self, name: str, start: int = 0, stop: int | None = None) -> Taus:
         if self._row(name) > 1 and not (start == 0 and stop is None):
             return self._taus_by_rows(name, start, stop)
+        cuts = [self.cut(task, name) for task in range(len(self.tasks))]
+        if isinstance(self.source, TaskVectors):
+            return self.source.taus(name, start, stop, cuts)
         taus = self.source.taus(name, start, stop)
-        for row, task in zip(taus, range(len(self.tasks)), strict=True):
-            cut, offset = self.cut(task, name)
-            survivors = cut.apply(row, offset + start)
-            if survivors is not row:
-                row.copy_(survivors)
+        for row, (cut, offset) in zip(taus, cuts, strict=True):
+            cut.apply_(row, offset + start)
         return taus
 
     def _row(self, name: str) -> int:
@@ -320,19 +357,27 @@ def all_cuts(stream: Sparse) -> dict[tuple[str, str], Cut]:
     if isinstance(stream.source, Sparse):
         all_cuts(stream.source)
     covers = dict.fromkeys(cut_name(stream.sparsifier.scope, name) for name in stream.names)
-    wanted = [(task, covered) for covered in covers for task in range(len(stream.tasks))]
-    keys = [(stream.tasks[task], covered) for task, covered in wanted]
-    todo = [(key, job) for key, job in zip(keys, wanted, strict=True) if key not in stream.cuts]
+    keys = [(task, covered) for covered in covers for task in stream.tasks]
 
-    def plan(item: tuple[tuple[str, str], tuple[int, str]]) -> tuple[tuple[str, str], Cut]:
-        key, (task, covered) = item
-        return key, stream.sparsifier.plan(stream.covered(task, covered))
+    def plan(job: list[tuple[str, str]]) -> list[tuple[tuple[str, str], Cut]]:
+        return [(key, stream.sparsifier.plan(vector)) for key, vector in zip(job, stream.covered(job), strict=True)]
 
     threads = torch.get_num_threads() if device_of(stream).type == "cpu" else 1
-    for key, cut in in_order(plan, todo, threads):
-        stream.cuts[key] = cut
-        stream.on_plan()
+    for planned in in_order(plan, _jobs(stream, [key for key in keys if key not in stream.cuts]), threads):
+        for key, cut in planned:
+            stream.cuts[key] = cut
+            stream.on_plan()
     return {key: stream.cuts[key] for key in keys}
+
+
+def _jobs(stream: Sparse, keys: Sequence[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """Cuts that a thread plans at a time: one, or all tasks' of a tensor that is a block or less."""
+    for covered, group in groupby(keys, key=lambda key: key[1]):
+        job = list(group)
+        if stream.sparsifier.scope == "tensor" and len(stream.tasks) * prod(stream.shapes[covered]) <= BLOCK:
+            yield job
+        else:
+            yield from ([key] for key in job)
 
 
 def density(stream: Stream) -> float:

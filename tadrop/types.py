@@ -6,7 +6,7 @@ its task vector, taus all of them stacked, task axis first. A *piece* is a flat 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -76,7 +76,14 @@ class Cut(Protocol):
     Applying a cut is elementwise, so a tensor can be cut piece by piece: `start` is the piece's first flat index.
     """
 
-    def apply(self, tau: Tau, start: int = 0) -> Tau: ...
+    def apply(self, tau: Tau, start: int = 0) -> Tau:
+        """The survivors, rescaled, and zeros; of tau's shape. May be tau itself where nothing changes."""
+        ...
+
+    def apply_(self, tau: Tau, start: int = 0) -> Tau:
+        """apply() in place."""
+        survivors = self.apply(tau, start)
+        return tau if survivors is tau else tau.copy_(survivors)
 
     def facts(self) -> dict[str, float]: ...
 
@@ -94,7 +101,11 @@ class Vector:
     @classmethod
     def of(cls, tau: Tensor, task: str = "task", name: str = "tensor") -> "Vector":
         """A tensor in memory as a vector of one piece."""
-        return cls(task, name, tuple(tau.shape), tau.numel(), lambda: iter((tau.detach().float().reshape(-1),)))
+        return cls(task, name, tuple(tau.shape), tau.numel(), iter).over(tau.detach().float())
+
+    def over(self, tau: Tensor) -> "Vector":
+        """The same vector, read from a tensor in memory."""
+        return replace(self, pieces=lambda: iter((tau.reshape(-1),)))
 
 
 class Stream(Protocol):

@@ -23,6 +23,7 @@ LAYERS = (  # low to high; a module imports from lower layers, or from its own w
         "tadrop.places",
         "tadrop.seeds",
         "tadrop.files",
+        "tadrop.histogram",
         "tadrop.quantile",
         "tadrop.checkpoint",
         "tadrop.hub",

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tadrop import api, compiled, quantile, tadrop_
+from tadrop import api, compiled, histogram, quantile, tadrop_
 from tadrop.quantile import spectrum
 from tadrop.sparsify.cut import RandomCut, TopCut, draws, top
 from tadrop.sparsify.tadrop import TADrop
@@ -46,10 +46,12 @@ def path(request, monkeypatch):
     return request.param
 
 
-@pytest.fixture(params=["counted", "sorted"])
+@pytest.fixture(params=["taken out", "counted", "sorted"])
 def way(request, monkeypatch):
-    """Both ways to an order statistic: by counting and by sorting."""
-    monkeypatch.setattr(quantile, "SMALL", 0 if request.param == "counted" else 1 << 60)
+    """The ways to an order statistic: by bins whose entries are taken out, or counted, and by sorting everything."""
+    monkeypatch.setattr(quantile, "SMALL", 1 << 60 if request.param == "sorted" else 0)
+    monkeypatch.setattr(quantile, "GATHERED", 1 << 60 if request.param == "taken out" else 0)
+    monkeypatch.setattr(quantile, "HELD", 1 << 60 if request.param == "taken out" else 0)
 
 
 @pytest.mark.usefixtures("path", "way")
@@ -89,7 +91,7 @@ def test_any_floats(values):
 
 
 def table_of(tau):
-    return quantile._upper_table(tau.split(7), tau.numel())
+    return histogram.by_upper_bits(tau.split(7), tau.numel())
 
 
 @pytest.mark.usefixtures("path", "way")
@@ -107,7 +109,7 @@ def test_nan_and_infinity_are_named(bad):
 def test_the_cut_keeps_exactly_the_largest_and_the_first_of_equals(name, share):
     tau = VALUES[name]
     count = round(share * tau.numel())
-    cut = top(pieced(tau), spectrum(pieced(tau)), count)
+    cut = top(spectrum(pieced(tau)), count)
     order = torch.sort(tau.abs(), descending=True, stable=True).indices[:count]
     expected = torch.zeros(tau.numel(), dtype=torch.bool)
     expected[order] = True
@@ -147,12 +149,14 @@ def test_tadrop_has_the_same_bits_compiled_and_not(name, norm, monkeypatch):
     assert torch.equal(bits, expected)
 
 
+@pytest.mark.parametrize("gathered", [0, 1 << 60])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("norm", ["l1", "l2"])
-def test_a_tensor_shared_among_threads_has_the_bits_of_one(threads, norm, monkeypatch):
+def test_a_tensor_shared_among_threads_has_the_bits_of_one(threads, norm, gathered, monkeypatch):
     tau = VALUES["ties"] + VALUES["normal"][:70_000]
     expected = TADrop(0.3, 0.9, norm).plan(pieced(tau))
-    monkeypatch.setattr(quantile, "SHARED", 1)
+    monkeypatch.setattr(histogram, "SHARED", 1)
+    monkeypatch.setattr(quantile, "GATHERED", gathered)
     monkeypatch.setattr(api, "PIECE", 10_000)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -164,21 +168,22 @@ def test_a_tensor_shared_among_threads_has_the_bits_of_one(threads, norm, monkey
 
 
 @pytest.mark.usefixtures("path")
-def test_a_full_table_of_counts_is_emptied_in_time(monkeypatch):
-    tau = VALUES["constant"]
-    monkeypatch.setattr(quantile, "_ROOM", 1000)
-    upper = int(np.float32(0.7).view(np.uint32)) >> 16
-    assert table_of(tau)[upper, 0] == len(tau)
-    assert quantile._upper_table([tau], len(tau))[upper].tolist() == [len(tau), len(tau) * 0x3333]
+def test_one_bin_counts_more_entries_than_a_word_holds():
+    tau = torch.full(((1 << 24) + 3,), -0.7)
+    bits = int(np.float32(0.7).view(np.uint32))
+    table = histogram.by_upper_bits([tau], len(tau))
+    assert table[:, bits >> 16].tolist() == [len(tau), len(tau) * (bits & 0xFFFF)]
 
 
+@pytest.mark.parametrize(("held", "passes"), [(0, 2), (1 << 20, 1)])
 @pytest.mark.parametrize("tadrop", [TADrop(0.3, 0.9), TADrop(0.5, 0.9, map="power", gamma=2.0)])
-def test_tadrop_counts_twice_and_looks_for_ties_once(tadrop, monkeypatch):
-    tau, calls = normal(200_000), []
+def test_tadrop_reads_a_vector_twice_and_a_small_one_once(tadrop, held, passes, monkeypatch):
+    tau, calls = normal(200_000).round(decimals=3), []  # with ties
     monkeypatch.setattr(quantile, "SMALL", 0)
+    monkeypatch.setattr(quantile, "HELD", held)
     vector = Vector("task", "tensor", tuple(tau.shape), tau.numel(), lambda: calls.append(1) or iter(tau.split(10_000)))
-    tadrop.plan(vector)
-    assert len(calls) <= 3
+    assert tadrop.plan(vector).tie_end < len(tau)
+    assert len(calls) == passes
 
 
 def test_cutting_keeps_the_signs_of_survivors_and_drops_to_plus_zero(monkeypatch):

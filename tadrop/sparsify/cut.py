@@ -1,7 +1,6 @@
 """Cuts: what a sparsifier decides about one vector, small enough to keep and exact to replay piece by piece."""
 
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import numpy as np
 import torch
@@ -10,11 +9,11 @@ from torch import Tensor
 from tadrop import compiled
 from tadrop.quantile import Spectrum
 from tadrop.seeds import key
-from tadrop.types import TadropError, Tau, Vector
+from tadrop.types import Cut, TadropError, Tau
 
 
 @dataclass(frozen=True)
-class TopCut:
+class TopCut(Cut):
     """Keeps |tau| > threshold, and |tau| == threshold at flat indices below tie_end; survivors times scale."""
 
     size: int
@@ -38,25 +37,21 @@ class TopCut:
         if self.kept == self.size and self.scale == 1:
             return tau
         if compiled.worthwhile(self.size, tau):
-            return self._cut_compiled(tau, start, torch.empty_like(tau))
+            return self.apply_(tau.clone(), start)
         return torch.where(self.keeps(tau, start), tau * self.scale, 0)
 
     def apply_(self, tau: Tau, start: int = 0) -> Tau:
-        """apply() in place."""
-        if compiled.worthwhile(self.size, tau):
-            return self._cut_compiled(tau, start, tau)
-        return tau.copy_(self.apply(tau, start))
-
-    def _cut_compiled(self, tau: Tau, start: int, out: Tau) -> Tau:
+        if self.kept == self.size and self.scale == 1 or not compiled.worthwhile(self.size, tau):
+            return super().apply_(tau, start)
         from tadrop import kernels
 
-        flat, cut = compiled.array(tau.view(-1)), compiled.array(out.view(-1))
+        flat = compiled.array(tau.view(-1))
         ties = min(max(self.tie_end - start, 0), len(flat))
         if ties:
-            kernels.cut_from(flat[:ties], self.threshold, self.scale, cut[:ties])
+            kernels.cut_from(flat[:ties], self.threshold, self.scale)
         if ties < len(flat):
-            kernels.cut_above(flat[ties:], self.threshold, self.scale, cut[ties:])
-        return out
+            kernels.cut_above(flat[ties:], self.threshold, self.scale)
+        return tau
 
     def facts(self) -> dict[str, float]:
         facts = {"size": self.size, "kept": self.kept, "threshold": self.threshold, "scale": self.scale}
@@ -85,7 +80,7 @@ def _signed(word: int) -> int:
 
 
 @dataclass(frozen=True)
-class RandomCut:
+class RandomCut(Cut):
     """Keeps each entry with probability keep, by a draw that depends on the seed words and the index alone."""
 
     words: tuple[object, ...]
@@ -105,62 +100,37 @@ class RandomCut:
     def apply(self, tau: Tau, start: int = 0) -> Tau:
         if self.keep == 1:
             return tau
-        if compiled.worthwhile(self.size, tau) and start % 2 == 0:
-            return self._apply_compiled(tau, start)
+        if self._compiled(tau, start):
+            return self.apply_(tau.clone(), start)
         return torch.where(self.keeps(tau, start), tau * self.scale, 0)
 
-    def _apply_compiled(self, tau: Tau, start: int) -> Tau:
+    def apply_(self, tau: Tau, start: int = 0) -> Tau:
+        if self.keep == 1 or not self._compiled(tau, start):
+            return super().apply_(tau, start)
         from tadrop import kernels
 
-        out = torch.empty_like(tau)
         state = (key(*self.words) + start // 2 * GOLDEN) % 2**64
-        kernels.cut_random(
-            compiled.array(tau.view(-1)),
-            np.uint64(state),
-            self.scale,
-            np.uint32(self.limit),
-            compiled.array(out.view(-1)),
-        )
-        return out
+        kernels.cut_random(compiled.array(tau.view(-1)), np.uint64(state), self.scale, np.uint32(self.limit))
+        return tau
+
+    def _compiled(self, tau: Tau, start: int) -> bool:
+        return compiled.worthwhile(self.size, tau) and start % 2 == 0
 
     def facts(self) -> dict[str, float]:
         return {"keep": self.keep, "scale": self.scale}
 
 
-def top(vector: Vector, spectrum: Spectrum, count: int) -> TopCut:
+def top(magnitudes: Spectrum, count: int) -> TopCut:
     """The cut that keeps exactly the `count` largest magnitudes; among equals the lowest flat indices stay."""
-    if count >= vector.size:
-        return TopCut(vector.size, vector.size, -1.0, 0)
+    size = magnitudes.size
+    if count >= size:
+        return TopCut(size, size, -1.0, 0)
     if count <= 0:
-        return TopCut(vector.size, 0, float("inf"), 0)
-    (at,) = spectrum.order_statistics([vector.size - count])
-    wanted = count - (vector.size - at.below - at.equal)
-    tie_end = vector.size if wanted == at.equal else _index_after_tie(vector, at.value, wanted)
-    return TopCut(vector.size, count, at.value, tie_end)
-
-
-TIE_PIECE = 1 << 17  # entries among which a tie is looked for at a time
-
-
-def _index_after_tie(vector: Vector, value: float, wanted: int) -> int:
-    """One past the flat index of the wanted-th entry whose magnitude is value."""
-    start = 0
-    for piece in chain.from_iterable(piece.split(TIE_PIECE) for piece in vector.pieces()):
-        count = _count_equal(piece, vector.size, value)
-        if count >= wanted:
-            (ties,) = torch.nonzero(piece.abs() == value, as_tuple=True)
-            return start + int(ties[wanted - 1]) + 1
-        wanted -= count
-        start += len(piece)
-    raise AssertionError("the spectrum counted ties that the vector does not have")
-
-
-def _count_equal(piece: Tensor, size: int, value: float) -> int:
-    if compiled.worthwhile(size, piece):
-        from tadrop import kernels
-
-        return kernels.count_equal(compiled.bits(piece), np.float32(value).view(np.uint32))
-    return int(torch.count_nonzero(piece.abs() == value))
+        return TopCut(size, 0, float("inf"), 0)
+    (at,) = magnitudes.order_statistics([size - count])
+    wanted = count - (size - at.below - at.equal)
+    tie_end = size if wanted == at.equal else magnitudes.nth_equal(at.value, wanted) + 1
+    return TopCut(size, count, at.value, tie_end)
 
 
 NORMS = {"none": 0, "l1": 1, "l2": 2}

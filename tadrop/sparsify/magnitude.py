@@ -39,4 +39,4 @@ class Magnitude:
     def plan(self, vector: Vector) -> TopCut:
         count = COUNTS[self.count](self.keep, vector.size)
         magnitudes = spectrum(vector)
-        return restored(magnitudes, top(vector, magnitudes, count), self.norm)
+        return restored(magnitudes, top(magnitudes, count), self.norm)

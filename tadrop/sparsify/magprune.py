@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from tadrop.sparsify.cut import draws
-from tadrop.types import TadropError, Tau, Vector, check_keep, check_scope
+from tadrop.types import Cut, TadropError, Tau, Vector, check_keep, check_scope
 
 
 @dataclass(frozen=True)
-class RankCut:
+class RankCut(Cut):
     """Keeps entries by a draw against a probability that grows with the rank in the row; a piece holds whole rows."""
 
     words: tuple[object, ...]

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 
 from tadrop.ops import largest
-from tadrop.types import TadropError, Tau, Vector, check_keep, check_scope
+from tadrop.types import Cut, TadropError, Tau, Vector, check_keep, check_scope
 
 
 @dataclass(frozen=True)
-class RowCut:
+class RowCut(Cut):
     """Keeps the `count` largest of each `row` entries; a piece holds whole rows."""
 
     row: int

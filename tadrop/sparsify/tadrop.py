@@ -90,4 +90,4 @@ class TADrop:
         magnitudes.foresee([self.q_lo, self.q_hi], lambda bounds: self._ranks(bounds, vector.size))
         ratio = self.ratio(magnitudes)
         count = vector.size - self._dropped(ratio, vector.size)
-        return restored(magnitudes, replace(top(vector, magnitudes, count), ratio=ratio), self.norm)
+        return restored(magnitudes, replace(top(magnitudes, count), ratio=ratio), self.norm)
