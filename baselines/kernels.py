@@ -8,6 +8,8 @@ from numba import boolean, float32, float64, int64, njit, void
 
 from tadrop.kernels import TILE, Floats, Rows, add_tile
 
+SIGN = np.int32(-(2**31))
+
 
 @njit(int64(Rows), nogil=True, cache=True)
 def balance(taus):
@@ -52,14 +54,13 @@ def ties(taus, fallback, mean, out):
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc"})
-def _add_sums(tau, sign, largest, sums, t):
+def _add_sums(tau, mask, largest, sums, t):
     """Adds a tile to sums[:, t]; the order of addition is the compiler's, in float64."""
-    zero = np.float32(0)
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
     for i in range(tau.size):
-        x = tau[i] * sign[i]
-        m = largest[i] if x > zero else zero
-        a += np.float64(abs(x))
+        x = abs(tau[i])
+        m = largest[i] if mask[i] else np.float32(0)
+        a += np.float64(x)
         b += np.float64(m)
         c += np.float64(x * m)
         d += np.float64(m * m)
@@ -71,26 +72,28 @@ def _add_sums(tau, sign, largest, sums, t):
 
 @njit(void(Rows, Floats, boolean[:, ::1], float64[:, ::1]), nogil=True, cache=True)
 def emr(taus, unified, masks, sums):
-    """The unified vector, the masks, and per task sum |tau|, |masked|, |tau masked|, |masked|^2: sums [4, task]."""
-    zero, one = np.float32(0), np.float32(1)
-    signs = np.empty(TILE, np.float32)
+    """The unified vector, the masks, and per task sum |tau|, |masked|, |tau masked|, |masked|^2: sums [4, task].
+
+    An entry agrees with the elected sign if, with that sign taken off, its bits are a positive whole number; the
+    largest of these is the largest magnitude. Compilers vectorise this for whole numbers and not for floats.
+    """
+    flips, all_bits, all_largest = np.empty(TILE, np.int32), taus.view(np.int32), unified.view(np.int32)
     bytes_ = masks.view(np.uint8)
     for low in range(0, unified.size, TILE):
-        largest = unified[low : low + TILE]
-        size = largest.size
-        sign = signs[:size]
-        add_tile(taus, low, sign)
+        some, largest = unified[low : low + TILE], all_largest[low : low + TILE]
+        size = some.size
+        flip = flips[:size]
+        add_tile(taus, low, some)
         for i in range(size):
-            sign[i] = one if sign[i] > zero else -one
-            largest[i] = zero
+            flip[i] = np.int32(0) if some[i] > np.float32(0) else SIGN
+            largest[i] = np.int32(0)
         for t in range(taus.shape[0]):
-            tau, mask = taus[t, low : low + size], bytes_[t, low : low + size]
+            bits, mask = all_bits[t, low : low + size], bytes_[t, low : low + size]
             for i in range(size):
-                mask[i] = np.uint8(tau[i] * sign[i] > zero)
+                largest[i] = max(np.int32(bits[i] ^ flip[i]), largest[i])
             for i in range(size):
-                x = tau[i] * sign[i]
-                largest[i] = x if x > largest[i] else largest[i]
+                mask[i] = np.uint8(np.int32(bits[i] ^ flip[i]) > 0)
         for t in range(taus.shape[0]):
-            _add_sums(taus[t, low : low + size], sign, largest, sums, t)
+            _add_sums(taus[t, low : low + size], bytes_[t, low : low + size], some, sums, t)
         for i in range(size):
-            largest[i] = sign[i] * largest[i]
+            largest[i] ^= flip[i]

@@ -22,7 +22,7 @@ def survey(stream: Stream) -> float:
 
 def _balance(taus: Taus) -> Tensor:
     """How many more entries have a positive than a negative sum."""
-    if compiled.worthwhile(taus[0].numel(), taus):
+    if compiled.serves(taus[0].numel(), taus):
         from baselines import kernels
 
         return torch.tensor(kernels.balance(compiled.array(rows(taus))))

@@ -62,7 +62,7 @@ def by_upper_bits(pieces: Iterable[Tensor], size: int) -> np.ndarray:
     def count(pieces: Iterable[Placed]) -> np.ndarray:
         table = np.zeros((2, BINS), dtype=np.int64)
         for _, piece in pieces:
-            if compiled.worthwhile(size, piece):
+            if compiled.serves(size, piece):
                 from tadrop import kernels
 
                 kernels.count_upper(compiled.bits(piece), table)
@@ -86,7 +86,7 @@ def lower_squares(pieces: Iterable[Tensor], size: int) -> np.ndarray:
     def count(pieces: Iterable[Placed]) -> np.ndarray:
         table = np.zeros(BINS, dtype=np.int64)
         for _, piece in pieces:
-            if compiled.worthwhile(size, piece):
+            if compiled.serves(size, piece):
                 from tadrop import kernels
 
                 kernels.sum_squares(compiled.bits(piece), table)
@@ -107,7 +107,7 @@ def by_lower_bits(pieces: Iterable[Tensor], size: int, bins: Sequence[int]) -> n
     def count(pieces: Iterable[Placed]) -> np.ndarray:
         fine = np.zeros((len(bins), LOWS), dtype=np.int64)
         for _, piece in pieces:
-            if compiled.worthwhile(size, piece):
+            if compiled.serves(size, piece):
                 from tadrop import kernels
 
                 kernels.count_lower(compiled.bits(piece), slots, fine)
@@ -140,7 +140,7 @@ def gather(pieces: Iterable[Tensor], size: int, bins: Sequence[int], count: int)
     def collect(pieces: Iterable[Placed]) -> tuple[np.ndarray, np.ndarray]:
         values, places, found = np.empty(count, dtype=np.uint32), np.empty(count, dtype=np.int64), 0
         for start, piece in pieces:
-            if compiled.worthwhile(size, piece):
+            if compiled.serves(size, piece):
                 from tadrop import kernels
 
                 found = kernels.gather(compiled.bits(piece), start, lows, widths, values, places, found)
@@ -160,7 +160,7 @@ def gather(pieces: Iterable[Tensor], size: int, bins: Sequence[int], count: int)
 def nth_equal(pieces: Iterable[Tensor], size: int, bits: int, nth: int) -> int:
     """The flat index of the nth entry (from 1) whose magnitude has these bits. Raises LookupError if there are fewer."""
     for start, piece in _placed(pieces):
-        if compiled.worthwhile(size, piece):
+        if compiled.serves(size, piece):
             from tadrop import kernels
 
             at = kernels.nth_equal(compiled.bits(piece), np.uint32(bits), nth)

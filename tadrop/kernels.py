@@ -2,7 +2,7 @@
 
 Same results to the bit: the loops do what the reference does, in one pass and without temporaries. They are compiled
 when this module is first imported and kept in numba's cache; importing it costs a second even then, so callers come
-here only for tensors of at least `compiled.FROM` entries.
+here only for tensors of at least `compiled.FROM` entries, and with smaller ones once it is there.
 """
 
 import numpy as np
@@ -201,7 +201,8 @@ def cut_random(tau, first, scale, limit):
         some = tau[low : low + TILE]
         state = first + np.uint64(low // 2) * GOLDEN
         for i in range((some.size + 1) // 2):
-            words[i] = _mixed(state + np.uint64(i) * GOLDEN)
+            words[i] = _mixed(state)
+            state += GOLDEN
         for i in range(some.size):
             some[i] *= scale
         bits = some.view(np.uint32)

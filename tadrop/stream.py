@@ -144,7 +144,7 @@ class TaskVectors:
 
     def _places_of(self, name: str, taus: Tensor) -> Addresses | None:
         """Where the compiled kernels read a tensor from; None if they do not serve it."""
-        return self._addresses(name) if compiled.worthwhile(prod(self.shapes[name]), taus) else None
+        return self._addresses(name) if compiled.serves(prod(self.shapes[name]), taus) else None
 
     def _addresses(self, name: str) -> Addresses | None:
         """Where the experts' and the base's tensor begin, if all of them lie in memory as float32.
@@ -389,7 +389,7 @@ def density(stream: Stream) -> float:
 
 def count_nonzero(taus: Taus, size: int) -> int:
     """How many entries of a piece of a tensor of so many entries are not zero."""
-    if compiled.worthwhile(size, taus):
+    if compiled.serves(size, taus):
         from tadrop import kernels
 
         return kernels.count_nonzero(compiled.bits(taus.view(len(taus), -1)))

@@ -36,12 +36,12 @@ class TopCut(Cut):
     def apply(self, tau: Tau, start: int = 0) -> Tau:
         if self.kept == self.size and self.scale == 1:
             return tau
-        if compiled.worthwhile(self.size, tau):
+        if compiled.serves(self.size, tau):
             return self.apply_(tau.clone(), start)
         return torch.where(self.keeps(tau, start), tau * self.scale, 0)
 
     def apply_(self, tau: Tau, start: int = 0) -> Tau:
-        if self.kept == self.size and self.scale == 1 or not compiled.worthwhile(self.size, tau):
+        if self.kept == self.size and self.scale == 1 or not compiled.serves(self.size, tau):
             return super().apply_(tau, start)
         from tadrop import kernels
 
@@ -114,7 +114,7 @@ class RandomCut(Cut):
         return tau
 
     def _compiled(self, tau: Tau, start: int) -> bool:
-        return compiled.worthwhile(self.size, tau) and start % 2 == 0
+        return compiled.serves(self.size, tau) and start % 2 == 0
 
     def facts(self) -> dict[str, float]:
         return {"keep": self.keep, "scale": self.scale}
