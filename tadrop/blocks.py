@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tadrop.types import Stream, Taus
 
-BLOCK = 1 << 21  # entries of all tasks together in one block: 8 MB; less is all interpreter, more leaves the cache
+BLOCK = 1 << 20  # entries of all tasks together in one block: 4 MB; less is all interpreter, more leaves the cache
 DEVICE_BLOCK = 1 << 25  # the same on an accelerator, where a small block is all launch overhead
 SPAN = 1 << 23  # entries of all tasks together that a thread takes at a time
 ALIGN = 64  # blocks start at multiples of this, so that masks of a byte per eight entries never straddle two
