@@ -37,7 +37,7 @@ def _placed(pieces: Iterable[Tensor]) -> Iterator[Placed]:
 
 
 def _spread(pieces: Iterable[Tensor], work: Callable[[Iterable[Placed]], Result]) -> list[Result]:
-    """work(pieces), or its results for each thread's share. Threads share out a tensor in memory; streams come alone."""
+    """work(pieces), or its results for each thread's share, where the pieces are of a tensor in memory."""
     pieces = iter(pieces)
     first = next(pieces)
     if len(first) < SHARED or first.device.type != "cpu":
@@ -158,7 +158,7 @@ def gather(pieces: Iterable[Tensor], size: int, bins: Sequence[int], count: int)
 
 
 def nth_equal(pieces: Iterable[Tensor], size: int, bits: int, nth: int) -> int:
-    """The flat index of the nth entry (from 1) whose magnitude has these bits. Raises LookupError if there are fewer."""
+    """The flat index of the nth entry (from 1) whose magnitude has these bits; LookupError if there are fewer."""
     for start, piece in _placed(pieces):
         if compiled.serves(size, piece):
             from tadrop import kernels

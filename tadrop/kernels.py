@@ -166,7 +166,7 @@ def count_nonzero(bits):
 
 @njit(void(Floats, float32, float32), nogil=True, cache=True)
 def cut_above(tau, threshold, scale):
-    """tau times scale where |tau| > threshold, else 0; in place, because a second array that may be the first is slow."""
+    """tau times scale where |tau| > threshold, else 0; in place: an array that may be another is not vectorised."""
     for i in range(tau.size):
         x = tau[i]
         tau[i] = x * scale if abs(x) > threshold else np.float32(0)

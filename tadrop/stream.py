@@ -101,9 +101,7 @@ class TaskVectors:
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "shapes", {n: tuple(tensors[n].shape) for n in names})
 
-    def taus(
-        self, name: str, start: int = 0, stop: int | None = None, cuts: Sequence[tuple[Cut, int]] = ()
-    ) -> Taus:
+    def taus(self, name: str, start: int = 0, stop: int | None = None, cuts: Sequence[tuple[Cut, int]] = ()) -> Taus:
         """See Stream. cuts: one per task, with the tensor's first index in it; applied as the entries are read."""
         size = prod(self.shapes[name])
         whole, stop = start == 0 and stop is None, size if stop is None else stop

@@ -41,7 +41,7 @@ class TopCut(Cut):
         return torch.where(self.keeps(tau, start), tau * self.scale, 0)
 
     def apply_(self, tau: Tau, start: int = 0) -> Tau:
-        if self.kept == self.size and self.scale == 1 or not compiled.serves(self.size, tau):
+        if (self.kept == self.size and self.scale == 1) or not compiled.serves(self.size, tau):
             return super().apply_(tau, start)
         from tadrop import kernels
 
