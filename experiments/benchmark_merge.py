@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -45,8 +46,9 @@ METHODS = {  # name -> (overrides, most times the floor)
 MEMORY_METHODS = ("Task Arithmetic", "TIES (global trim)", "EMR + TADrop")
 MEMORY_LIMIT = 600e6  # bytes of private memory above the imports
 COMMAND_LIMIT = 15.0  # seconds for the whole TIES command
-SECTIONS = ("towers", "methods", "tasks", "large", "single", "spectral", "tadrop")
-PARTS = ("towers", "commands", *SECTIONS[1:])  # of the page
+STARTUP_LIMIT = 2.0  # seconds for --help and --cfg job
+SECTIONS = ("towers", "methods", "tasks", "large", "single", "spectral", "tadrop", "startup", "sweep")
+PARTS = ("towers", "commands", *SECTIONS[1:-1], "embedded", "sweep")  # of the page
 MATRICES = '+model.matrices=[{names: "encoder.layers.*_proj.weight"}, {names: "encoder.layers.*.mlp.fc?.weight"}]'
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -394,6 +396,41 @@ def tadrop_alone(page: Page) -> None:
     page.add("tadrop", title, head, rows, f"Copy and TADrop on {torch.get_num_threads()} threads, medians of five.")
 
 
+def startup(page: Page) -> None:
+    """What answers without computing anything."""
+    rows = []
+    for words in (["--help"], ["--cfg", "job"]):
+        seconds = median(seconds_of(lambda words=words: run_py(words)) for _ in range(5))
+        rows.append([f"python run.py {' '.join(words)}", f"{seconds:.2f}", verdict(seconds <= STARTUP_LIMIT)])
+    page.add("startup", "Startup", ("command", "seconds", ""), rows, f"Medians of five; at most {STARTUP_LIMIT:.0f} s.")
+
+
+def sweep(page: Page, folder: Path) -> None:
+    """Where a run on the embedded model spends its time, and what 25 points cost in one sweep and one by one."""
+    point, records = ["merge=task_arithmetic", "tadrop=on"], folder / "records"
+    cold = seconds_of(lambda: run_py([*point, f"paths.records={records}"]))
+    phases: Counter = Counter()
+    for file in records.glob("*.json"):
+        phases.update(json.loads(file.read_text())["seconds"])
+    rows = [["the whole command", f"{cold:.1f}", "100%"]]
+    rows += [[name, f"{seconds:.1f}", f"{seconds / cold:.0%}"] for name, seconds in phases.items() if seconds >= 0.05]
+    rest = cold - sum(phases.values())
+    rows.append(["interpreter, imports, configuration, data", f"{rest:.1f}", f"{rest / cold:.0%}"])
+    title = "One run on the embedded model, with its two reference rows: 3 models on 8 tasks"
+    page.add("embedded", title, ("part", "seconds", "share"), rows)
+    grid = ["tadrop.q_lo=0.1,0.3,0.5,0.7,0.8", "tadrop.q_hi=0.85,0.9,0.95,0.98,0.99"]
+    swept = seconds_of(lambda: run_py(["-m", *point, *grid, f"paths.records={folder / 'swept'}"]))
+    share = swept / (25 * cold)
+    row = [f"{swept:.0f}", f"{cold:.1f}", f"{swept / 25:.1f}", f"{share:.2f}", "0.33", verdict(share <= 1 / 3)]
+    head = ("25 points s", "a cold run s", "a point s", "sweep / 25 cold runs", "at most", "")
+    page.add("sweep", "A sweep of 25 pairs of quantiles", head, [row])
+
+
+def run_py(words: Sequence[str]) -> None:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([sys.executable, "run.py", *words], cwd=ROOT, check=True, **quiet)
+
+
 def seconds_of(work: Callable[[], object]) -> float:
     """Seconds that one call takes."""
     start = time.perf_counter()
@@ -464,6 +501,8 @@ def main() -> None:
         "large": lambda folder: large_model(page, folder),
         "single": lambda folder: single_tensor(page, folder),
         "tadrop": lambda folder: tadrop_alone(page),
+        "startup": lambda folder: startup(page),
+        "sweep": lambda folder: sweep(page, folder),
     }
     for section in arguments.only:
         with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="towers.") as folder:
