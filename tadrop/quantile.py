@@ -266,7 +266,8 @@ def _bits_of(value: float) -> int:
 def spectrum(vector: Vector) -> Spectrum:
     """The magnitudes of a vector. Raises TadropError if an entry is NaN or infinite."""
     if vector.size <= SMALL:
-        magnitudes = Sorted(np.concatenate([piece.abs().double().cpu().numpy() for piece in vector.pieces()]))
+        pieces = [piece.abs().double().cpu().numpy() for piece in vector.pieces()]
+        magnitudes = Sorted(np.concatenate(pieces) if pieces else np.empty(0))
         _refuse(vector, int(np.count_nonzero(~np.isfinite(magnitudes.values))))
         return magnitudes
     pieces = vector.pieces

@@ -106,26 +106,26 @@ class TaskVectors:
         size = prod(self.shapes[name])
         whole, stop = start == 0 and stop is None, size if stop is None else stop
         out = torch.empty(len(self.tasks), stop - start, device=self.device)
-        fused = bool(cuts) and all(isinstance(cut, TopCut) for cut, _ in cuts)
-        if fused and (places := self._places_of(name, out)) is not None:
-            bad = self._load_cut(places, start, out, cuts)
-        else:
-            bad, fused = self._load(name, start, out), False
-        if bad:
-            self._refuse_nonfinite(self.taus(name, start, stop) if fused else out, name)
-        for row, (cut, offset) in zip(out, () if fused else cuts, strict=False):
-            cut.apply_(row, offset + start)
+        if not self._load_cut(name, start, out, cuts):
+            if self._load(name, start, out):
+                self._refuse_nonfinite(out, name)
+            for row, (cut, offset) in zip(out, cuts, strict=False):
+                cut.apply_(row, offset + start)
         return out.view(len(self.tasks), *self.shapes[name]) if whole else out
 
-    @staticmethod
-    def _load_cut(places: Addresses, start: int, taus: Tensor, cuts: Sequence[tuple[TopCut, int]]) -> int:
+    def _load_cut(self, name: str, start: int, taus: Tensor, cuts: Sequence[tuple[Cut, int]]) -> bool:
+        """Loads and cuts in one pass; False if that cannot be done here, or an entry is not finite."""
+        if not cuts or not all(isinstance(cut, TopCut) for cut, _ in cuts):
+            return False
+        if (places := self._places_of(name, taus)) is None:
+            return False
         from tadrop import kernels
 
         (thetas, theta0), _alive = places
         thresholds = np.array([cut.threshold for cut, _ in cuts], dtype=np.float32)
         ties = np.array([cut.tie_end - start - offset for cut, offset in cuts], dtype=np.int64)
         scales = np.array([cut.scale for cut, _ in cuts], dtype=np.float32)
-        return kernels.load_cut(thetas, theta0, start, compiled.array(taus), thresholds, ties, scales)
+        return kernels.load_cut(thetas, theta0, start, compiled.array(taus), thresholds, ties, scales) == 0
 
     def _load(self, name: str, start: int, taus: Tensor, tasks: slice = slice(None)) -> int:
         """Fills taus with the tasks' entries from start on; returns a number that is 0 if all of them are finite."""
@@ -183,10 +183,11 @@ class TaskVectors:
         return Vector(self.tasks[task], name or "model", shape, size, lambda: self._pieces(task, names))
 
     def _pieces(self, task: int, names: Sequence[str]) -> Iterator[Tensor]:
+        step = PIECE if self.device.type == "cpu" else DEVICE_PIECE
+        whole = WHOLE if len(names) == 1 else step
         for name in names:
             size = prod(self.shapes[name])
-            step = DEVICE_PIECE if self.device.type != "cpu" else size if len(names) == 1 and size <= WHOLE else PIECE
-            for start in range(0, size, max(step, 1)):
+            for start in range(0, size, step if size > whole else max(size, 1)):
                 tau = torch.empty(1, min(step, size - start), device=self.device)
                 self._load(name, start, tau, slice(task, task + 1))
                 yield tau[0]

@@ -129,3 +129,37 @@ def test_tensors_that_are_made_when_asked_for_may_go_in_between():
             assert torch.equal(found[0], theta[name])
     assert len(held) == 8
     assert not stream._places  # nor are they all kept
+
+
+@pytest.mark.parametrize("norm", ["none", "l1"])
+@pytest.mark.parametrize("scope", ["tensor", "layer", "model"])
+def test_cutting_as_entries_are_read_has_the_bits_of_cutting_afterwards(scope, norm, monkeypatch):
+    maker = torch.Generator().manual_seed(1)
+    draw = lambda *shape: torch.randint(-4, 5, shape, generator=maker) / 8  # noqa: E731  full of ties
+    shapes = {"a.weight": (30, 40), "b.weight": (700,), "c.0.weight": (), "c.1.weight": (0, 3)}
+    base = Checkpoint(Path("b"), (), {n: draw(*shape) for n, shape in shapes.items()})
+    experts = {t: Checkpoint(Path(t), (), {n: draw(*shape) for n, shape in shapes.items()}) for t in ("s", "t")}
+    source = TaskVectors(base, experts)
+    sparse = Sparse(source, Magnitude(0.4, norm=norm, scope=scope))
+    expected = {}
+    for name in sparse.names:
+        rows = source.taus(name).flatten(1) if shapes[name] else source.taus(name).view(2, 1)
+        cuts = [sparse.cut(task, name) for task in range(2)]
+        expected[name] = torch.stack([cut.apply(row, offset) for row, (cut, offset) in zip(rows, cuts, strict=True)])
+    monkeypatch.setattr("tadrop.compiled.FROM", 0)
+    for name in sparse.names:
+        size = expected[name].shape[1]
+        parts = [sparse.taus(name, start, min(start + 129, size)) for start in range(0, size, 129)]
+        assert torch.equal(torch.cat(parts, 1) if parts else torch.empty(2, 0), expected[name])
+        assert torch.equal(sparse.taus(name).reshape(2, -1), expected[name])
+
+
+def test_an_entry_that_turns_nan_after_planning_is_named(monkeypatch):
+    monkeypatch.setattr("tadrop.compiled.FROM", 0)
+    tensors = {"w": torch.arange(10.0)}
+    source = TaskVectors(Checkpoint(Path("b"), (), {"w": torch.zeros(10)}), {"t": Checkpoint(Path("t"), (), tensors)})
+    sparse = Sparse(source, Magnitude(0.5))
+    sparse.taus("w")
+    tensors["w"][3] = float("nan")
+    with pytest.raises(TadropError, match=r"'t', 'w': 1 entries are NaN"):
+        sparse.taus("w", 0, 5)
