@@ -183,11 +183,12 @@ class TaskVectors:
         return Vector(self.tasks[task], name or "model", shape, size, lambda: self._pieces(task, names))
 
     def _pieces(self, task: int, names: Sequence[str]) -> Iterator[Tensor]:
-        step = PIECE if self.device.type == "cpu" else DEVICE_PIECE
-        whole = WHOLE if len(names) == 1 else step
+        piece = PIECE if self.device.type == "cpu" else DEVICE_PIECE
+        whole = WHOLE if len(names) == 1 else piece
         for name in names:
             size = prod(self.shapes[name])
-            for start in range(0, size, step if size > whole else max(size, 1)):
+            step = max(size, 1) if size <= whole else piece
+            for start in range(0, size, step):
                 tau = torch.empty(1, min(step, size - start), device=self.device)
                 self._load(name, start, tau, slice(task, task + 1))
                 yield tau[0]

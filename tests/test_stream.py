@@ -163,3 +163,15 @@ def test_an_entry_that_turns_nan_after_planning_is_named(monkeypatch):
     tensors["w"][3] = float("nan")
     with pytest.raises(TadropError, match=r"'t', 'w': 1 entries are NaN"):
         sparse.taus("w", 0, 5)
+
+
+@pytest.mark.parametrize(("piece", "whole"), [(3, 5), (3, 100), (100, 100)])
+def test_a_vector_is_all_of_its_pieces(piece, whole, monkeypatch):
+    monkeypatch.setattr("tadrop.stream.PIECE", piece)
+    monkeypatch.setattr("tadrop.stream.WHOLE", whole)
+    source = golden()
+    for name in (*source.names, None):
+        pieces = list(source.vector(1, name).pieces())
+        expected = torch.cat([source.taus(n)[1].reshape(-1) for n in (source.names if name is None else [name])])
+        assert torch.equal(torch.cat(pieces), expected)
+        assert max(map(len, pieces)) <= max(piece, whole if name else 0)
