@@ -19,7 +19,7 @@ from tadrop.blocks import in_order
 LOW_BITS = 16
 LOWS = 1 << LOW_BITS
 BINS = 1 << (31 - LOW_BITS)
-SHARED = 1 << 22  # entries of a piece from which threads share it
+SHARED = 1 << 23  # entries of a piece from which threads share it
 
 Result = TypeVar("Result")
 Placed = tuple[int, Tensor]  # a piece and its first flat index
