@@ -6,7 +6,7 @@ What a line is can be told without its colour: every variant has a marker and a 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tadrop.plot import methods_of, new_figure, place
+from tadrop.plot import STYLES, methods_of, new_figure, place
 from tadrop.record import Record
 from tadrop.table import Row, Table
 
@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 WIDTH = 6.8  # inches: the text width of a one-column paper
-STYLES = {  # variant: label, colour, marker, dash
-    "": ("plain", "#4d4d4d", "o", "-"),
-    "TADrop": ("+ TADrop", "#d55e00", "s", "-"),
-    "uniform": ("+ uniform control", "#0072b2", "^", "--"),
-    "inverted": ("+ inverted", "#cc79a7", "v", ":"),
-    "shuffled": ("+ shuffled", "#009e73", "D", "-."),
-}
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#4d4d4d", "#882255")
 MARKERS = "osv^DPX*<>ph"
 MOST_BANDS = 4  # more ranges than this hide one another

@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-VARIANTS = {"": ("plain", "#4d4d4d"), "TADrop": ("+ TADrop", "#d55e00"), "uniform": ("+ uniform control", "#0072b2")}
+STYLES = {  # variant: label, colour, marker, dash
+    "": ("plain", "#4d4d4d", "o", "-"),
+    "TADrop": ("+ TADrop", "#d55e00", "s", "-"),
+    "uniform": ("+ uniform control", "#0072b2", "^", "--"),
+    "inverted": ("+ inverted", "#cc79a7", "v", ":"),
+    "shuffled": ("+ shuffled", "#009e73", "D", "-."),
+}
+IN_BARS = ("", "TADrop", "uniform")  # more bars a method than these are too thin to read
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -43,7 +50,7 @@ def methods_of(table: Table) -> list[tuple[str, dict[str, Row]]]:
         variant = row.label.strip().removeprefix("+ ") if row.label.startswith("  +") else ""
         if not variant:
             methods.append((row.label, {}))
-        if methods and variant.split(",")[0] in (*VARIANTS, "inverted", "shuffled"):
+        if methods and variant.split(",")[0] in STYLES:
             methods[-1][1].setdefault(variant.split(",")[0], row)
     return methods
 
@@ -53,8 +60,9 @@ def accuracy_bars(table: Table) -> "Figure":
     methods = methods_of(table)
     figure = new_figure(6.8, 3.2)
     axes = figure.subplots()
-    width = 0.8 / len(VARIANTS)
-    for i, (variant, (label, colour)) in enumerate(VARIANTS.items()):
+    width = 0.8 / len(IN_BARS)
+    for i, variant in enumerate(IN_BARS):
+        label, colour, *_ = STYLES[variant]
         bars = [(x + (i - 1) * width, rows[variant].average) for x, (_, rows) in enumerate(methods) if variant in rows]
         if bars:
             drawn = axes.bar(*zip(*bars, strict=True), width, label=label, color=colour)
@@ -156,7 +164,7 @@ def accuracy_against_storage(table: Table) -> "Figure":
     axes = figure.subplots()
     methods, count = methods_of(table), len(table.tasks)
     for variant in ("", "TADrop"):
-        label, colour = VARIANTS[variant]
+        label, colour, *_ = STYLES[variant]
         for word, marker in SEEN.items():
             rows = [found[variant] for _, found in methods if variant in found and _seen(found[variant]) == word]
             if rows:
