@@ -1,6 +1,6 @@
 """Figures: pure functions of records, vector and PNG, legible at paper width, safe for colour-blind readers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ from tadrop.labels import label_points
 from tadrop.table import Row, Table, size
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
@@ -29,6 +30,14 @@ def new_figure(width: float, height: float) -> "Figure":
 
     matplotlib.rcParams.update({"svg.hashsalt": "tadrop", "svg.fonttype": "none", "font.size": 9})
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def legend(figure: "Figure", panels: Iterable["Axes"], columns: int = 5, size: int = 8) -> None:
+    """One legend under all panels; none where nothing has a name."""
+    found = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if found:
+        place = {"loc": "outside lower center", "ncols": columns}
+        figure.legend(found.values(), found.keys(), **place, fontsize=size, frameon=False)
 
 
 def save(figure: "Figure", stem: Path) -> list[Path]:
@@ -81,7 +90,7 @@ def accuracy_bars(table: Table) -> "Figure":
     axes.set_ylabel("average accuracy, %")
     axes.set_title(table.title, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    legend(figure, [axes], columns=3)
     return figure
 
 
@@ -186,7 +195,7 @@ def accuracy_against_storage(table: Table) -> "Figure":
     axes.set_ylabel("average accuracy, %")
     axes.set_title(table.title, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    legend(figure, [axes])
     named = _best([(title, rows[""]) for title, rows in methods if "" in rows])
     label_points(axes, [(title, row.stored_bytes / count, row.average) for title, row in named])
     return figure
@@ -228,5 +237,5 @@ def accuracy_against_tasks(tables: Sequence[Table], most: int = 8) -> "Figure":
         axes.set_xticks(counts)
         axes.set_xlabel("tasks merged")
         axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=4, fontsize=7, frameon=False)
+    legend(figure, [left, right], columns=4, size=7)
     return figure
