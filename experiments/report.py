@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from omegaconf import OmegaConf
 
 from experiments import recipes, tables
-from tadrop import figures, published, record
+from tadrop import published, record
 from tadrop.console import out
 from tadrop.files import write_text
 from tadrop.record import Record
@@ -77,16 +77,9 @@ def gather(recipe: str, folder: Path, facts: Path) -> tuple[Section, dict[str, s
     if not commands:
         return None
     found = [record.read(folder / f"{key}.json") for key in commands]
-    grouped = tables.by_task_set(recipe, found)
-    made = [tables.made(recipe, group, folder, facts) for group in grouped.values()]
-    drawn = [
-        pair
-        for table, group in zip(made, grouped.values(), strict=True)
-        for pair in tables.figures_of(table, group, folder)
-    ]
-    if (counts := figures.task_counts(made)) is not None:
-        drawn.append(("counts", counts))
-    return Section(recipe, recipes.about(recipe), tuple(made), tuple(drawn), len(missing)), commands, found
+    shown, drawn = tables.contents(recipe, found, folder, facts)
+    pictures = tuple((what, figure) for _, what, figure in drawn)
+    return Section(recipe, recipes.about(recipe), tuple(shown.values()), pictures, len(missing)), commands, found
 
 
 def picture(figure: "Figure", name: str) -> str:

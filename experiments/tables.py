@@ -125,19 +125,27 @@ def by_task_set(recipe: str, records: Sequence[Record]) -> dict[str, list[Record
     return {recipe if len(groups) == 1 else f"{recipe}_{count}": group for count, group in groups.items()}
 
 
+def contents(
+    recipe: str, records: Sequence[Record], folder: Path, facts: Path, draw: bool = True
+) -> tuple[dict[str, Table], list[tuple[str, str, "plot.Figure"]]]:
+    """A recipe's tables by name, one a task set, and its figures as (name of the table or recipe, what, figure)."""
+    groups = by_task_set(recipe, records)
+    shown = {name: made(recipe, group, folder, facts) for name, group in groups.items()}
+    if not draw:
+        return shown, []
+    drawn = [(name, *pair) for name, group in groups.items() for pair in figures_of(shown[name], group, folder)]
+    if (counts := figures.task_counts(list(shown.values()))) is not None:
+        drawn.append((recipe, "counts", counts))
+    return shown, drawn
+
+
 def render(
     recipe: str, records: Sequence[Record], folder: Path, facts: Path, target: Path, draw: bool = True
 ) -> tuple[list[Path], dict[str, Table]]:
-    """Writes a recipe's tables, one a task set, and its figures; returns the paths and the tables by name."""
-    paths, rendered, drawn = [], {}, []
-    for name, group in by_task_set(recipe, records).items():
-        rendered[name] = made(recipe, group, folder, facts)
-        paths += write_texts(target / name, rendered[name])
-        if draw:
-            drawn += [(f"{name}_{what}", figure) for what, figure in figures_of(rendered[name], group, folder)]
-    if draw and (counts := figures.task_counts(list(rendered.values()))) is not None:
-        drawn.append((f"{recipe}_counts", counts))
-    return paths + plot.write_figures(target, drawn), rendered
+    """Writes a recipe's tables and figures; returns the paths and the tables by name."""
+    rendered, drawn = contents(recipe, records, folder, facts, draw)
+    paths = [path for name, one in rendered.items() for path in write_texts(target / name, one)]
+    return paths + plot.write_figures(target, [(f"{of}_{what}", figure) for of, what, figure in drawn]), rendered
 
 
 def main() -> None:

@@ -3,10 +3,10 @@
 What a line is can be told without its colour: every variant has a marker and a dash of its own.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tadrop.plot import methods_of, new_figure, place
+from tadrop.plot import STYLES, legend, methods_of, new_figure, place
 from tadrop.record import Record
 from tadrop.table import Row, Table
 
@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 WIDTH = 6.8  # inches: the text width of a one-column paper
-STYLES = {  # variant: label, colour, marker, dash
-    "": ("plain", "#4d4d4d", "o", "-"),
-    "TADrop": ("+ TADrop", "#d55e00", "s", "-"),
-    "uniform": ("+ uniform control", "#0072b2", "^", "--"),
-    "inverted": ("+ inverted", "#cc79a7", "v", ":"),
-    "shuffled": ("+ shuffled", "#009e73", "D", "-."),
-}
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#4d4d4d", "#882255")
 MARKERS = "osv^DPX*<>ph"
 MOST_BANDS = 4  # more ranges than this hide one another
@@ -45,12 +38,6 @@ def _panels(count: int, height: float = 2.3) -> tuple["Figure", list["Axes"]]:
     for axes in grid[count:]:
         axes.set_visible(False)
     return figure, list(grid[:count])
-
-
-def _legend(figure: "Figure", panels: Iterable["Axes"]) -> None:
-    """One legend under all panels."""
-    found = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=5, fontsize=8, frameon=False)
 
 
 def _line(axes: "Axes", name: str, xs: Sequence[float], ys: Sequence[float]) -> None:
@@ -76,7 +63,7 @@ def lambda_curves(records: Sequence[Record], title: str = "") -> "Figure | None"
         axes.set_title(name, fontsize=9)
         axes.set_xlabel("lambda")
     panels[0].set_ylabel("validation average, %")
-    _legend(figure, panels)
+    legend(figure, panels)
     figure.suptitle(title, fontsize=9)
     return figure
 
@@ -99,7 +86,7 @@ def task_counts(tables: Sequence[Table]) -> "Figure | None":
         axes.set_xticks(sorted({len(table.tasks) for table in tables}))
         axes.set_xlabel("tasks")
     panels[0].set_ylabel("% of the individual models")
-    _legend(figure, panels)
+    legend(figure, panels)
     return figure
 
 
@@ -126,7 +113,7 @@ def gains(table: Table) -> "Figure | None":
     axes.set_ylim(-0.6, len(methods) + 0.1)
     axes.set_xlabel("average accuracy, %; bar: 95 % interval of TADrop's difference to the plain row")
     axes.spines[["top", "right"]].set_visible(False)
-    _legend(figure, [axes])
+    legend(figure, [axes])
     return figure
 
 
@@ -156,7 +143,7 @@ def task_gains(table: Table, name: str) -> "Figure":
     axes.set_xlabel("accuracy, %")
     axes.set_title(f"{name}, {table.title}", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    _legend(figure, [axes])
+    legend(figure, [axes])
     return figure
 
 
@@ -182,7 +169,7 @@ def tensor_profile(statistics: "DataFrame", title: str = "") -> "Figure":
         axes.set_xticks(sorted(frame["layer"].unique()))
         axes.set_xlabel("block")
         axes.spines[["top", "right"]].set_visible(False)
-    _legend(figure, panels)
+    legend(figure, panels)
     figure.suptitle(title, fontsize=9)
     return figure
 

@@ -1,6 +1,6 @@
 """Figures: pure functions of records, vector and PNG, legible at paper width, safe for colour-blind readers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,10 +9,18 @@ from tadrop.labels import label_points
 from tadrop.table import Row, Table, size
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-VARIANTS = {"": ("plain", "#4d4d4d"), "TADrop": ("+ TADrop", "#d55e00"), "uniform": ("+ uniform control", "#0072b2")}
+STYLES = {  # variant: label, colour, marker, dash
+    "": ("plain", "#4d4d4d", "o", "-"),
+    "TADrop": ("+ TADrop", "#d55e00", "s", "-"),
+    "uniform": ("+ uniform control", "#0072b2", "^", "--"),
+    "inverted": ("+ inverted", "#cc79a7", "v", ":"),
+    "shuffled": ("+ shuffled", "#009e73", "D", "-."),
+}
+IN_BARS = ("", "TADrop", "uniform")  # more bars a method than these are too thin to read
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -22,6 +30,14 @@ def new_figure(width: float, height: float) -> "Figure":
 
     matplotlib.rcParams.update({"svg.hashsalt": "tadrop", "svg.fonttype": "none", "font.size": 9})
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def legend(figure: "Figure", panels: Iterable["Axes"], columns: int = 5, size: int = 8) -> None:
+    """One legend under all panels; none where nothing has a name."""
+    found = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if found:
+        place = {"loc": "outside lower center", "ncols": columns}
+        figure.legend(found.values(), found.keys(), **place, fontsize=size, frameon=False)
 
 
 def save(figure: "Figure", stem: Path) -> list[Path]:
@@ -43,7 +59,7 @@ def methods_of(table: Table) -> list[tuple[str, dict[str, Row]]]:
         variant = row.label.strip().removeprefix("+ ") if row.label.startswith("  +") else ""
         if not variant:
             methods.append((row.label, {}))
-        if methods and variant.split(",")[0] in (*VARIANTS, "inverted", "shuffled"):
+        if methods and variant.split(",")[0] in STYLES:
             methods[-1][1].setdefault(variant.split(",")[0], row)
     return methods
 
@@ -53,8 +69,9 @@ def accuracy_bars(table: Table) -> "Figure":
     methods = methods_of(table)
     figure = new_figure(6.8, 3.2)
     axes = figure.subplots()
-    width = 0.8 / len(VARIANTS)
-    for i, (variant, (label, colour)) in enumerate(VARIANTS.items()):
+    width = 0.8 / len(IN_BARS)
+    for i, variant in enumerate(IN_BARS):
+        label, colour, *_ = STYLES[variant]
         bars = [(x + (i - 1) * width, rows[variant].average) for x, (_, rows) in enumerate(methods) if variant in rows]
         if bars:
             drawn = axes.bar(*zip(*bars, strict=True), width, label=label, color=colour)
@@ -73,7 +90,7 @@ def accuracy_bars(table: Table) -> "Figure":
     axes.set_ylabel("average accuracy, %")
     axes.set_title(table.title, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    legend(figure, [axes], columns=3)
     return figure
 
 
@@ -156,7 +173,7 @@ def accuracy_against_storage(table: Table) -> "Figure":
     axes = figure.subplots()
     methods, count = methods_of(table), len(table.tasks)
     for variant in ("", "TADrop"):
-        label, colour = VARIANTS[variant]
+        label, colour, *_ = STYLES[variant]
         for word, marker in SEEN.items():
             rows = [found[variant] for _, found in methods if variant in found and _seen(found[variant]) == word]
             if rows:
@@ -178,7 +195,7 @@ def accuracy_against_storage(table: Table) -> "Figure":
     axes.set_ylabel("average accuracy, %")
     axes.set_title(table.title, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    legend(figure, [axes])
     named = _best([(title, rows[""]) for title, rows in methods if "" in rows])
     label_points(axes, [(title, row.stored_bytes / count, row.average) for title, row in named])
     return figure
@@ -220,5 +237,5 @@ def accuracy_against_tasks(tables: Sequence[Table], most: int = 8) -> "Figure":
         axes.set_xticks(counts)
         axes.set_xlabel("tasks merged")
         axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=4, fontsize=7, frameon=False)
+    legend(figure, [left, right], columns=4, size=7)
     return figure

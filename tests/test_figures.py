@@ -43,6 +43,13 @@ def test_a_table_s_figures_are_the_same_bytes_each_time(rendered, tmp_path):
     assert [path.read_bytes() for path in paths[0]] == [path.read_bytes() for path in paths[1]]
 
 
+def test_a_table_of_references_alone_is_drawn_without_a_legend():
+    references = [hand.record("individual"), hand.record("pretrained", (0.5, 0.3))]
+    assert not plot.accuracy_bars(table.build(references)).legends  # an empty one is a warning, thus an error here
+    named = plot.accuracy_bars(table.build([*references, hand.record("ties"), hand.record("ties", tadrop={})]))
+    assert [text.get_text() for text in named.legends[0].texts] == ["plain", "+ TADrop"]
+
+
 def test_gains_draws_every_method_that_has_both_rows(rendered):
     made, _, _ = rendered
     labels = [text.get_text() for text in figures.gains(made).axes[0].get_yticklabels()]

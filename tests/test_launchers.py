@@ -6,13 +6,16 @@ the test's own; the launchers from the extras joblib, ray and slurm. What is mis
 
 import importlib.util
 import os
+import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from getpass import getuser
 from pathlib import Path
 
@@ -21,7 +24,7 @@ import pytest
 from tadrop import record
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch", "sinfo")
+SLURM = ("munged", "slurmctld", "slurmd", "sbatch", "scancel", "sinfo", "squeue")
 JOBS = ("merge=average,ties", "tadrop=off", "tasks.names=[hebrew,braille]", "limit=24", "device=cpu")
 
 
@@ -101,6 +104,7 @@ def slurm_conf(folder, munge):
         "SelectType": "select/cons_tres",
         "SelectTypeParameters": "CR_CPU",
         "ReturnToService": 2,
+        "KillWait": 2,  # seconds that a cancelled job has to end by itself
         "MailProg": "/bin/true",
     }
     lines = [f"{key}={value}" for key, value in facts.items()]
@@ -108,14 +112,32 @@ def slurm_conf(folder, munge):
     return "\n".join([*lines, "PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP", ""])
 
 
-@pytest.fixture
-def slurm():
-    """The environment in which Slurm's commands talk to a cluster of this one node."""
-    needs("hydra_plugins.hydra_submitit_launcher")
+@contextmanager
+def cluster() -> Iterator[dict[str, str]]:
+    """A cluster of this one node while the block lasts, as the environment in which Slurm's commands talk to it.
+
+    The queue is emptied before the daemons stop: a job that outlives them would wait for them for good.
+    """
     path = os.environ["PATH"] + ":/usr/sbin:/sbin"
-    if missing := [name for name in DAEMONS if shutil.which(name, path=path) is None]:
+    if missing := [name for name in SLURM if shutil.which(name, path=path) is None]:
         pytest.skip(f"no {', '.join(missing)}: apt install slurmctld slurmd slurm-client munge")
     folder = Path(tempfile.mkdtemp(prefix="slurm."))  # not pytest's: sockets need short paths
+    environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
+    try:
+        with ExitStack() as running:
+            for name, command in daemons(folder).items():
+                running.enter_context(daemon(command, environment, folder / f"{name}.out"))
+                time.sleep(1)
+            wait_for_idle(environment, folder)
+            running.callback(empty_queue, environment)
+            yield environment
+    finally:
+        kill_left(environment["SLURM_CONF"])
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def daemons(folder: Path) -> dict[str, list[str]]:
+    """Writes what Slurm's daemons read into a folder; returns their commands in the order of their start."""
     folder.chmod(0o755)
     for name in ("state", "spool"):
         (folder / name).mkdir()
@@ -123,32 +145,66 @@ def slurm():
     key.write_bytes(os.urandom(128))
     key.chmod(0o600)
     (folder / "slurm.conf").write_text(slurm_conf(folder, munge))
-    environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
     own = [f"--{name}-file={folder}/munged.{name}" for name in ("pid", "log", "seed")]
-    munged = ["munged", "--foreground", "--force", f"--key-file={key}", f"--socket={munge}", *own]
-    try:
-        with ExitStack() as running:
-            for name, command in {
-                "munged": munged,
-                "slurmctld": ["slurmctld", "-D"],
-                "slurmd": ["slurmd", "-D", "-N", socket.gethostname()],
-            }.items():
-                running.enter_context(daemon(command, environment, folder / f"{name}.out"))
-                time.sleep(1)
-            wait_for_idle(environment, folder)
-            yield environment
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return {
+        "munged": ["munged", "--foreground", "--force", f"--key-file={key}", f"--socket={munge}", *own],
+        "slurmctld": ["slurmctld", "-D"],
+        "slurmd": ["slurmd", "-D", "-N", socket.gethostname()],
+    }
 
 
-def wait_for_idle(environment, folder):
+def asked(environment: dict[str, str], *command: str) -> str:
+    """What one of Slurm's commands says."""
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout + done.stderr
+
+
+def empty_queue(environment: dict[str, str]) -> None:
+    """Cancels every job and waits until all have ended, at most half a minute."""
+    asked(environment, "scancel", f"--user={getuser()}")
     for _ in range(60):
-        done = subprocess.run(["sinfo", "-h", "-o", "%T"], env=environment, capture_output=True, text=True, check=False)
-        if "idle" in done.stdout:
+        if not asked(environment, "squeue", "--noheader").strip():
+            return
+        time.sleep(0.5)
+
+
+def processes(conf: str) -> list[int]:
+    """Every process started for the cluster of this configuration file: its daemons, steps and jobs."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # ended meanwhile, or another user's
+            if f"SLURM_CONF={conf}".encode() in file.read_bytes().split(b"\0"):
+                found.append(int(file.parent.name))
+    return found
+
+
+def kill_left(conf: str) -> None:
+    """Kills what a cluster has left, for a job that would not end or a test that ran out of time."""
+    for _ in range(50):
+        left = processes(conf)
+        if not left:
+            return
+        for process in left:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.1)
+
+
+def wait_for_idle(environment: dict[str, str], folder: Path) -> None:
+    for _ in range(60):
+        said = asked(environment, "sinfo", "-h", "-o", "%T")
+        if "idle" in said:
             return
         time.sleep(0.5)
     logs = "\n".join(f"{log.name}: {log.read_text()[-2000:]}" for log in sorted(folder.glob("*.out")))
-    pytest.fail(f"the node did not come up: {done.stdout}{done.stderr}\n{logs}")
+    pytest.fail(f"the node did not come up: {said}\n{logs}")
+
+
+@pytest.fixture
+def slurm():
+    needs("hydra_plugins.hydra_submitit_launcher")
+    with cluster() as environment:
+        yield environment
 
 
 def test_slurm_runs_one_job_for_each_run(repository, tmp_path, slurm):
@@ -160,3 +216,20 @@ def test_slurm_runs_one_job_for_each_run(repository, tmp_path, slurm):
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "records").iterdir()}
     sweep(repository, tmp_path, *launcher, **changed)  # the same command again owes nothing
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "records").iterdir()} == made
+
+
+@pytest.mark.parametrize("trap", ["", "trap '' TERM; "])
+def test_the_cluster_leaves_no_process_behind(trap, tmp_path):
+    with cluster() as environment:
+        conf, started = environment["SLURM_CONF"], tmp_path / "started"
+        body = f"{trap}touch {started}; sleep 590"
+        log = f"--output={tmp_path}/log"
+        for _ in range(len(os.sched_getaffinity(0)) + 1):  # one more than can run
+            asked(environment, "sbatch", log, "--mem=10", f"--wrap=srun --mem=10 sh -c {shlex.quote(body)}")
+        until = time.monotonic() + 60
+        while not started.exists() and time.monotonic() < until:
+            time.sleep(0.1)
+        assert started.exists(), asked(environment, "squeue")
+        assert len(processes(conf)) > 5  # three daemons, a step and its job
+    assert not processes(conf)
+    assert not Path(conf).parent.exists()
