@@ -49,6 +49,11 @@ COMMAND_LIMIT = 15.0  # seconds for the whole TIES command
 STARTUP_LIMIT = 2.0  # seconds for --help and --cfg job
 SECTIONS = ("towers", "methods", "tasks", "large", "single", "spectral", "tadrop", "startup", "sweep")
 PARTS = ("towers", "commands", *SECTIONS[1:-1], "embedded", "sweep")  # of the page
+WHERE = """Planning is what quantiles and thresholds take: a pass that counts every magnitude and one that takes out the
+few among which the thresholds lie. A tensor of up to 4 M entries is read once for both, a vector of the whole model
+twice. The rest reads everything once more and merges (TIES twice: its fallback sign is the whole model's), counts what
+is not zero for the record, and writes. Work on a tensor releases the interpreter; what is left of it (a few hundred
+microseconds a tensor and task) keeps two cores from being busy throughout."""
 MATRICES = '+model.matrices=[{names: "encoder.layers.*_proj.weight"}, {names: "encoder.layers.*.mlp.fc?.weight"}]'
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -105,6 +110,8 @@ class Run:
     mapped: int
     output: int
     decompositions: float  # seconds of `seconds` inside torch.linalg
+    planning: float  # seconds of `seconds` that quantiles and thresholds took, before anything was merged
+    processor: float  # seconds of all threads together
 
 
 @dataclass
@@ -170,11 +177,12 @@ def child(overrides: Sequence[str]) -> None:
         cfg = compose("config", list(overrides))
     imports = time.perf_counter() - began
     print(json.dumps({"imports": imports, "private": memory(os.getpid())["RssAnon"]}), flush=True)
-    inside = clocked(torch.linalg, ("svd", "eigh", "qr"))
-    start = time.perf_counter()
+    inside, planning = clocked(torch.linalg, ("svd", "eigh", "qr")), clocked(pipeline, ("sparsify",))
+    start, busy = time.perf_counter(), time.process_time()
     written = pipeline.merge_only(cfg)
-    seconds = time.perf_counter() - start
-    print(json.dumps({"seconds": seconds, "output": written.bytes, "decompositions": sum(inside)}), flush=True)
+    times = {"seconds": time.perf_counter() - start, "processor": time.process_time() - busy}
+    times |= {"decompositions": sum(inside), "planning": sum(planning)}
+    print(json.dumps(times | {"output": written.bytes}), flush=True)
 
 
 def clocked(module: ModuleType, names: Sequence[str]) -> list[float]:
@@ -248,7 +256,8 @@ def towers(page: Page, folder: Path, repeat: int, others: Sequence[str]) -> None
         ratio, ok = run.seconds / floor, run.private <= MEMORY_LIMIT
         times = [f"{run.seconds:.2f}", f"{floor:.2f}", f"{ratio:.1f}", f"{most}", verdict(ratio <= most)]
         space = [f"{run.private / 1e6:.0f}", verdict(ok), f"{run.mapped / 1e6:.0f}", f"{run.imports:.2f}"]
-        rows.append([name, *times, *space, f"{run.output / 1e6:.0f}"])
+        where = [f"{run.planning:.2f}", f"{run.processor / run.seconds:.1f}"]
+        rows.append([name, *times, *where, *space, f"{run.output / 1e6:.0f}"])
     head = (
         "method",
         "seconds",
@@ -256,13 +265,15 @@ def towers(page: Page, folder: Path, repeat: int, others: Sequence[str]) -> None
         "ratio",
         "at most",
         "",
+        "planning s",
+        "cores busy",
         "private MB",
         "",
         "mapped MB",
         "imports s",
         "output MB",
     )
-    page.add("towers", "Eight fp32 vision towers of ViT-B/32 size (87.5 M entries each)", head, rows)
+    page.add("towers", "Eight fp32 vision towers of ViT-B/32 size (87.5 M entries each)", head, rows, WHERE)
     rows = [whole_command(inputs, out, median(floors))]
     for command in others:
         rows.append(other_command(command, inputs, out, median(floors)))
