@@ -476,15 +476,25 @@ def render_section(section: Mapping) -> str:
     return "\n".join(lines + (["", section["notes"]] if section["notes"] else [])) + "\n"
 
 
-def write(page: Page, stem: Path, title: str, how: str, command: str) -> None:
-    """The page as stem.md and stem.json. how: a docstring, whose last paragraph says what is measured."""
+def earlier(stem: Path) -> Page:
+    """The page as it was left, so that a run of some sections keeps the others; empty where there is none."""
+    file = stem.with_suffix(".json")
+    return Page(json.loads(file.read_text())["sections"] if file.exists() else {})
+
+
+def write(page: Page, parts: Sequence[str], stem: Path, title: str, how: str, command: str) -> None:
+    """The page as stem.md and stem.json, in the order of its parts, whatever was measured last.
+
+    how: a docstring, whose last paragraph says what is measured.
+    """
     from tadrop.files import write_text
 
+    sections = {name: page.sections[name] for name in parts if name in page.sections}
     about, paragraph = machine(), how.split("\n\n")[-1]
     facts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in about.items())
     head = f"# {title}\n\nMade by `{command}` on: {facts}.\n\n{paragraph}\n"
-    write_text(stem.with_suffix(".md"), "\n".join([head, *map(render_section, page.sections.values())]))
-    content = {"machine": about, "command": command, "sections": page.sections}
+    write_text(stem.with_suffix(".md"), "\n".join([head, *map(render_section, sections.values())]))
+    content = {"machine": about, "command": command, "sections": sections}
     write_text(stem.with_suffix(".json"), json.dumps(content, indent=1) + "\n")
 
 
@@ -502,8 +512,8 @@ def main() -> None:
         return
     if arguments.folder is None:
         parser.error("--folder is needed: a place with 15 GB to spare")
-    earlier = arguments.results / "merge.json"
-    page = Page(json.loads(earlier.read_text())["sections"] if earlier.exists() else {})
+    stem = arguments.results / "merge"
+    page = earlier(stem)
     work = {
         "towers": lambda folder: towers(page, folder, arguments.repeat, arguments.vs),
         "methods": lambda folder: every_method(page, folder),
@@ -518,9 +528,8 @@ def main() -> None:
     for section in arguments.only:
         with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="towers.") as folder:
             work[section](Path(folder))
-    page.sections = {name: page.sections[name] for name in PARTS if name in page.sections}
     command = "python -m experiments.benchmark_merge --folder DIR"
-    write(page, arguments.results / "merge", "Merging on disk: time and memory", __doc__ or "", command)
+    write(page, PARTS, stem, "Merging on disk: time and memory", __doc__ or "", command)
 
 
 if __name__ == "__main__":

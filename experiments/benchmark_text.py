@@ -1,6 +1,7 @@
 """How fast GPT-2 is evaluated against its bare forward passes, and what its largest tensor costs every sparsifier.
 
-    python -m experiments.benchmark_text --folder DIR [--only evaluate table]    writes results/benchmarks/text.*
+    python -m experiments.benchmark_text --folder DIR                   both sections; writes results/benchmarks/text.*
+    python -m experiments.benchmark_text --folder DIR --only table      one section; the page keeps the other
 
 Everything is made in a folder under --folder (1.2 GB, removed at the end): a GPT-2 of the small size with random
 weights, and sentences of random words, as long as GLUE's. `evaluate` is the suite's own loop (tokens read from the
@@ -22,7 +23,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from experiments.benchmark_merge import ROOT, Page, seconds_of, verdict, write
+from experiments.benchmark_merge import ROOT, Page, earlier, seconds_of, verdict, write
 from experiments.recipes import CONF
 from tadrop import evaluate as evaluation
 from tadrop import pipeline
@@ -35,6 +36,7 @@ from tadrop.seeds import generator
 from tadrop.stream import Sparse, TaskVectors, all_cuts, density
 from tadrop.types import Method
 
+SECTIONS = ("evaluate", "table")
 FLOOR = 0.9  # of the bare forward passes' examples a second
 WTE = (50_257, 768)
 STATUS = Path("/proc/self/status")
@@ -167,19 +169,20 @@ def table_cost(page: Page) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="a place with 1.2 GB to spare")
-    parser.add_argument("--only", nargs="+", choices=("evaluate", "table"), default=("evaluate", "table"))
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--rows", type=int, default=32, help="sentences")
     parser.add_argument("--repeat", type=int, default=9)
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "benchmarks")
     options = parser.parse_args()
-    page = Page()
+    stem = options.results / "text"
+    page = earlier(stem)
     if "evaluate" in options.only:
         with tempfile.TemporaryDirectory(dir=options.folder, prefix="text.") as folder:
             evaluation_rate(page, Path(folder), options.rows, options.repeat)
     if "table" in options.only:
         table_cost(page)
     command = "python -m experiments.benchmark_text --folder DIR"
-    write(page, options.results / "text", "GPT-2: evaluation and its largest tensor", __doc__ or "", command)
+    write(page, SECTIONS, stem, "GPT-2: evaluation and its largest tensor", __doc__ or "", command)
 
 
 if __name__ == "__main__":
