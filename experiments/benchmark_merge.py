@@ -8,11 +8,12 @@ Inputs are synthetic checkpoints of the shapes of CLIP's vision towers, made in 
 at a time) that is removed at the end. In COMMAND, {base}, {experts} (separated by spaces), {list} (by commas) and {out}
 stand for folders.
 
-Every figure is a ratio to the floor, measured in the same minute: reading all input files once and writing one of them,
-with a plain loop over an 8 MB buffer. A run is a process of its own; the clock runs from opening the first input to
-closing the last output, and the start of the interpreter and the imports are reported beside it. Memory is sampled
-every few milliseconds: private memory is RssAnon (heap, stacks, buffers) above what it was after the imports; pages of
-mapped input files count as RssFile, belong to the page cache and are given back under pressure.
+Every figure is a ratio to the floor, measured on the same files just before: reading all of them once and writing one,
+with a plain loop over an 8 MB buffer, files in the page cache, nothing left to write back. A run is a process of its
+own; the clock runs from opening the first input to closing the last output, and the start of the interpreter and the
+imports are reported beside it. Memory is sampled every few milliseconds: private memory is RssAnon (heap, stacks,
+buffers) above what it was after the imports; pages of mapped input files count as RssFile, belong to the page cache and
+are given back under pressure.
 """
 
 import argparse
@@ -147,6 +148,13 @@ def make(folder: Path, shapes: Shapes, experts: int, distinct: int) -> Inputs:
     return Inputs(folder / "base", tuple(folder / f"expert{i:02}" for i in range(experts)))
 
 
+def floor_of(inputs: Inputs, folder: Path, times: int = 5) -> float:
+    """The median of so many copies, after one that brings the files into the page cache and earlier writes to disk."""
+    copy_floor(inputs, folder / "copy")
+    os.sync()
+    return median(copy_floor(inputs, folder / "copy") for _ in range(times))
+
+
 def copy_floor(inputs: Inputs, out: Path) -> float:
     """Seconds to read every input file once and write one of them: what no merge can go below."""
     buffer = memoryview(bytearray(8 << 20))
@@ -211,7 +219,8 @@ def memory(process: int) -> dict[str, int]:
 
 
 def measured(inputs: Inputs, out: Path, overrides: Sequence[str]) -> Run:
-    """Runs a merge in a new process and watches its memory."""
+    """Runs a merge in a new process and watches its memory; what was written before is on disk when it starts."""
+    os.sync()
     command = [sys.executable, "-m", "experiments.benchmark_merge", "--child", *inputs.overrides(out), *overrides]
     start = time.perf_counter()
     private = mapped = 0
@@ -247,12 +256,9 @@ def verdict(met: bool) -> str:
 def towers(page: Page, folder: Path, repeat: int, others: Sequence[str]) -> None:
     """Every method on eight ViT-B/32 towers; the whole TIES command; other tools' commands."""
     inputs, out = make(folder, VIT_B32, 8, 8), folder / "out"
-    copy_floor(inputs, folder / "copy")  # into the page cache
-    rows, floors = [], []
+    floor, rows = floor_of(inputs, folder), []
     for name, (overrides, most) in METHODS.items():
-        floor = median(copy_floor(inputs, folder / "copy") for _ in range(3))
         run = repeated(repeat, lambda overrides=overrides: measured(inputs, out, overrides))
-        floors.append(floor)
         ratio, ok = run.seconds / floor, run.private <= MEMORY_LIMIT
         times = [f"{run.seconds:.2f}", f"{floor:.2f}", f"{ratio:.1f}", f"{most}", verdict(ratio <= most)]
         space = [f"{run.private / 1e6:.0f}", verdict(ok), f"{run.mapped / 1e6:.0f}", f"{run.imports:.2f}"]
@@ -274,9 +280,9 @@ def towers(page: Page, folder: Path, repeat: int, others: Sequence[str]) -> None
         "output MB",
     )
     page.add("towers", "Eight fp32 vision towers of ViT-B/32 size (87.5 M entries each)", head, rows, WHERE)
-    rows = [whole_command(inputs, out, median(floors))]
+    rows = [whole_command(inputs, out, floor)]
     for command in others:
-        rows.append(other_command(command, inputs, out, median(floors)))
+        rows.append(other_command(command, inputs, out, floor))
     note = f"The whole TIES command, interpreter and imports included, may take {COMMAND_LIMIT:.0f} s."
     page.add("commands", "Whole commands on the same files", ("command", "seconds", "times the floor", ""), rows, note)
 
@@ -310,9 +316,8 @@ def timed(command: Sequence[str], out: Path) -> float:
 
 
 def memory_rows(inputs: Inputs, folder: Path, label: str, names: Sequence[str]) -> list[list[str]]:
-    rows = []
+    floor, rows = floor_of(inputs, folder, 3), []
     for name in names:
-        floor = copy_floor(inputs, folder / "copy")
         run = measured(inputs, folder / "out", METHODS[name][0])
         numbers = [f"{run.seconds:.2f}", f"{floor:.2f}", f"{run.seconds / floor:.1f}", f"{run.private / 1e6:.0f}"]
         rows.append([label, name, *numbers, verdict(run.private <= MEMORY_LIMIT), f"{run.mapped / 1e6:.0f}"])
@@ -345,7 +350,7 @@ def every_row() -> list[str]:
 def every_method(page: Page, folder: Path) -> None:
     """Time and peak private memory of every row that merges entry by entry."""
     inputs = make(folder, VIT_B32, 8, 8)
-    floor = min(copy_floor(inputs, folder / "copy") for _ in range(4))
+    floor = floor_of(inputs, folder)
     rows = []
     for name in every_row():
         run = measured(inputs, folder / "out", [f"merge={name}", "tadrop=off"])
@@ -371,7 +376,6 @@ def spectral(page: Page, folder: Path) -> None:
 def large_model(page: Page, folder: Path) -> None:
     """Eight checkpoints of ViT-L/14 size."""
     inputs = make(folder, VIT_L14, 8, 2)
-    copy_floor(inputs, folder / "copy")
     rows = memory_rows(inputs, folder, "8 x ViT-L/14", MEMORY_METHODS)
     page.add("large", "Eight vision towers of ViT-L/14 size (303 M entries; two files, linked)", MEMORY_HEAD, rows)
 
@@ -379,7 +383,6 @@ def large_model(page: Page, folder: Path) -> None:
 def single_tensor(page: Page, folder: Path) -> None:
     """One tensor of 500 M entries, two tasks."""
     inputs = make(folder, {"embedding.weight": (50_000, 10_000)}, 2, 1)
-    copy_floor(inputs, folder / "copy")
     rows = memory_rows(inputs, folder, "1 tensor, 2 tasks", MEMORY_METHODS)
     page.add("single", "A single tensor of 500 M fp32 entries", MEMORY_HEAD, rows)
 
