@@ -18,10 +18,11 @@ from torch import Tensor
 from tadrop import compiled
 from tadrop.blocks import BLOCK, device_of, in_order, over_blocks
 from tadrop.checkpoint import Checkpoint
+from tadrop.quantile import HELD
 from tadrop.sparsify.cut import TopCut
 from tadrop.types import Cut, Layout, Sparsifier, Stream, TadropError, Taus, Vector
 
-WHOLE = 1 << 22  # entries up to which a planner is handed one task's tensor in one piece
+WHOLE = HELD  # entries up to which a planner is handed one task's tensor in one piece, which it then keeps
 PIECE = 1 << 19  # entries in a piece of a larger one: 2 MB, so that the interpreter does not count
 DEVICE_PIECE = 1 << 24  # the same on an accelerator
 
