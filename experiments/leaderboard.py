@@ -2,16 +2,17 @@
 
     python -m experiments.leaderboard glyph8 [glyph14 ...] [KEY=VALUE ...] [--only emr,ties] [--skip wudi]
 
-Rows are whatever conf/merge holds. A run that is recorded is not run again, so the same command goes on where it was
-stopped; a row that fails is reported at the end and the others are run. Written to results/: a table for each task set,
-ordered by average, accuracy against storage for each, and accuracy against the number of tasks for all of them.
+Rows are whatever conf/merge holds; those for two models (SLERP) stand on glyph2 only. A run that is recorded is not run
+again, so the same command goes on where it was stopped; a row that fails is reported at the end and the others are run.
+Written to results/: a table for each task set, ordered by average, which names the rows that are not recorded; accuracy
+against storage for each; and accuracy against the number of tasks for all of them.
 """
 
 import argparse
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -28,14 +29,14 @@ from tadrop.statistics import paired
 from tadrop.table import Table
 
 
-@dataclass
-class Outcome:
-    """What became of the rows of one task set."""
+@dataclass(frozen=True)
+class Board:
+    """What is recorded of the rows on one task set, and the titles of those that are not."""
 
     tasks: str
-    folder: Path | None = None
-    records: list[Record] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
+    folder: Path
+    records: list[Record]
+    owed: list[str] = field(default_factory=list)
 
 
 def rows(only: Sequence[str] = (), skip: Sequence[str] = ()) -> list[str]:
@@ -48,68 +49,77 @@ def rows(only: Sequence[str] = (), skip: Sequence[str] = ()) -> list[str]:
 
 
 def configs(tasks: str, names: Sequence[str], variants: Sequence[str], extra: Sequence[str]) -> dict[str, DictConfig]:
-    """The configuration of every run by its command line, plain rows first so that a stopped board is of use."""
+    """The configuration of every run by its command line, plain rows first so that a stopped board is of use.
+
+    Rows made for another number of models are left out.
+    """
     with initialize_config_dir(str(CONF), version_base="1.3"):
         lines = [[f"tasks={tasks}", f"merge={row}", f"tadrop={v}", *extra] for v in variants for row in names]
-        return {" ".join(line): compose("config", line) for line in lines}
+        composed = {" ".join(line): compose("config", line) for line in lines}
+    return {line: cfg for line, cfg in composed.items() if cfg.merge.get("models") in (None, len(cfg.tasks.names))}
 
 
-def play(tasks: str, names: Sequence[str], variants: Sequence[str], extra: Sequence[str]) -> Outcome:
-    """Runs what is missing. A failure costs its own row only."""
-    runs = configs(tasks, names, variants, extra)
-    first = next(iter(runs.values()))
-    outcome = Outcome(tasks, Path(first.paths.records))
-    references = {f"the reference {cfg.merge.name}": cfg for cfg in reference_configs(first)}
-    for at, (line, cfg) in enumerate((references | runs).items()):
+def play(tasks: str, names: Sequence[str], variants: Sequence[str], extra: Sequence[str]) -> list[str]:
+    """Runs what is missing, references first; returns what failed, and why. A failure costs its own row only."""
+    failures: list[str] = []
+    rows_of = configs(tasks, names, variants, extra)
+    if not rows_of:
+        return failures
+    references = {f"the reference {cfg.merge.name}": cfg for cfg in reference_configs(next(iter(rows_of.values())))}
+    runs = references | rows_of
+    for at, (line, cfg) in enumerate(runs.items()):
         start = time.perf_counter()
         try:
-            outcome.records.append(run(cfg))
+            run(cfg)
         except Exception as error:  # whatever a row dies of, the rest of the board is worth having
             reason = str(error).partition("\n")[0]
-            outcome.failures.append(f"{line}: {type(error).__name__}: {reason}")
-        total, seconds = len(references | runs), time.perf_counter() - start
-        if seconds > 1:
-            err.print(f"{at + 1}/{total} {line}: {seconds:.0f} s")
-    return outcome
+            failures.append(f"{line}: {type(error).__name__}: {reason}")
+        if (seconds := time.perf_counter() - start) > 1:
+            err.print(f"{at + 1}/{len(runs)} {line}: {seconds:.0f} s")
+    return failures
 
 
-def recorded(tasks: str, folder: Path, variants: Sequence[str] = ("off", "on")) -> tuple[Outcome, int]:
-    """What is recorded of a board, and how many of its runs are not."""
-    runs = configs(tasks, rows(), variants, ())
-    references = reference_configs(next(iter(runs.values())))
-    files = [record_path(folder, OmegaConf.to_container(c, resolve=True)) for c in (*references, *runs.values())]
-    there = [file for file in files if file.exists()]
-    return Outcome(tasks, folder, [read(file) for file in there]), len(files) - len(there)
+def recorded(tasks: str, extra: Sequence[str] = (), folder: Path | None = None) -> Board:
+    """The board as far as it is recorded: in a folder, or where the configuration says."""
+    runs = configs(tasks, rows(), ("off", "on"), extra)
+    first = next(iter(runs.values()))
+    board = Board(tasks, folder or Path(first.paths.records), [])
+    for cfg in (*reference_configs(first), *runs.values()):
+        file = record_path(board.folder, OmegaConf.to_container(cfg, resolve=True))
+        if file.exists():
+            board.records.append(read(file))
+        else:
+            board.owed.append(cfg.merge.title + (" + TADrop" if cfg.tadrop else ""))
+    return board
 
 
-def ranked(records: Sequence[Record], folder: Path | None = None) -> Table:
-    """The table, best method first by its row without TADrop (by its best row where there is none).
-
-    Differences come with intervals where the folder of the records is given.
-    """
+def ranked(board: Board) -> Table:
+    """The table, best method first by its row without TADrop (by its best row where there is none)."""
 
     def average(record: Record) -> float:
         return sum(score["value"] for score in record["scores"]) / len(record["scores"])
 
     best: dict[str, tuple[bool, float]] = {}
-    for record in records:
+    for record in board.records:
         name, rank = record["config"]["merge"]["name"], (record["config"]["tadrop"] is None, average(record))
         best[name] = max(best.get(name, rank), rank)
-    ordered = sorted(records, key=lambda r: -best[r["config"]["merge"]["name"]][1])
-    made = table.build(ordered, compare=paired(folder) if folder else None)
-    return made if "stored" in made.extra else table.with_data(made)
+    ordered = sorted(board.records, key=lambda r: -best[r["config"]["merge"]["name"]][1])
+    made = table.build(ordered, compare=paired(board.folder))
+    made = made if "stored" in made.extra else table.with_data(made)
+    missing = f" Not recorded: {', '.join(board.owed)}." if board.owed else ""
+    return replace(made, caption=made.caption + missing)
 
 
-def write(target: Path, outcomes: Sequence[Outcome], draw: bool = True) -> list[Path]:
+def write(target: Path, tables_by_tasks: Mapping[str, Table], draw: bool = True) -> list[Path]:
     """Tables and figures of all boards; returns the paths."""
-    boards = {outcome.tasks: ranked(outcome.records, outcome.folder) for outcome in outcomes if outcome.records}
     paths = []
-    for tasks, made in boards.items():
+    for tasks, made in tables_by_tasks.items():
         paths += tables.write_texts(target / f"leaderboard_{tasks}", made)
         if draw:
             paths += plot.save(plot.accuracy_against_storage(made), target / f"leaderboard_{tasks}_storage")
-    if draw and len(boards) > 1:
-        paths += plot.save(plot.accuracy_against_tasks(list(boards.values())), target / "leaderboard_tasks")
+    if draw and len(tables_by_tasks) > 1:
+        figure = plot.accuracy_against_tasks(list(tables_by_tasks.values()))
+        paths += plot.save(figure, target / "leaderboard_tasks")
     return paths
 
 
@@ -128,13 +138,13 @@ def main() -> None:
     options = parser.parse_intermixed_args()
     extra = [word for word in options.tasks if "=" in word]
     names = rows(options.only, options.skip)
-    outcomes = [play(t, names, options.tadrop, extra) for t in options.tasks if t not in extra]
-    paths = write(options.out, outcomes)
-    for outcome in outcomes:
-        if outcome.records:
-            print_table(ranked(outcome.records, outcome.folder))
-    out.print("written: " + ", ".join(str(path) for path in paths), soft_wrap=True)
-    failures = [f"{outcome.tasks}: {failure}" for outcome in outcomes for failure in outcome.failures]
+    sets = [word for word in options.tasks if word not in extra]
+    failures = [failure for tasks in sets for failure in play(tasks, names, options.tadrop, extra)]
+    boards = [recorded(tasks, extra) for tasks in sets]
+    made = {board.tasks: ranked(board) for board in boards if board.records}
+    for one in made.values():
+        print_table(one)
+    out.print("written: " + ", ".join(str(path) for path in write(options.out, made)), soft_wrap=True)
     if failures:
         sys.exit("these rows failed:\n" + "\n".join(failures))
 

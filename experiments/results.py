@@ -34,12 +34,11 @@ def complete(folder: Path) -> Iterator[tuple[str, list[Record]]]:
         yield name, found
 
 
-def boards(folder: Path) -> Iterator[leaderboard.Outcome]:
+def boards(folder: Path) -> dict[str, Table]:
     """The leaderboards more than half of whose rows are recorded, by task set."""
-    for tasks in sorted(path.stem for path in (recipes.CONF / "tasks").glob("glyph*.yaml")):
-        outcome, owed = leaderboard.recorded(tasks, folder)
-        if len(outcome.records) > owed:
-            yield outcome
+    sets = sorted(path.stem for path in (recipes.CONF / "tasks").glob("glyph*.yaml"))
+    found = [leaderboard.recorded(tasks, folder=folder) for tasks in sets]
+    return {board.tasks: leaderboard.ranked(board) for board in found if len(board.records) > len(board.owed)}
 
 
 def write(folder: Path, target: Path, facts: Path, draw: bool = True) -> tuple[list[Path], dict[str, Table]]:
@@ -54,7 +53,7 @@ def write(folder: Path, target: Path, facts: Path, draw: bool = True) -> tuple[l
         written, made = tables.render(name, found, folder, facts, target, draw)
         paths, rendered = paths + written, rendered | made
     err.print("leaderboards")
-    return paths + leaderboard.write(target, list(boards(folder)), draw), rendered
+    return paths + leaderboard.write(target, boards(folder), draw), rendered
 
 
 def renew_page(page: Path, rendered: dict[str, Table]) -> None:

@@ -1,6 +1,9 @@
 """The leaderboard: what is run, what is skipped, what a failure costs, and how rows are ranked and drawn."""
 
+from pathlib import Path
+
 import pytest
+from omegaconf import OmegaConf
 
 from experiments import leaderboard
 from tadrop import plot, record, table
@@ -31,8 +34,8 @@ def a_record(name, average, tadrop=None, data="none", stored=800, tasks=2, split
 ON = {"assign": "adaptive", "placement": "replace"}
 
 
-def board(tasks=2):
-    return [
+def board(tasks=2, owed=()):
+    records = [
         a_record("pretrained", 0.3, tasks=tasks, stored=0),
         a_record("individual", 0.9, tasks=tasks, stored=4000),
         a_record("weak", 0.4, tasks=tasks),
@@ -41,6 +44,7 @@ def board(tasks=2):
         a_record("strong", 0.6, data="training inputs", stored=1_234_000, tasks=tasks),
         a_record("strong", 0.5, ON, data="training inputs", stored=1_234_000, tasks=tasks),
     ]
+    return leaderboard.Board(f"set{tasks}", Path("nowhere"), records, list(owed))
 
 
 def test_rows_are_ranked_by_average_and_test_time_rows_stand_last():
@@ -90,24 +94,47 @@ def test_every_row_is_on_the_board_but_the_references():
 
 
 def test_a_row_that_fails_costs_itself_only(monkeypatch):
+    played = []
+
     def run(cfg):
         if cfg.merge.name == "ties":
             raise TadropError("two lines\nof which one is shown")
         if cfg.merge.name == "emr":
             raise ZeroDivisionError
-        return a_record(cfg.merge.name, 0.5, cfg.tadrop and ON)
+        played.append(cfg.merge.name)
 
     monkeypatch.setattr(leaderboard, "run", run)
-    outcome = leaderboard.play("glyph8", ["average", "emr", "ties"], ["off", "on"], [])
-    names = [one["config"]["merge"]["name"] for one in outcome.records]
-    assert names == ["individual", "pretrained", "average", "average"]
-    assert len(outcome.failures) == 4
-    assert "tasks=glyph8 merge=emr tadrop=off: ZeroDivisionError: " in outcome.failures
-    assert "tasks=glyph8 merge=ties tadrop=on: TadropError: two lines" in outcome.failures
+    failures = leaderboard.play("glyph8", ["average", "emr", "ties"], ["off", "on"], [])
+    assert played == ["individual", "pretrained", "average", "average"]
+    assert len(failures) == 4
+    assert "tasks=glyph8 merge=emr tadrop=off: ZeroDivisionError: " in failures
+    assert "tasks=glyph8 merge=ties tadrop=on: TadropError: two lines" in failures
+
+
+def test_rows_for_two_models_stand_where_there_are_two():
+    def names(tasks):
+        runs = leaderboard.configs(tasks, ["average", "slerp"], ["off"], [])
+        return [cfg.merge.name for cfg in runs.values()]
+
+    assert names("glyph8") == ["average"]
+    assert names("glyph2") == ["average", "slerp"]
+
+
+def test_a_board_holds_what_is_recorded_and_names_what_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(leaderboard, "rows", lambda: ["average", "ties"])
+    (cfg,) = leaderboard.configs("glyph2", ["ties"], ["on"], []).values()
+    config = OmegaConf.to_container(cfg, resolve=True)
+    made = a_record("ties", 0.5, ON) | {"format": record.FORMAT, "key": record.key(config)}
+    record.write(tmp_path, made)
+    found = leaderboard.recorded("glyph2", folder=tmp_path)
+    assert [one["key"] for one in found.records] == [record.key(config)]
+    owed = ["Individual", "Pretrained", "Weight Averaging", "TIES", "Weight Averaging + TADrop"]
+    assert sorted(found.owed) == sorted(owed)
+    assert "Not recorded: TIES + TADrop." in leaderboard.ranked(board(owed=["TIES + TADrop"])).caption
 
 
 def test_what_is_written(tmp_path):
-    boards = [leaderboard.Outcome(f"set{n}", records=board(n)) for n in (2, 3)]
+    boards = {f"set{n}": leaderboard.ranked(board(n)) for n in (2, 3)}
     paths = leaderboard.write(tmp_path, boards)
     assert {p.name for p in paths} == {p.name for p in tmp_path.iterdir()}
     assert {"leaderboard_set2.md", "leaderboard_set3_storage.svg", "leaderboard_tasks.png"} <= {p.name for p in paths}
