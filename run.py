@@ -61,6 +61,7 @@ def reference_configs(cfg: DictConfig):
         "sparsify": None,
         "tadrop": None,
         "select": "fixed",
+        "tuned": None,
         "seed": 0,
         "overwrite": False,
     }

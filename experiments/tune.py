@@ -5,8 +5,9 @@
 
 What is searched is written as Hydra's sweepers write it: interval(A,B), range(A,B[,STEP]), or a list of choices a,b,c;
 everything else holds for all trials. The score is the mean over tasks of each task's metric on its validation split.
-studies/NAME holds the study (study.journal, for optuna.load_study) and a record of every trial. The search is TPE,
-seeded by `seed`. Trials whose values do not go together (q_lo above q_hi) are pruned. Needs the extra `optuna`.
+studies/NAME holds the study (study.journal, for optuna.load_study) and a record of every trial. The command printed at
+the end runs the best trial on test data (`tuned=NAME`: its record says who chose its values). The search is TPE, seeded
+by `seed`. Trials whose values do not go together (q_lo above q_hi) are pruned. Needs the extra `optuna`.
 
 Why not hydra-optuna-sweeper: it holds Optuna to versions before 3, which cannot keep a study in a file with today's
 SQLAlchemy.
@@ -126,7 +127,7 @@ def main() -> None:
     words = " ".join([*fixed, *(f"{key}={value}" for key, value in best.params.items())])
     kept = f"record {best.user_attrs['record']}"
     out.print(f"best of {len(study.trials)} trials on validation data: {100 * best.value:.2f}, {kept}", soft_wrap=True)
-    out.print(f"python run.py {words}", soft_wrap=True)
+    out.print(f"python run.py {words} tuned={options.name}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def mistakes_in_one_line(sweeping: bool = False) -> Iterator[None]:
 
 def check(cfg: Any) -> None:
     """Builds everything that only needs the configuration, so that a mistake is found before anything runs."""
-    check_rule(cfg.select)
+    check_rule(cfg.select, cfg.tuned)
     device_of(cfg.device)
     dtype_of(cfg.dtype)
     split_of(cfg.merge.get("data", "none"))
@@ -251,7 +251,9 @@ def select(
     progress: Progress,
 ) -> tuple[Merged, Selection]:
     """The scale and knobs that the rule takes, and the merge with them; `merged` is the one with the row's own."""
-    check_rule(cfg.select)
+    check_rule(cfg.select, cfg.tuned)
+    if cfg.tuned:
+        return merged, Selection("tuned", float(cfg.merge.scale), "validation", knobs=_plain(cfg.merge, "knobs"))
     knobs, tune, scales = _plain(cfg.merge, "knobs"), _plain(cfg.merge, "tune"), sorted(cfg.merge.scale_grid)
     if cfg.select == "fixed" or (len(scales) <= 1 and not tune):
         return merged, Selection("fixed", float(cfg.merge.scale), knobs=knobs)

@@ -29,7 +29,7 @@ DESCRIPTIVE = {  # facts about a row or a model, stored with the record but no p
     "model": ("provide", "verified", "head"),
 }
 LAYOUTS = "matrices"  # of the model; only methods that work on matrices depend on them
-ORDINARY = {"dtype": "float32"}  # part of a name only where they are something else
+ORDINARY = {"dtype": "float32", "tuned": None}  # part of a name only where they are something else
 SUFFIXES = (".tensors.csv.gz", ".correct.npz", ".json")  # in the order of writing
 PLACES = ("cache", "hub_dir", "compiled")  # of this machine, or another road to the same bits: no part of a name
 LIBRARIES = ("torch", "numpy", "safetensors", "hydra-core", "pillow", "matplotlib", "scikit-learn")

@@ -1,8 +1,8 @@
 """Choosing the scale (lambda) and other knobs. The rule has a name, sees validation data only, and is in the record.
 
-fixed takes what the row says. grid tunes in this order: knobs with one value per task, each task by its own validation
-metric; then all other knobs together with the scale, by the mean over tasks. Among equals the first point in ascending
-order is taken.
+fixed takes what the row says; a record calls it tuned where the user says that a study chose these values on validation
+data (`tuned=NAME`). grid tunes in this order: knobs with one value per task, each task by its own validation metric; then
+all other knobs together with the scale, by the mean over tasks. Among equals the first point in ascending order is taken.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,10 +32,12 @@ class Selection:
     trials: tuple[Mapping[str, Any], ...] = ()
 
 
-def check_rule(rule: str) -> None:
-    """Raises TadropError unless the rule is one of RULES."""
+def check_rule(rule: str, tuned: str | None = None) -> None:
+    """Raises TadropError unless the rule is one of RULES, and nothing is chosen twice."""
     if rule not in RULES:
         raise TadropError(f"select is {rule!r}; it must be one of {', '.join(RULES)}")
+    if tuned and rule != "fixed":
+        raise TadropError(f"tuned={tuned} says that a study chose the values and select={rule} chooses them anew")
 
 
 def trial(knobs: Mapping[str, Any], scale: float, scores: Sequence[Score]) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 import sys
 
 import pytest
+from hydra import compose, initialize_config_dir
 
 from experiments import tune
-from tadrop import record
+from experiments.recipes import CONF
+from run import run
+from tadrop import record, table
 from tadrop.types import TadropError
 
 SMALL = ("tasks.names=[hebrew,braille]", "limit=24", "device=cpu", "merge=task_arithmetic")
@@ -50,3 +53,21 @@ def test_a_study_is_kept_and_goes_on(tmp_path):
         assert trial.value == pytest.approx(sum(s["value"] for s in kept["scores"]) / 2)
     with pytest.raises(TadropError, match="a study of another search"):
         tune.tune("x", [*words, "seed=1"], 8, tmp_path / "x")
+
+
+def test_a_record_says_that_a_study_chose_its_values(tmp_path):
+    def made(*words):
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            paths = [f"paths.cache={tmp_path}/cache", f"paths.records={tmp_path}/records"]
+            return run(compose("config", [*SMALL, *paths, "tadrop=off", *words]))
+
+    plain, tuned = made(), made("tuned=first")
+    assert plain["key"] != tuned["key"]
+    assert plain["selection"]["rule"] == "fixed"
+    assert (tuned["selection"]["rule"], tuned["selection"]["split"]) == ("tuned", "validation")
+    assert tuned["config"]["tuned"] == "first"
+    assert plain["scores"] == tuned["scores"]
+    (row,) = table.build([tuned]).rows
+    assert row.data == "validation labels"
+    with pytest.raises(TadropError, match="tuned=first says that a study chose"):
+        made("tuned=first", "select=grid")
