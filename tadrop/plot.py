@@ -52,16 +52,17 @@ def save(figure: "Figure", stem: Path) -> list[Path]:
 
 def methods_of(table: Table) -> list[tuple[str, dict[str, Row]]]:
     """(title, {variant: row}) per method, without the reference rows."""
-    methods: list[tuple[str, dict[str, Row]]] = []
+    methods: dict[str, dict[str, Row]] = {}
+    title = ""
     for row in table.rows:
         if row.density is None:  # references and published rows
             continue
-        variant = row.label.strip().removeprefix("+ ") if row.label.startswith("  +") else ""
-        if not variant:
-            methods.append((row.label, {}))
-        if methods and variant.split(",")[0] in STYLES:
-            methods[-1][1].setdefault(variant.split(",")[0], row)
-    return methods
+        head, _, words = row.label.partition(" + ")
+        title = head.strip() or title  # blank where the row stands below its method's plain one
+        variant = words.split(",")[0]
+        if variant in STYLES:
+            methods.setdefault(title, {}).setdefault(variant, row)
+    return list(methods.items())
 
 
 def accuracy_bars(table: Table) -> "Figure":

@@ -50,6 +50,14 @@ def test_a_table_of_references_alone_is_drawn_without_a_legend():
     assert [text.get_text() for text in named.legends[0].texts] == ["plain", "+ TADrop"]
 
 
+def test_a_method_without_its_plain_row_is_not_drawn_as_plain():
+    made = table.build([hand.record("ties", tadrop={}), hand.record("emr")])
+    (_, rows), (_, plain) = plot.methods_of(made)
+    assert list(rows) == ["TADrop"]
+    assert list(plain) == [""]
+    assert [text.get_text() for text in plot.accuracy_bars(made).legends[0].texts] == ["plain", "+ TADrop"]
+
+
 def test_gains_draws_every_method_that_has_both_rows(rendered):
     made, _, _ = rendered
     labels = [text.get_text() for text in figures.gains(made).axes[0].get_yticklabels()]
