@@ -91,38 +91,62 @@ def task_counts(tables: Sequence[Table]) -> "Figure | None":
 
 
 def gains(table: Table) -> "Figure | None":
-    """Average of every method: plain, with TADrop and its interval, with the control; one line a method."""
+    """One line a method. Left: plain, with TADrop (and its interval), the control. Right: TADrop less the control."""
     methods = [(name, rows) for name, rows in methods_of(table) if "TADrop" in rows]
     if not methods:
         return None
     methods.sort(key=lambda item: max(row.average for row in item[1].values()))
-    figure = new_figure(WIDTH, 0.26 * len(methods) + 1.3)
-    axes = figure.subplots()
+    controlled = any(rows["TADrop"].versus is not None for _, rows in methods)
+    figure = new_figure(WIDTH, 0.2 * len(methods) + 1.3)
+    axes, *rest = figure.subplots(
+        1, 1 + controlled, sharey=True, squeeze=False, width_ratios=[2.2, 1][: 1 + controlled]
+    )[0]
     for y, (_, rows) in enumerate(methods):
-        averages = [row.average for kind, row in rows.items() if kind in STYLES]
-        axes.plot([min(averages), max(averages)], [y, y], color="#bbbbbb", linewidth=2, zorder=1)
-        for kind, row in rows.items():
-            label, colour, marker, _ = STYLES[kind]
-            axes.scatter(row.average, y, color=colour, marker=marker, s=22, zorder=3, label=label)
-        _interval(axes, rows, y)
+        _averages(axes, rows, y)
+        for against in rest:
+            _versus(against, rows["TADrop"], y)
     for row in table.rows:
         if row.is_reference:
-            axes.axvline(row.average, color="#009e73", linestyle="--", linewidth=1)
-            axes.annotate(f" {row.label}", (row.average, len(methods) - 0.4), fontsize=7, va="bottom", ha="center")
-    axes.set_yticks(range(len(methods)), [name for name, _ in methods], fontsize=8)
+            axes.axvline(row.average, color="#009e73", linestyle="--", linewidth=1, zorder=0)
+            at = {"va": "bottom", "ha": "center", "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5}}
+            axes.annotate(row.label, (row.average, len(methods) - 0.4), fontsize=7, **at)
+    axes.set_yticks(range(len(methods)), [name for name, _ in methods], fontsize=7)
     axes.set_ylim(-0.6, len(methods) + 0.1)
-    axes.set_xlabel("average accuracy, %; bar: 95 % interval of TADrop's difference to the plain row")
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("average accuracy, %")
+    for against in rest:  # at most one
+        against.axvline(0, color="#777777", linewidth=0.8, zorder=0)
+        against.set_xlabel("less control, points")
+        against.tick_params(left=False)
+    for panel in (axes, *rest):
+        panel.grid(axis="y", color="#eeeeee", linewidth=0.6)
+        panel.set_axisbelow(True)
+        panel.spines[["top", "right"]].set_visible(False)
     legend(figure, [axes])
     return figure
 
 
-def _interval(axes: "Axes", rows: Mapping[str, Row], y: float) -> None:
-    """The interval of the difference, drawn at the plain row plus its two ends."""
+def _averages(axes: "Axes", rows: Mapping[str, Row], y: float) -> None:
+    """A method's averages on one line, and the interval of TADrop's difference at the plain row plus its two ends."""
+    averages = [row.average for row in rows.values()]
+    axes.plot([min(averages), max(averages)], [y, y], color="#bbbbbb", linewidth=2, zorder=1)
+    for kind, row in rows.items():
+        label, colour, marker, _ = STYLES[kind]
+        axes.scatter(row.average, y, color=colour, marker=marker, s=16, zorder=3, label=label)
     ours, plain = rows["TADrop"], rows.get("")
     if plain is not None and ours.interval is not None:
         ends = [plain.average + end for end in ours.interval]
         axes.plot(ends, [y, y], color=STYLES["TADrop"][1], linewidth=1, zorder=2)
+
+
+def _versus(axes: "Axes", ours: Row, y: float) -> None:
+    """The difference to the control and its 95 % interval; hollow where the interval holds zero."""
+    if ours.versus is None:
+        return
+    _, colour, marker, _ = STYLES["TADrop"]
+    low, high = ours.versus_interval or (ours.versus, ours.versus)
+    axes.plot([low, high], [y, y], color=colour, linewidth=1.2, zorder=2)
+    face = "white" if low <= 0 <= high else colour
+    axes.scatter(ours.versus, y, edgecolor=colour, facecolor=face, marker=marker, s=14, zorder=3)
 
 
 def task_gains(table: Table, name: str) -> "Figure":

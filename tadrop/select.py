@@ -1,8 +1,9 @@
 """Choosing the scale (lambda) and other knobs. The rule has a name, sees validation data only, and is in the record.
 
-fixed takes what the row says; a record calls it tuned where the user says that a study chose these values on validation
-data (`tuned=NAME`). grid tunes in this order: knobs with one value per task, each task by its own validation metric; then
-all other knobs together with the scale, by the mean over tasks. Among equals the first point in ascending order is taken.
+fixed takes what the row says; a record calls it tuned where the user says that a study chose these values on
+validation data (`tuned=NAME`). grid tunes in this order: knobs with one value per task, each task by its own validation
+metric; then all other knobs together with the scale, by the mean over tasks. Among equals the first point in ascending
+order is taken.
 """
 
 from collections.abc import Mapping, Sequence

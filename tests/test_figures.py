@@ -64,6 +64,18 @@ def test_gains_draws_every_method_that_has_both_rows(rendered):
     assert sorted(labels) == sorted(name for name, rows in plot.methods_of(made) if "TADrop" in rows)
 
 
+def test_gains_stand_beside_what_is_left_of_them_against_the_control(rendered):
+    made, _, _ = rendered
+    _, right = figures.gains(made).axes
+    rows = [rows["TADrop"] for _, rows in plot.methods_of(made) if "TADrop" in rows]
+    controlled = [row.versus for row in rows if row.versus is not None]
+    drawn = [float(each.get_offsets()[0][0]) for each in right.collections]
+    assert controlled
+    assert sorted(drawn) == pytest.approx(sorted(controlled))
+    bare = table.build([hand.record("ties"), hand.record("ties", tadrop={})])
+    assert len(figures.gains(bare).axes) == 1
+
+
 def test_lambda_curves_show_the_grid_and_ring_the_choice(tmp_path):
     synthetic.fill(tmp_path, "sweep_lambda", ["merge=task_arithmetic", "limit=7"])
     records = record.read_all(tmp_path)
