@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tadrop.linalg import svd
 from tadrop.places import Place
-from tadrop.taps import Product, tapped
+from tadrop.taps import Product, refuse_unused, tapped
 from tadrop.types import Stream, TadropError, Taus, Workbench, check_keep
 
 
@@ -76,8 +76,8 @@ class Experts:
 
         with tapped(module, self.places, visit):
             yield
-        if used and (unused := sorted(set(self.layers) - used)):
-            raise TadropError(f"these tensors are no linear layers of the model, but model.matrices says so: {unused}")
+        if used:
+            refuse_unused(set(self.layers) - used)
 
     def stored_bytes(self) -> int:
         return sum(layer.stored_bytes() for layer in self.layers.values())

@@ -4,8 +4,10 @@ Shared: theta* = theta0 + scale * sum of task vectors (the row's merge). Exclusi
 matrices keep the fraction `keep` of their singular triplets (1 - mask rate; at least one, where the authors' int() can
 leave none) and all else stays whole, as the authors' compression passes over it. The router reads the mean features of
 the shared model; every input is then run on weights of its own, theta* + sum_t softmax(router)_t v_t.
-Departures: TADrop sparsifies the task vectors, not the exclusive ones, and the rank rule stays. Inputs are run several
-at a time, each on its own weights.
+Departures: TADrop sparsifies the task vectors, not the exclusive ones, and the rank rule stays.
+
+Inputs are run several at a time, each on its own weights. These exist for what is kept whole; what a thin matrix adds
+to a layer's output is computed from its factors, sum_t w_t left_t (right_t x): no input has a matrix of its own.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,20 +25,31 @@ from tadrop import inputs as batching
 from tadrop.linalg import svd
 from tadrop.places import Place, parameters
 from tadrop.seeds import generator
-from tadrop.taps import without_fast_path
+from tadrop.taps import Product, refuse_unused, tapped
 from tadrop.types import LowRank, Stream, TadropError, Taus, Workbench, check_keep
 
 BUDGET = 1 << 25  # entries of weights that exist at once while inputs run on weights of their own
 
 
+def added(product: Product, vectors: LowRank, mix: Tensor) -> Tensor:
+    """What a layer's output [..., out] gains from the mix [task] of its thin vectors, [task, out, in] as factors."""
+    left, right = (vectors.right.mT, vectors.left.mT) if product.transposed else vectors
+    hidden = (product.inputs @ right.flatten(0, 1).T).unflatten(-1, right.shape[:2]) * mix.unsqueeze(-1)
+    return hidden.flatten(-2) @ left.mT.flatten(0, 1)
+
+
 @dataclass(frozen=True)
 class Mixture:
-    """The exclusive vectors by tensor, whole [task, *shape] or as thin factors, and the router over tasks."""
+    """The exclusive vectors by tensor, whole [task, *shape] or as thin factors, and the router over tasks.
+
+    linear: the tensors that the module multiplies its inputs with and uses in no other way
+    """
 
     head: str
     exclusive: Mapping[str, Tensor | LowRank]
     router: nn.Module
     places: Mapping[str, Place]
+    linear: frozenset[str]
 
     @contextmanager
     def attach(self, module: nn.Module, task: str) -> Iterator[None]:
@@ -67,17 +80,34 @@ class Mixture:
 
     def run(self, module: nn.Module, inputs: Any, weights: Tensor) -> Tensor:
         """The outputs of inputs [n, ...], each on theta* + sum_t weights[n, t] v_t."""
-        shared = parameters(module, self.places.values())
-        size = max(BUDGET // sum(parameter.numel() for parameter in shared.values()), 1)
-        call = vmap(lambda own, one: functional_call(module, own, (batching.each(lambda x: x[None], one),))[0])
+        whole = {p.parameter for n, p in self.places.items() if not self._is_factored(n)}
+        tapped_places = {n: p for n, p in self.places.items() if p.parameter not in whole}
+        owned_places = {n: p for n, p in self.places.items() if p.parameter in whole}
+        shared = parameters(module, owned_places.values())
+        used = set()
+
+        def alone(own: Mapping[str, Tensor], mix: Tensor, one: Any) -> Tensor:
+            def visit(product: Product, output: Tensor) -> Tensor:
+                used.add(product.weight)
+                vectors = self.exclusive.get(product.weight)
+                return output if vectors is None else output + added(product, vectors, mix)
+
+            with tapped(module, tapped_places, visit):
+                return functional_call(module, dict(own), (batching.each(lambda x: x[None], one),))[0]
+
+        size = max(BUDGET // max(sum(p.numel() for p in shared.values()), 1), 1)
         outputs = []
-        with sdpa_kernel(SDPBackend.MATH), without_fast_path():  # others cannot be batched over weights
+        with sdpa_kernel(SDPBackend.MATH):  # others cannot be batched over weights
             for some, mix in zip(batching.split(inputs, size), weights.split(size), strict=True):
                 own = {n: p.expand(len(mix), *p.shape).clone() for n, p in shared.items()}
-                for name, place in self.places.items():
+                for name, place in owned_places.items():
                     place.of(own[place.parameter]).add_(torch.tensordot(mix, dense(self.exclusive[name]), dims=1))
-                outputs.append(call(own, some))
+                outputs.append(vmap(alone)(own, mix, some))
+        refuse_unused(tapped_places.keys() - used)
         return torch.cat(outputs)
+
+    def _is_factored(self, name: str) -> bool:
+        return name in self.linear and isinstance(self.exclusive[name], LowRank)
 
     def stored_bytes(self) -> int:
         thin = [t for v in self.exclusive.values() for t in (v if isinstance(v, LowRank) else (v,))]
@@ -154,4 +184,6 @@ def build(
     seen = [bench.features(task, split, examples, "twin", seed) for task in stream.tasks]
     labels = torch.cat([torch.full((len(some),), at, device=bench.device) for at, some in enumerate(seen)])
     router = train_router(torch.cat(seen), labels, len(seen), epochs, rate, size, seed)
-    return replace(merged, attachment=Mixture(bench.head, exclusive, router, bench.places(stream.names)))
+    linear = frozenset(name for name, layout in stream.layouts.items() if layout.kind == "linear")
+    mixture = Mixture(bench.head, exclusive, router, bench.places(stream.names), linear)
+    return replace(merged, attachment=mixture)

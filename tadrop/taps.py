@@ -6,7 +6,7 @@ which CLIP uses, and would need a table of layer types; here the product itself 
 A parameter that holds several tensors (query, key and value) is shown as one product for each.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from unittest.mock import patch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tadrop.places import Place, parameters
+from tadrop.types import TadropError
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,12 @@ def tapped(module: nn.Module, places: Mapping[str, Place], visit: Visit) -> Iter
 
     with without_fast_path(), patch.object(F, "linear", watched_linear), patch.object(torch, "addmm", watched_addmm):
         yield
+
+
+def refuse_unused(names: Collection[str]) -> None:
+    """Raises TadropError for tensors that were to be tapped and never met in a product."""
+    if names:
+        raise TadropError(f"no linear layers of the model, though model.matrices says so: {', '.join(sorted(names))}")
 
 
 @contextmanager

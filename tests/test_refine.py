@@ -13,7 +13,8 @@ from tadrop.evaluate import evaluate, install
 from tadrop.merge import materialise, merge
 from tadrop.sparsify.magnitude import Magnitude
 from tadrop.stream import Sparse
-from tadrop.types import Layout, Method, TadropError
+from tadrop.taps import Product
+from tadrop.types import Layout, LowRank, Method, TadropError
 from tests import tiny
 
 
@@ -348,6 +349,26 @@ def test_every_input_runs_on_its_own_weights(bench):
             for n, v in merged.attachment.exclusive.items()
         )
         torch.testing.assert_close(row, bench.module(x[None])[0], rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_thin_vector_adds_is_its_matrix_times_the_input():
+    left, right, mix = tiny.normal(3, 5, 2, words="l"), tiny.normal(3, 2, 4, words="r"), torch.tensor([0.2, 0.5, 0.3])
+    weight = torch.tensordot(mix, left @ right, dims=1)  # [5, 4]
+    x, y = tiny.normal(7, 4, words="x"), tiny.normal(7, 5, words="y")
+    vectors = LowRank(left, right)
+    upright, lying = Product("w", None, x), Product("w", None, y, transposed=True)
+    torch.testing.assert_close(twin.added(upright, vectors, mix), x @ weight.T, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(twin.added(lying, vectors, mix), y @ weight, rtol=1e-4, atol=1e-5)
+
+
+def test_twin_refuses_a_matrix_that_is_no_layer(bench):
+    stream = tiny.stream(bench)
+    merged = mixture(bench, stream, keep=0.4)
+    exclusive = dict(merged.attachment.exclusive) | {"norm.weight": LowRank(torch.ones(3, 6, 1), torch.ones(3, 1, 1))}
+    linear = merged.attachment.linear | {"norm.weight"}
+    wrong = replace(merged, attachment=replace(merged.attachment, exclusive=exclusive, linear=linear))
+    with pytest.raises(TadropError, match=r"norm\.weight"):
+        outputs(bench, wrong, "t0", bench.tasks.inputs("t0", "test"), 0.29)
 
 
 def test_twin_in_small_parts_is_the_same(bench, monkeypatch):
