@@ -54,18 +54,20 @@ def run(cfg: DictConfig):
     return result
 
 
+REFERENCE = {  # what a reference run is not: sparsified, tuned, one of several seeds, exported
+    "export": {"dir": None},
+    "sparsify": None,
+    "tadrop": None,
+    "select": "fixed",
+    "tuned": None,
+    "seed": 0,
+    "overwrite": False,
+}
+
+
 def reference_configs(cfg: DictConfig):
     """The runs that every table needs: the individual models and the untouched base on the same tasks."""
-    plain = {
-        "export": {"dir": None},
-        "sparsify": None,
-        "tadrop": None,
-        "select": "fixed",
-        "tuned": None,
-        "seed": 0,
-        "overwrite": False,
-    }
-    return [OmegaConf.create({**cfg, **plain, "merge": merge}) for merge in cfg.references.values()]
+    return [OmegaConf.create({**cfg, **REFERENCE, "merge": merge}) for merge in cfg.references.values()]
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")

@@ -64,8 +64,7 @@ def dry_run(recipe: str, folder: Path, extra: Sequence[str] = ()) -> str:
     done = record.read_all(folder) if folder.is_dir() else []
     owed: dict[str, tuple[str, float | None]] = {}
     total = set()
-    for cfg, _ in recipes.runs(recipe, extra):
-        config = OmegaConf.to_container(cfg, resolve=True)
+    for config, _ in recipes.runs(recipe, extra):
         key = record.key(config)
         total.add(key)
         if not record.path(folder, config).exists():

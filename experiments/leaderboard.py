@@ -13,6 +13,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import product
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -53,10 +55,21 @@ def configs(tasks: str, names: Sequence[str], variants: Sequence[str], extra: Se
 
     Rows made for another number of models are left out.
     """
+    node = _composed((f"tasks={tasks}", *extra)).tasks
+    found = {}
+    for variant, row in product(variants, names):
+        words = (f"merge={row}", f"tadrop={variant}", *extra)
+        cfg = OmegaConf.create({**_composed(words), "tasks": node})
+        if cfg.merge.get("models") in (None, len(node.names)):
+            found[" ".join((f"tasks={tasks}", *words))] = cfg
+    return found
+
+
+@cache
+def _composed(words: tuple[str, ...]) -> DictConfig:
+    """Boards differ in their tasks alone, so that a row is composed once for all of them."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        lines = [[f"tasks={tasks}", f"merge={row}", f"tadrop={v}", *extra] for v in variants for row in names]
-        composed = {" ".join(line): compose("config", line) for line in lines}
-    return {line: cfg for line, cfg in composed.items() if cfg.merge.get("models") in (None, len(cfg.tasks.names))}
+        return compose("config", list(words))
 
 
 def play(tasks: str, names: Sequence[str], variants: Sequence[str], extra: Sequence[str]) -> list[str]:

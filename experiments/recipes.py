@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from run import reference_configs
+from run import REFERENCE
 from tadrop.types import TadropError
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -109,11 +109,13 @@ def _compose(name: str, words: Sequence[str]) -> DictConfig:
         raise TadropError(f"recipe {name}: {' '.join(words)} does not compose: {error}") from error
 
 
-def runs(name: str, extra: Sequence[str] = ()) -> Iterator[tuple[DictConfig, list[str]]]:
-    """Every run a recipe needs, references first, with the overrides of the job it belongs to."""
+def runs(name: str, extra: Sequence[str] = ()) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """The resolved configuration of every run a recipe needs, references first, with the overrides of its job."""
     for cfg, words in _jobs(name, extra):
-        for each in (*reference_configs(cfg), cfg):
-            yield each, words
+        config = OmegaConf.to_container(cfg, resolve=True)
+        for merge in config["references"].values():
+            yield config | REFERENCE | {"merge": merge}, words
+        yield config, words
 
 
 @lru_cache

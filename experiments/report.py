@@ -20,8 +20,6 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import OmegaConf
-
 from experiments import recipes, tables
 from tadrop import published, record
 from tadrop.console import out
@@ -64,8 +62,7 @@ def gather(recipe: str, folder: Path, facts: Path) -> tuple[Section, dict[str, s
     """A recipe's section, the command of each of its records, and the records; None where there is none."""
     commands: dict[str, str] = {}
     missing = set()
-    for cfg, words in recipes.runs(recipe):
-        config = OmegaConf.to_container(cfg, resolve=True)
+    for config, words in recipes.runs(recipe):
         key = record.key(config)
         if key in commands:
             continue

@@ -14,8 +14,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
-
 from experiments import recipes
 from experiments.cost import dry_run
 from tadrop import figures, plot, published, record, table
@@ -37,11 +35,11 @@ def collect(recipe: str, folder: Path, extra: Sequence[str] = (), partial: bool 
     """
     found: dict[str, Record] = {}
     missing = None
-    for cfg, _ in recipes.runs(recipe, extra):
-        if (plain := _file(folder, cfg, tadrop=None)).exists():
-            found.setdefault(plain.stem, record.read(plain))
-        if (file := _file(folder, cfg)).exists():
-            found.setdefault(file.stem, record.read(file))
+    for config, _ in recipes.runs(recipe, extra):
+        plain, file = (record.path(folder, each) for each in (config | {"tadrop": None}, config))
+        there = [path for path in (plain, file) if path.stem in found or path.exists()]
+        found |= {path.stem: record.read(path) for path in there if path.stem not in found}
+        if file in there:
             continue
         missing = missing or file
         if not partial:
@@ -50,10 +48,6 @@ def collect(recipe: str, folder: Path, extra: Sequence[str] = (), partial: bool 
         command = " ".join(["python run.py", f"+experiment={recipe}", *extra])
         raise TadropError(f"{missing} is not there; make it with: {command} (--dry-run lists what is owed)")
     return list(found.values())
-
-
-def _file(folder: Path, cfg: DictConfig, **changed: object) -> Path:
-    return record.path(folder, OmegaConf.to_container(OmegaConf.create({**cfg, **changed}), resolve=True))
 
 
 def made(recipe: str, records: Sequence[Record], folder: Path, facts: Path) -> Table:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from experiments import recipes
 from tadrop import pipeline, record
@@ -24,8 +23,7 @@ def fill(folder: Path, recipe: str, extra: Sequence[str] = (), count: int = 200,
     skip: every skip-th run is left out
     """
     keys: list[str] = []
-    for cfg, _ in recipes.runs(recipe, extra):
-        config = OmegaConf.to_container(cfg, resolve=True)
+    for config, _ in recipes.runs(recipe, extra):
         if record.key(config) not in keys:
             keys.append(record.key(config))
             if not skip or len(keys) % skip:

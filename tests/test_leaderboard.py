@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from experiments import leaderboard
@@ -109,6 +110,16 @@ def test_a_row_that_fails_costs_itself_only(monkeypatch):
     assert len(failures) == 4
     assert "tasks=glyph8 merge=emr tadrop=off: ZeroDivisionError: " in failures
     assert "tasks=glyph8 merge=ties tadrop=on: TadropError: two lines" in failures
+
+
+@pytest.mark.parametrize("extra", [[], ["model=dinov2_s14", "limit=7"], ["tasks.names=[math,braille]"]])
+def test_a_board_s_runs_are_those_of_their_command_lines(extra):
+    runs = leaderboard.configs("glyph14", ["fisher", "tall_mask"], ["off", "on"], extra)
+    assert len(runs) == 4
+    for line, cfg in runs.items():
+        with initialize_config_dir(str(leaderboard.CONF), version_base="1.3"):
+            alone = compose("config", line.split())
+        assert OmegaConf.to_container(cfg, resolve=True) == OmegaConf.to_container(alone, resolve=True)
 
 
 def test_rows_for_two_models_stand_where_there_are_two():

@@ -9,6 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from experiments import cost, recipes, tables
+from run import reference_configs
 from tadrop import record
 from tadrop.types import TadropError
 from tests import records as hand
@@ -44,6 +45,13 @@ def test_shared_compositions_are_what_hydra_composes(recipe):
         )
 
 
+def test_references_are_those_that_a_run_makes():
+    """Resolved at once for a whole recipe, and as run.py makes them."""
+    (cfg, *_), configs = recipes.configs("table_text7"), [config for config, _ in recipes.runs("table_text7")]
+    made = [OmegaConf.to_container(each, resolve=True) for each in reference_configs(cfg)]
+    assert [record.key(config) for config in made] == [record.key(config) for config in configs[: len(made)]]
+
+
 def test_glyph_tables_discover_every_row():
     merges = {job[1].removeprefix("merge=") for job in recipes.overrides("table_glyph8")}
     rows = {path.stem for path in (recipes.CONF / "merge").glob("*.yaml")}
@@ -76,7 +84,7 @@ def test_a_value_that_does_not_exist_is_named():
 @pytest.fixture
 def recorded(tmp_path):
     """Half of the demo's runs as records made by hand."""
-    runs = {record.key(c): c for c in (OmegaConf.to_container(cfg, resolve=True) for cfg, _ in recipes.runs("demo"))}
+    runs = {record.key(config): config for config, _ in recipes.runs("demo")}
     for key, config in list(runs.items())[::2]:
         made = hand.record("ties", tadrop=None) | {"key": key, "config": record.science(config)}
         scores = [
