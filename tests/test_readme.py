@@ -30,6 +30,7 @@ def test_the_committed_tables_are_rendered_from_the_records(demo):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # composes every recipe: minutes, which a busy machine doubles
 def test_everything_in_results_is_rendered_from_the_records():
     assert results.changed(RECORDS, ROOT / "results", published.FOLDER) == []
 
