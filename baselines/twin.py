@@ -81,29 +81,28 @@ class Mixture:
     def run(self, module: nn.Module, inputs: Any, weights: Tensor) -> Tensor:
         """The outputs of inputs [n, ...], each on theta* + sum_t weights[n, t] v_t."""
         whole = {p.parameter for n, p in self.places.items() if not self._is_factored(n)}
-        tapped_places = {n: p for n, p in self.places.items() if p.parameter not in whole}
-        owned_places = {n: p for n, p in self.places.items() if p.parameter in whole}
-        shared = parameters(module, owned_places.values())
+        factored = {n: p for n, p in self.places.items() if p.parameter not in whole}
+        owned = {n: p for n, p in self.places.items() if p.parameter in whole}
+        shared = parameters(module, owned.values())
         used = set()
 
-        def alone(own: Mapping[str, Tensor], mix: Tensor, one: Any) -> Tensor:
+        def alone(own: dict[str, Tensor], mix: Tensor, one: Any) -> Tensor:
             def visit(product: Product, output: Tensor) -> Tensor:
                 used.add(product.weight)
-                vectors = self.exclusive.get(product.weight)
-                return output if vectors is None else output + added(product, vectors, mix)
+                return output + added(product, self.exclusive[product.weight], mix)
 
-            with tapped(module, tapped_places, visit):
-                return functional_call(module, dict(own), (batching.each(lambda x: x[None], one),))[0]
+            with tapped(module, factored, visit):
+                return functional_call(module, own, (batching.each(lambda x: x[None], one),))[0]
 
         size = max(BUDGET // max(sum(p.numel() for p in shared.values()), 1), 1)
         outputs = []
         with sdpa_kernel(SDPBackend.MATH):  # others cannot be batched over weights
             for some, mix in zip(batching.split(inputs, size), weights.split(size), strict=True):
                 own = {n: p.expand(len(mix), *p.shape).clone() for n, p in shared.items()}
-                for name, place in owned_places.items():
+                for name, place in owned.items():
                     place.of(own[place.parameter]).add_(torch.tensordot(mix, dense(self.exclusive[name]), dims=1))
                 outputs.append(vmap(alone)(own, mix, some))
-        refuse_unused(tapped_places.keys() - used)
+        refuse_unused(factored.keys() - used)
         return torch.cat(outputs)
 
     def _is_factored(self, name: str) -> bool:
