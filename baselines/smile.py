@@ -31,11 +31,15 @@ class Layer:
     bias: Tensor | None
 
     def delta(self, x: Tensor, active: int) -> Tensor:
-        """What the chosen experts add to the layer's output for inputs [..., in]."""
-        weights = route(x, self.router, active)
-        hidden = torch.einsum("...i,tri->...tr", x, self.down) * weights.unsqueeze(-1)
-        output = torch.einsum("...tr,tor->...o", hidden, self.up)
-        return output if self.bias is None else output + weights @ self.bias
+        """What the chosen experts add to the output for inputs [..., in]. An expert sees its own tokens only."""
+        tokens, weights = x.flatten(0, -2), route(x, self.router, active).flatten(0, -2)
+        output = tokens.new_zeros(len(tokens), self.up.shape[1])
+        for t, (down, up) in enumerate(zip(self.down, self.up, strict=True)):
+            at = weights[:, t].nonzero().squeeze(1)
+            said = tokens[at] @ down.T @ up.T
+            said = said if self.bias is None else said + self.bias[t]
+            output.index_add_(0, at, (weights[at, t, None] * said).to(output))
+        return output.unflatten(0, x.shape[:-1])
 
     def stored_bytes(self) -> int:
         """The router is stored only where it is no part of the experts."""
