@@ -4,7 +4,6 @@ Slurm's daemons come from Debian (apt install slurmctld slurmd slurm-client mung
 the test's own; the launchers from the extras joblib, ray and slurm. What is missing is skipped.
 """
 
-import importlib.util
 import os
 import shlex
 import shutil
@@ -29,9 +28,9 @@ JOBS = ("merge=average,ties", "tadrop=off", "tasks.names=[hebrew,braille]", "lim
 
 
 def needs(*modules):
+    """Skips a test whose extra is not installed."""
     for module in modules:
-        if importlib.util.find_spec(module) is None:
-            pytest.skip(f"{module} is not installed")
+        pytest.importorskip(module)
 
 
 def sweep(repository, folder, *overrides, **environment):
