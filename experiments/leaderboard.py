@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from experiments import tables
 from experiments.recipes import CONF
 from run import reference_configs, run
-from tadrop import plot, table
+from tadrop import pipeline, plot, table
 from tadrop.console import err, out, print_table
 from tadrop.record import Record, read
 from tadrop.record import path as record_path
@@ -98,11 +98,12 @@ def recorded(tasks: str, extra: Sequence[str] = (), folder: Path | None = None) 
     first = next(iter(runs.values()))
     board = Board(tasks, folder or Path(first.paths.records), [])
     for cfg in (*reference_configs(first), *runs.values()):
-        file = record_path(board.folder, OmegaConf.to_container(cfg, resolve=True))
+        config = OmegaConf.to_container(cfg, resolve=True)
+        file = record_path(board.folder, config)
         if file.exists():
             board.records.append(read(file))
         else:
-            board.owed.append(cfg.merge.title + (" + TADrop" if cfg.tadrop else ""))
+            board.owed.append(pipeline.label(config))
     return board
 
 
