@@ -14,8 +14,7 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 	@touch $@
 
 demo: $(VENV)/.installed  ## the main job: five methods, each plain, with TADrop and with its control, on eight tasks
-	$(RUN) run.py +experiment=demo paths.records=demo/records
-	$(RUN) -m experiments.tables demo --records demo/records --out demo
+	$(RUN) run.py +experiment=demo paths.records=demo/records paths.results=demo
 
 test: $(VENV)/.installed  ## the test suite
 	$(RUN) -m pytest

@@ -4,9 +4,11 @@ python run.py                                     the default run
 python run.py merge=ties tadrop=off               one row of the table
 python run.py -m merge=ties,emr tadrop=off,on     a sweep
 python run.py model=local model.base=DIR 'model.experts=[DIR1,DIR2]' merge=ties evaluate=false export.dir=OUT
+python run.py +experiment=demo [--dry-run]        a recipe of conf/experiment: its runs, then its table; or what is owed
 python run.py --help                              every choice
 """
 
+import sys
 from pathlib import Path
 
 import hydra
@@ -22,13 +24,22 @@ OmegaConf.register_new_resolver("rows", listing, replace=True)  # for --help
 def run(cfg: DictConfig):
     """One run, or its record if there is one already. Returns the record."""
     from tadrop import pipeline, record
-    from tadrop.console import stages
+    from tadrop.console import waiting
+    from tadrop.files import claimed
 
     config = OmegaConf.to_container(cfg, resolve=True)
-    folder = Path(cfg.paths.records)
-    file = record.path(folder, config)
-    if file.exists() and not cfg.overwrite and not cfg.export.dir:
+    file = record.path(Path(cfg.paths.records), config)
+    again = cfg.overwrite or cfg.export.dir
+    if file.exists() and not again:
         return record.read(file)
+    with claimed(file, Path(cfg.paths.cache) / "locks", lambda: waiting(pipeline.label(config))):
+        return record.read(file) if file.exists() and not again else measure(cfg, config, file.parent)
+
+
+def measure(cfg: DictConfig, config: dict, folder: Path):
+    """Merges, evaluates, and writes the record into the folder. config: cfg, resolved. Returns the record."""
+    from tadrop import pipeline, record
+    from tadrop.console import stages
 
     meter = pipeline.Meter()
     with stages(pipeline.label(config)) as progress:
@@ -89,4 +100,5 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv = ["dry_run=true" if word == "--dry-run" else word for word in sys.argv]
     main()

@@ -1,9 +1,13 @@
 """What a recipe would take: the runs that have no record yet, their time, and what is not here.
 
+    python run.py +experiment=table_glyph30 --dry-run
+
 The time of a run is that of the records most like it: same model, tasks, selection and method; else the same without
-the method; else it is not known. `select=grid` is a different run from `select=fixed`.
+the method; else it is not known. `select=grid` is a different run from `select=fixed`. A folder that has none like it
+is helped out by the records that come with the project.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,8 +19,11 @@ from omegaconf import OmegaConf
 
 from experiments import recipes
 from tadrop import hub, pipeline, record
+from tadrop.console import out
 from tadrop.record import Record
 from tadrop.types import TadropError
+
+SHIPPED = recipes.CONF.parent / "results" / "records"
 
 
 def _alike(config: Mapping[str, Any], with_method: bool) -> tuple[object, ...]:
@@ -61,7 +68,7 @@ def _missing_data(config: Mapping[str, Any], suite: Any) -> list[str]:
 
 def dry_run(recipe: str, folder: Path, extra: Sequence[str] = ()) -> str:
     """The report of --dry-run."""
-    done = record.read_all(folder) if folder.is_dir() else []
+    here, shipped = (record.read_all(each) if each.is_dir() else [] for each in (folder, SHIPPED))
     owed: dict[str, tuple[str, float | None]] = {}
     total = set()
     for config, _ in recipes.runs(recipe, extra):
@@ -69,7 +76,7 @@ def dry_run(recipe: str, folder: Path, extra: Sequence[str] = ()) -> str:
         total.add(key)
         if not record.path(folder, config).exists():
             seed = "" if record.science(config)["seed"] is None else f", seed {config['seed']}"
-            owed.setdefault(key, (pipeline.label(config) + seed, seconds(config, done)))
+            owed.setdefault(key, (pipeline.label(config) + seed, seconds(config, here) or seconds(config, shipped)))
     lines = [
         f"{recipe}: {recipes.about(recipe)}",
         f"{len(total)} runs, {len(total) - len(owed)} recorded, {len(owed)} owed",
@@ -99,3 +106,9 @@ def _time(cost: float | None) -> str:
     if cost is None:
         return "  ?"
     return f"  {cost:.0f} s" if cost < 120 else f"  {cost / 60:.0f} min" if cost < 7200 else f"  {cost / 3600:.1f} h"
+
+
+def tell(recipe: str, folder: Path, extra: Sequence[str]) -> None:
+    """Prints the report; looking must not download."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported
+    out.print(dry_run(recipe, folder, extra), soft_wrap=True, markup=False)

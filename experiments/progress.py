@@ -1,5 +1,5 @@
 """The progress of a whole sweep, as a Hydra callback (conf/config.yaml, hydra.callbacks): which of how many jobs, and
-how many were done, skipped because their record is there, or failed.
+how many were done, skipped because their record is there, or failed. A recipe's table follows its last job.
 
 Where the jobs run in this process, every run's bars have the sweep's above them and the last job is followed by a
 summary. A worker of a launcher is a process of its own and knows only which job it has: it says so in its lines.
@@ -38,9 +38,48 @@ class SweepProgress(Callback):
         self.process: int | None = None  # where the sweep was started and its jobs can be counted
         self.counts: Counter[str] = Counter()
         self.recorded = False
+        self.sweep: DictConfig | None = None  # whose table is still to be made
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if config.dry_run:
+            self.tell_owed(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        self.total, self.process = jobs(config), os.getpid()
+        if config.dry_run:
+            self.tell_owed(config)
+        self.total, self.process, self.sweep = jobs(config), os.getpid(), config
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        self.show_recipe()
+
+    def tell_owed(self, config: DictConfig) -> None:
+        """Says what a recipe would take, and ends the command: nothing is run."""
+        from experiments import cost, recipes
+        from tadrop.types import TadropError
+
+        recipe, words = recipes.of_command(config.hydra.overrides.task)
+        if recipe is None:
+            sys.exit(f"error: --dry-run tells of a recipe: +experiment=NAME, one of {', '.join(recipes.names())}")
+        GlobalHydra.instance().clear()  # telling composes the recipe's runs anew
+        try:
+            cost.tell(recipe, Path(config.paths.records), [word for word in words if not word.startswith("dry_run=")])
+        except TadropError as error:
+            sys.exit(f"error: {error}")
+        sys.exit()
+
+    def show_recipe(self) -> None:
+        """Prints and writes the table of the recipe that was swept, if it was one."""
+        from experiments import recipes
+
+        config, self.sweep = self.sweep, None
+        if config is None or not config.evaluate:
+            return
+        recipe, words = recipes.of_command(config.hydra.overrides.task)
+        if recipe is not None:
+            from experiments import results
+
+            GlobalHydra.instance().clear()  # the sweep is over, and rendering composes its runs again
+            results.after_sweep(recipe, words, Path(config.paths.records), Path(config.paths.results))
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         from tadrop import console, record
@@ -63,4 +102,5 @@ class SweepProgress(Callback):
             again = "; the same command runs what failed again" if self.counts["failed"] else ""
             console.err.print(f"sweep: {console.counted(self.total, self.counts)}{again}", soft_wrap=True)
             if self.counts["failed"]:
+                self.show_recipe()
                 sys.exit(1)  # each failure has been told; Hydra would tell the first again, with a traceback

@@ -27,6 +27,12 @@ def names() -> list[str]:
     return sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
+def of_command(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The recipe that a command line of run.py names, and its other words."""
+    named = [word.partition("=")[2] for word in words if word.lstrip("+").startswith("experiment=")]
+    return next(iter(named), None), [word for word in words if not word.lstrip("+").startswith("experiment=")]
+
+
 def about(name: str) -> str:
     """A recipe's comment: what it is, in its own words."""
     return comment(_file(name))

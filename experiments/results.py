@@ -14,7 +14,7 @@ from pathlib import Path
 
 from experiments import choose, leaderboard, recipes, report, tables
 from tadrop import published, record
-from tadrop.console import err, out
+from tadrop.console import err, out, print_table
 from tadrop.files import write_text
 from tadrop.record import Record
 from tadrop.table import Table
@@ -47,13 +47,47 @@ def write(folder: Path, target: Path, facts: Path, draw: bool = True) -> tuple[l
     rendered: dict[str, Table] = {}
     for name, found in complete(folder):
         err.print(name)
-        if any(one["protocol"]["split"] == "validation" for one in found):
-            paths += choose.write(name, choose.grid(found), target, draw)
-            continue
-        written, made = tables.render(name, found, folder, facts, target, draw)
+        written, made = one(name, found, folder, target, facts, draw)
         paths, rendered = paths + written, rendered | made
     err.print("leaderboards")
     return paths + leaderboard.write(target, boards(folder), draw), rendered
+
+
+def one(
+    name: str, found: Sequence[Record], folder: Path, target: Path, facts: Path, draw: bool = True
+) -> tuple[list[Path], dict[str, Table]]:
+    """A recipe's files from its records; returns their paths and its tables. One that chooses settings has a grid."""
+    if any(each["protocol"]["split"] == "validation" for each in found):
+        return choose.write(name, choose.grid(found), target, draw), {}
+    return tables.render(name, found, folder, facts, target, draw)
+
+
+def after_sweep(recipe: str, words: Sequence[str], folder: Path, target: Path) -> None:
+    """What the runs of a recipe were for: prints its tables and writes them under target.
+
+    words: further overrides of the command. A recipe that they changed is another one and gets no file of its name,
+    unless they say where to.
+    """
+    keys = {word.lstrip("+~").partition("=")[0] for word in words}
+    changed = {key for key in keys if key.split(".")[0].split("/")[0] not in record.NOT_SCIENCE}
+    keep = not changed or "paths.results" in keys
+    try:
+        found = tables.collect(recipe, folder, words, partial=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            where = target if keep else Path(scratch)
+            paths, rendered = one(recipe, found, folder, where, published.FOLDER, draw=keep)
+            if not rendered:
+                out.print(paths[0].read_text(encoding="utf-8"), soft_wrap=True, markup=False)
+    except TadropError as error:
+        err.print(f"no table of {recipe}: {error}", soft_wrap=True, markup=False)
+        return
+    for table in rendered.values():
+        print_table(table)
+    if keep:
+        out.print("written: " + ", ".join(str(path) for path in paths), soft_wrap=True, markup=False)
+    else:
+        other = f"with {', '.join(sorted(changed))} it is another table than {recipe}'s"
+        err.print(f"not written: {other}; paths.results=DIR writes it there", soft_wrap=True, markup=False)
 
 
 def renew_page(page: Path, rendered: dict[str, Table]) -> None:

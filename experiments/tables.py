@@ -9,13 +9,11 @@ Nothing is run: a missing record is an error that names the command which makes 
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import recipes
-from experiments.cost import dry_run
+from experiments import cost, recipes
 from tadrop import figures, plot, published, record, table
 from tadrop.console import out, print_table
 from tadrop.files import write_text
@@ -155,8 +153,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         if options.dry_run:
-            os.environ["HF_HUB_OFFLINE"] = "1"  # looking must not download; read when the hub's client is imported
-            out.print(dry_run(options.recipe, options.records, options.overrides), soft_wrap=True)
+            cost.tell(options.recipe, options.records, options.overrides)
             return
         records = collect(options.recipe, options.records, options.overrides, options.partial)
         paths, rendered = render(options.recipe, records, options.records, options.published, options.out)

@@ -66,6 +66,11 @@ def stages(title: str) -> Iterator[Progress]:
         yield Progress(bars, title)
 
 
+def waiting(title: str) -> None:
+    """Says why nothing happens."""
+    err.print(f"waiting for another process, which runs {title}", soft_wrap=True)
+
+
 def render(table: Table) -> RichTable:
     """The table for a terminal; a difference is green or red only where its interval leaves out zero."""
     rich = RichTable(

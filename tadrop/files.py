@@ -1,10 +1,13 @@
-"""Atomic writes: a file is there whole or not at all, whatever happens while it is written."""
+"""Atomic writes: a file is there whole or not at all, whatever happens while it is written. Locks of who makes it."""
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from tadrop.types import TadropError
@@ -53,3 +56,26 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     from safetensors.torch import save_file
 
     write_atomically(path, lambda temporary: save_file(dict(tensors), temporary, dict(metadata or {})))
+
+
+@contextmanager
+def claimed(path: Path, locks: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """One process at a time makes a file; another that wants to make it waits, and finds it there.
+
+    The lock, a file in the folder `locks`, is gone with its process, however that ends. Where there can be no locks
+    both make the file, which costs time and nothing else: writes are atomic.
+    """
+    lock = FileLock(locks / f"{sha256(str(path.resolve()).encode()).hexdigest()[:16]}.lock", poll_interval=0.5)
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            on_wait()
+            lock.acquire()
+    except (OSError, NotImplementedError):  # a folder that cannot be written, a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        lock.release()

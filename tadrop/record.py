@@ -23,7 +23,18 @@ from tadrop.files import write_bytes, write_text
 from tadrop.types import Score, TadropError
 
 FORMAT = 1
-NOT_SCIENCE = ("paths", "logger", "overwrite", "device", "experiment", "references", "hydra", "evaluate", "export")
+NOT_SCIENCE = (  # of a configuration: where, whether and how a run is made, not what it gives
+    "paths",
+    "logger",
+    "overwrite",
+    "device",
+    "experiment",
+    "references",
+    "hydra",
+    "evaluate",
+    "export",
+    "dry_run",
+)
 DESCRIPTIVE = {  # facts about a row or a model, stored with the record but no part of its name
     "merge": ("title", "paper", "data", "exceptions", "adapts"),
     "model": ("provide", "verified", "head"),

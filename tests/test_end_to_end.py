@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,41 @@ def test_mistakes_are_one_line(tmp_path, words, expected):
     assert expected in lines[-1]
     assert not any("Traceback" in line for line in lines)
     assert not list(tmp_path.glob("r/*.json"))
+
+
+def test_two_processes_make_a_record_once(tmp_path):
+    words = [*SMALL, "merge=average", "tadrop=off", f"paths.records={tmp_path}/r", f"paths.cache={tmp_path}/c"]
+    start = partial(subprocess.Popen, [sys.executable, "run.py", *words], cwd=ROOT, text=True)
+    both = [start(stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+    said = [process.communicate(timeout=280) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert said[0][0] == said[1][0]  # the same table
+    told = "".join(err for _, err in said)
+    for title in ("Individual", "Pretrained", "Weight Averaging"):
+        assert told.count(f"running {title}\n") == 1
+
+
+def test_a_recipe_ends_in_its_table(tmp_path):
+    """With other tasks it is not the committed table, so it is only printed, unless it is told where to go."""
+    before = {path: path.stat().st_mtime_ns for path in (ROOT / "results").glob("demo*")}
+    few = ("+experiment=demo", "merge=average")
+    done = run(tmp_path, *few)
+    assert done.returncode == 0, done.stderr
+    assert "glyph_vit, 2 tasks" in done.stdout
+    assert "not written: with limit, merge, tasks.names it is another table than demo's" in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in (ROOT / "results").glob("demo*")} == before
+    done = run(tmp_path, *few, f"paths.results={tmp_path}/tables")
+    assert done.returncode == 0, done.stderr
+    assert "running" not in done.stderr
+    assert "Weight Averaging" in (tmp_path / "tables" / "demo.md").read_text()
+    assert (tmp_path / "tables" / "demo_accuracy.svg").exists()
+
+
+def test_a_dry_run_runs_nothing(tmp_path):
+    done = run(tmp_path, "+experiment=demo", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "17 runs, 0 recorded, 17 owed" in done.stdout
+    assert not (tmp_path / "records").exists()
+    done = run(tmp_path, "merge=ties", "--dry-run")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --dry-run tells of a recipe: +experiment=NAME")

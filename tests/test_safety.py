@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tadrop import record
+from tadrop.files import claimed
 from tadrop.types import TadropError
 from tests import records as hand
 
@@ -40,6 +41,39 @@ def another_process(folder, times=1, before=""):
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         yield process
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from tadrop.files import claimed
+with claimed(Path(sys.argv[1]), Path(sys.argv[2]), lambda: None):
+    print("ready", flush=True)
+    time.sleep(100)
+"""
+
+
+def test_who_makes_a_file_is_waited_for_and_its_death_frees_it(tmp_path):
+    file, waits = tmp_path / "record.json", []
+    words = [sys.executable, "-c", HOLDER, str(file), str(tmp_path / "locks")]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "ready\n"
+        with claimed(tmp_path / "another.json", tmp_path / "locks", lambda: waits.append("another")):
+            assert not waits
+
+        def kill():
+            waits.append("same")
+            holder.kill()
+
+        with claimed(file, tmp_path / "locks", kill):
+            assert waits == ["same"]
+            assert holder.wait() == -signal.SIGKILL
+
+
+def test_where_no_lock_can_be_nobody_waits(tmp_path):
+    (tmp_path / "locks").write_text("a file in the folder's place")
+    with claimed(tmp_path / "record.json", tmp_path / "locks", lambda: pytest.fail("waits")):
+        pass
 
 
 def test_two_writers_of_one_key_leave_one_whole_record(tmp_path):
