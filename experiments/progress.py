@@ -30,6 +30,17 @@ def jobs(config: DictConfig) -> int | None:
     return sum(map(len, batches))
 
 
+SETTLED: set[int] = set()  # workers that have taken a GPU: what they load stays there from job to job
+
+
+def take_gpu(job: int) -> None:
+    """Gives a launcher's worker a GPU of its own, as far as there are enough, where it would take the first."""
+    import torch
+
+    if (count := torch.cuda.device_count()) > 1:
+        torch.cuda.set_device(job % count)
+
+
 class SweepProgress(Callback):
     """Counts jobs and tells tadrop.console where the running one stands."""
 
@@ -89,6 +100,9 @@ class SweepProgress(Callback):
         job = OmegaConf.to_container(OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), resolve=True)
         self.recorded = not job["overwrite"] and record.path(Path(job["paths"]["records"]), job).exists()
         console.position.set(console.Position(config.hydra.job.num + 1, self.total, dict(self.counts)))
+        if self.process != os.getpid() and os.getpid() not in SETTLED:
+            SETTLED.add(os.getpid())
+            take_gpu(config.hydra.job.num)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         from tadrop import console

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.utils import JobStatus
 from omegaconf import OmegaConf, open_dict
 
-from experiments.progress import SweepProgress, jobs
+from experiments.progress import SETTLED, SweepProgress, jobs
 from experiments.recipes import CONF, overrides
 from tadrop import console, record
 
@@ -64,6 +64,26 @@ def test_what_became_of_the_jobs(hydra, tmp_path, capsys):
     told = capsys.readouterr().err.splitlines()
     assert told[:2] == ["running average (job 1 of 3)", "running ties (job 2 of 3)"]
     assert told[-1] == "sweep: 3 jobs: 1 done, 1 skipped, 1 failed; the same command runs what failed again"
+
+
+def test_workers_take_a_gpu_each_and_keep_it(hydra, monkeypatch):
+    """Of two, by their first job: 0, 1, 0, ...; the process that started the sweep does not change its own."""
+    taken = []
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", taken.append)
+    progress = SweepProgress()
+    progress.on_multirun_start(sweep_of(composed(), ["merge=average,ties,emr"]))
+    cfg = composed("merge=average")
+    started_in, workers = progress.process, (11, 12, 13)
+    for process, number in ((started_in, 0), (11, 0), (12, 1), (13, 2), (11, 3)):
+        monkeypatch.setattr("os.getpid", lambda process=process: process)
+        with open_dict(cfg):
+            cfg.hydra.job.num = number
+            cfg.hydra.runtime.choices = {}
+        progress.on_job_start(cfg)
+    console.position.set(None)
+    assert taken == [0, 1, 0]
+    SETTLED.difference_update(workers)
 
 
 def test_one_run_is_no_sweep(hydra, capsys):
