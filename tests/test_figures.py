@@ -1,14 +1,21 @@
 """Figures come from records, the same bytes each time; cosines are those of the vectors; the report is one page."""
 
+import html
+import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from omegaconf import OmegaConf
 
-from experiments import recipes, report, similarity, tables
+from experiments import leaderboard, recipes, report, similarity, tables
 from tadrop import figures, plot, record, table
 from tadrop.labels import LEADER, label_points
 from tadrop.plot import new_figure
@@ -58,6 +65,62 @@ def test_a_method_without_its_plain_row_is_not_drawn_as_plain():
     assert [text.get_text() for text in plot.accuracy_bars(made).legends[0].texts] == ["plain", "+ TADrop"]
 
 
+def varied(*settings):
+    """A table of TIES, plain and with each of some settings of TADrop and its control."""
+    nodes = [setting | {"assign": assign} for setting in settings for assign in ("adaptive", "uniform")]
+    return table.build([hand.record("ties"), *(hand.record("ties", (0.9, 0.7), tadrop=node) for node in nodes)])
+
+
+def test_a_figure_of_settings_draws_each_of_them():
+    made = varied({"norm": "l1"}, {"norm": "l2"}, {"norm": "l2", "placement": "before"})
+    found = plot.settings_of(made)
+    assert [name for name, _ in found] == ["TIES, norm=l1", "TIES, norm=l2", "TIES, before"]
+    assert all(list(rows) == ["", "TADrop", "uniform"] for _, rows in found)
+    assert [text.get_text() for text in tables.accuracy(made).axes[0].get_yticklabels()] == [
+        name for name, _ in reversed(found)
+    ]
+    assert plot.settings_of(varied({"norm": "l1"})) == []
+    assert list(dict(plot.methods_of(varied({"norm": "l1"})))["TIES"]) == ["", "TADrop", "uniform"]
+    many = varied(*({"q_lo": at / 100} for at in range(tables.MOST_LINES + 1)))
+    assert tables.accuracy(many) is None
+
+
+LONG = ["attention.attention.query.weight", "attention.output.dense.weight", "layer_scale1.lambda1", "mlp.fc1.weight"]
+
+
+@pytest.fixture(scope="module")
+def deep():
+    """The statistics of a model of twelve blocks whose tensors have long names."""
+    names = [f"encoder.layer.{i}.{kind}" for i in range(12) for kind in LONG]
+    names += ["embeddings.patch_embeddings.projection.weight", "layernorm.weight"]
+    return pd.DataFrame({"tensor": names, "ratio": 0.4, "sparsity": 0.4, "scale": 1.5})
+
+
+def test_a_map_of_a_deep_model_has_its_blocks_in_order_and_no_number_on_another(deep):
+    figure = plot.sparsity_map(deep)
+    figure.draw_without_rendering()
+    inner = figure.axes[0]
+    assert [label.get_text() for label in inner.get_xticklabels()] == [str(i) for i in range(12)]
+    for axes in figure.axes[:2]:
+        boxes = [text.get_window_extent() for text in axes.texts]
+        assert boxes
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    labels = [label.get_window_extent() for label in inner.get_xticklabels()]
+    assert not any(a.overlaps(b) for i, a in enumerate(labels) for b in labels[:i])
+
+
+def test_a_profile_s_legend_stays_in_the_figure(deep):
+    figure = figures.tensor_profile(deep)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert {text.get_text() for text in legend.texts} == set(LONG)
+    assert figure.bbox.x0 <= box.x0
+    assert box.x1 <= figure.bbox.x1
+    labels = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert not any(a.overlaps(b) for i, a in enumerate(labels) for b in labels[:i])
+
+
 def test_gains_draws_every_method_that_has_both_rows(rendered):
     made, _, _ = rendered
     labels = [text.get_text() for text in figures.gains(made).axes[0].get_yticklabels()]
@@ -69,7 +132,7 @@ def test_gains_stand_beside_what_is_left_of_them_against_the_control(rendered):
     _, right = figures.gains(made).axes
     rows = [rows["TADrop"] for _, rows in plot.methods_of(made) if "TADrop" in rows]
     controlled = [row.versus for row in rows if row.versus is not None]
-    drawn = [float(each.get_offsets()[0][0]) for each in right.collections]
+    drawn = [float(each.get_offsets()[0][0]) for each in right.collections if len(each.get_offsets())]
     assert controlled
     assert sorted(drawn) == pytest.approx(sorted(controlled))
     bare = table.build([hand.record("ties"), hand.record("ties", tadrop={})])
