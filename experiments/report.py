@@ -264,10 +264,15 @@ def build(names: Sequence[str], folder: Path, facts: Path, boards: Iterable[lead
     gathered = [whole for name in names if (whole := gather(name, folder, facts)) is not None]
     if not gathered:
         raise TadropError(f"no recipe has a record in {folder}; begin with: python run.py +experiment=demo")
-    for section, lines, records in gathered + [gather_board(board) for board in boards]:
+    ranked = [gather_board(board) for board in boards]
+    for section, lines, records in gathered + ranked:
         sections.append(section)
         commands |= {key: how for key, how in lines.items() if key not in commands}
         found |= {one["key"]: one for one in records}
+    if len(ranked) > 1:
+        drawn = plot.accuracy_against_tasks([made for section, *_ in ranked for made in section.tables])
+        about = "The best methods as tasks are added, and what TADrop adds to each."
+        sections.append(Section("leaderboard_tasks", about, (), (("tasks", drawn),), 0))
     return page(sections, commands, found.values())
 
 
