@@ -296,7 +296,7 @@ def test_a_figure_that_two_sections_share_stands_in_the_page_once():
 
 
 def test_a_board_stands_in_the_report_with_the_commands_of_its_records(filled, tmp_path, monkeypatch):
-    folder, recipe_s = filled
+    folder, of_demo = filled
     monkeypatch.setattr(leaderboard, "rows", lambda: ["average", "ties"])
     for line in (line for n in (2, 8) for line in leaderboard.recorded(f"glyph{n}", folder=tmp_path).lines.values()):
         with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
@@ -309,7 +309,7 @@ def test_a_board_stands_in_the_report_with_the_commands_of_its_records(filled, t
     assert {target.removeprefix("#") for target in Links(text).targets} <= set(Links(text).ids)
     for key, line in (pair for board in boards for pair in board.lines.items()):
         assert f'<details id="{key}">' in text
-        assert f"<code>python run.py {line} overwrite=true</code>" in text or key in recipe_s  # which came first
+        assert f"<code>python run.py {line} overwrite=true</code>" in text or key in of_demo  # which came first
 
 
 def test_a_report_of_nothing_says_what_to_run(tmp_path):
