@@ -66,14 +66,16 @@ def gather(recipe: str, folder: Path, facts: Path) -> tuple[Section, dict[str, s
     commands: dict[str, str] = {}
     missing = set()
     for config, words in recipes.runs(recipe):
-        key = record.key(config)
-        if key in commands:
-            continue
-        if not record.path(folder, config).exists():
-            missing.add(key)
-            continue
         name = config["merge"]["name"]
-        commands[key] = command(recipe, words, name if name in config["references"] else None)
+        plain = [word for word in words if word.split("=")[0].split(".")[0] != "tadrop"] + ["tadrop=off"]
+        for each, said in ((config | {"tadrop": None}, plain), (config, words)):  # as tables.collect takes them in
+            key = record.key(each)
+            if key in commands:
+                continue
+            if record.path(folder, each).exists():
+                commands[key] = command(recipe, said, name if name in config["references"] else None)
+            elif each is config:
+                missing.add(key)
     if not commands:
         return None
     found = [record.read(folder / f"{key}.json") for key in commands]

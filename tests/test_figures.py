@@ -238,6 +238,23 @@ def test_the_commands_of_the_report_make_the_records_they_stand_beside(page):
         assert record.key(config) == key
 
 
+def test_a_sweep_of_tadrop_alone_is_compared_with_plain_rows(tmp_path):
+    for recipe in ("ablation_norm", "demo"):
+        synthetic.fill(tmp_path, recipe)
+    section, commands, found = report.gather("ablation_norm", tmp_path, tmp_path / "none")
+    as_rendered = tables.made(
+        "ablation_norm", tables.collect("ablation_norm", tmp_path, partial=True), tmp_path, tmp_path
+    )
+    assert [row.label for row in section.tables[0].rows] == [row.label for row in as_rendered.rows]
+    assert "TIES" in [row.label for row in section.tables[0].rows]
+    plain = [one["key"] for one in found if one["config"]["tadrop"] is None]
+    assert len(plain) == 5  # two references, three methods
+    with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
+        for key in plain:
+            words = commands[key].removeprefix("python run.py ").replace("'", "").split()
+            assert record.key(OmegaConf.to_container(recipes.compose("config", words), resolve=True)) == key
+
+
 def test_numbers_in_the_page_are_the_table_s(page, rendered):
     text, _, _ = page
     made, _, _ = rendered
