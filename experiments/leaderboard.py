@@ -30,15 +30,18 @@ from tadrop.record import path as record_path
 from tadrop.statistics import paired
 from tadrop.table import Table
 
+ABOUT = "Every method of the catalogue, plain and with TADrop, best first."
+
 
 @dataclass(frozen=True)
 class Board:
-    """What is recorded of the rows on one task set, and the titles of those that are not."""
+    """What is recorded of the rows on one task set, and the titles of those that are not. lines: of runs, by key"""
 
     tasks: str
     folder: Path
     records: list[Record]
     owed: list[str] = field(default_factory=list)
+    lines: dict[str, str] = field(default_factory=dict)
 
 
 def rows(only: Sequence[str] = (), skip: Sequence[str] = ()) -> list[str]:
@@ -97,14 +100,26 @@ def recorded(tasks: str, extra: Sequence[str] = (), folder: Path | None = None) 
     runs = configs(tasks, rows(), ("off", "on"), extra)
     first = next(iter(runs.values()))
     board = Board(tasks, folder or Path(first.paths.records), [])
-    for cfg in (*reference_configs(first), *runs.values()):
+    references = {
+        " ".join((f"tasks={tasks}", f"merge={cfg.merge.name}", "tadrop=off", *extra)): cfg
+        for cfg in reference_configs(first)
+    }
+    for line, cfg in (references | runs).items():
         config = OmegaConf.to_container(cfg, resolve=True)
         file = record_path(board.folder, config)
+        board.lines[file.stem] = line
         if file.exists():
             board.records.append(read(file))
         else:
             board.owed.append(pipeline.label(config))
     return board
+
+
+def standing(folder: Path) -> list[Board]:
+    """The boards more than half of whose rows are recorded."""
+    sets = sorted(path.stem for path in (CONF / "tasks").glob("glyph*.yaml"))
+    found = [recorded(tasks, folder=folder) for tasks in sets]
+    return [board for board in found if len(board.records) > len(board.owed)]
 
 
 def ranked(board: Board) -> Table:

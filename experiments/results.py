@@ -34,14 +34,9 @@ def complete(folder: Path) -> Iterator[tuple[str, list[Record]]]:
         yield name, found
 
 
-def boards(folder: Path) -> dict[str, Table]:
-    """The leaderboards more than half of whose rows are recorded, by task set."""
-    sets = sorted(path.stem for path in (recipes.CONF / "tasks").glob("glyph*.yaml"))
-    found = [leaderboard.recorded(tasks, folder=folder) for tasks in sets]
-    return {board.tasks: leaderboard.ranked(board) for board in found if len(board.records) > len(board.owed)}
-
-
-def write(folder: Path, target: Path, facts: Path, draw: bool = True) -> tuple[list[Path], dict[str, Table]]:
+def write(
+    folder: Path, target: Path, facts: Path, boards: Sequence[leaderboard.Board], draw: bool = True
+) -> tuple[list[Path], dict[str, Table]]:
     """All tables, and figures if draw; returns their paths, and the recipes' tables by name."""
     paths: list[Path] = []
     rendered: dict[str, Table] = {}
@@ -50,7 +45,8 @@ def write(folder: Path, target: Path, facts: Path, draw: bool = True) -> tuple[l
         written, made = one(name, found, folder, target, facts, draw)
         paths, rendered = paths + written, rendered | made
     err.print("leaderboards")
-    return paths + leaderboard.write(target, boards(folder), draw), rendered
+    ranked = {board.tasks: leaderboard.ranked(board) for board in boards}
+    return paths + leaderboard.write(target, ranked, draw), rendered
 
 
 def one(
@@ -101,7 +97,7 @@ def changed(folder: Path, target: Path, facts: Path) -> list[str]:
     """Tables under target, and the README, that the records would render otherwise or not at all."""
     with tempfile.TemporaryDirectory() as scratch:
         fresh = Path(scratch)
-        _, rendered = write(folder, fresh, facts, draw=False)
+        _, rendered = write(folder, fresh, facts, leaderboard.standing(folder), draw=False)
         page = fresh / "page"
         write_text(page, README.read_text(encoding="utf-8"))
         renew_page(page, rendered)
@@ -130,9 +126,11 @@ def main(words: Sequence[str] | None = None) -> None:
                 raise TadropError(f"not what the records give: {', '.join(found)}; python -m experiments.results")
             out.print(f"every table in {options.out} is what the records give")
             return
-        paths, rendered = write(options.records, options.out, options.published)
+        boards = leaderboard.standing(options.records)
+        paths, rendered = write(options.records, options.out, options.published, boards)
         renew_page(README, rendered)
-        write_text(options.out / "report.html", report.build(recipes.names(), options.records, options.published))
+        page = report.build(recipes.names(), options.records, options.published, boards)
+        write_text(options.out / "report.html", page)
     except TadropError as error:
         sys.exit(f"error: {error}")
     out.print(f"written: {len(paths) + 1} files in {options.out}")

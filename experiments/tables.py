@@ -23,6 +23,7 @@ from tadrop.table import Table
 from tadrop.types import TadropError
 
 BARS = 6  # more methods than this are lines of a dot plot
+MOST_LINES = 40  # settings in one figure; a table of more than these is better read
 MOST_DUMBBELLS = 4  # methods drawn task by task
 
 
@@ -61,8 +62,7 @@ def made(recipe: str, records: Sequence[Record], folder: Path, facts: Path) -> T
 
 def figures_of(rendered: Table, records: Sequence[Record], folder: Path) -> list[tuple[str, "plot.Figure"]]:
     """(name, figure) of everything worth drawing from one table and its records."""
-    few = len(plot.methods_of(rendered)) <= BARS
-    found = [("accuracy", plot.accuracy_bars(rendered) if few else figures.gains(rendered))]
+    found = [("accuracy", accuracy(rendered))]
     found.append(("lambda", figures.lambda_curves(records, rendered.title)))
     for name, grid in figures.quantile_grid(records).items():
         heat = plot.heat_map(grid, f"{name} + TADrop, {rendered.title}", "average accuracy, %")
@@ -71,6 +71,14 @@ def figures_of(rendered: Table, records: Sequence[Record], folder: Path) -> list
     for name in comparable[:MOST_DUMBBELLS]:
         found.append((f"tasks_{record_word(name)}", figures.task_gains(rendered, name)))
     return [(name, figure) for name, figure in found if figure is not None] + tensor_figures(records, folder)
+
+
+def accuracy(rendered: Table) -> "plot.Figure | None":
+    """Averages: bars of a few methods, lines of many or of the settings that a table compares; None of too many."""
+    if settings := plot.settings_of(rendered):
+        return figures.gains(rendered, settings) if len(settings) <= MOST_LINES else None
+    few = len(plot.methods_of(rendered)) <= BARS
+    return plot.accuracy_bars(rendered) if few else figures.gains(rendered)
 
 
 def record_word(title: str) -> str:

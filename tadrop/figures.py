@@ -19,6 +19,7 @@ WIDTH = 6.8  # inches: the text width of a one-column paper
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#4d4d4d", "#882255")
 MARKERS = "osv^DPX*<>ph"
 MOST_BANDS = 4  # more ranges than this hide one another
+MOST_TICKS = 8  # numbers under a third of the width
 
 
 def variant(record: Record) -> str:
@@ -90,12 +91,15 @@ def task_counts(tables: Sequence[Table]) -> "Figure | None":
     return figure
 
 
-def gains(table: Table) -> "Figure | None":
-    """One line a method. Left: plain, with TADrop (and its interval), the control. Right: TADrop less the control."""
-    methods = [(name, rows) for name, rows in methods_of(table) if "TADrop" in rows]
+def gains(table: Table, lines: Sequence[tuple[str, Mapping[str, Row]]] | None = None) -> "Figure | None":
+    """One line a method. Left: plain, with TADrop (and its interval), the control. Right: TADrop less the control.
+
+    lines: what to draw in place of the methods, the first on top
+    """
+    methods = [(name, rows) for name, rows in lines or methods_of(table) if "TADrop" in rows]
     if not methods:
         return None
-    methods.sort(key=lambda item: max(row.average for row in item[1].values()))
+    methods = methods[::-1] if lines else sorted(methods, key=lambda item: max(r.average for r in item[1].values()))
     controlled = any(rows["TADrop"].versus is not None for _, rows in methods)
     figure = new_figure(WIDTH, 0.2 * len(methods) + 1.3)
     axes, *rest = figure.subplots(
@@ -107,7 +111,7 @@ def gains(table: Table) -> "Figure | None":
             _versus(against, rows["TADrop"], y)
     for row in table.rows:
         if row.is_reference:
-            axes.axvline(row.average, color="#009e73", linestyle="--", linewidth=1, zorder=0)
+            axes.axvline(row.average, color="#009e73", linestyle="--", linewidth=1, zorder=0.9)  # above the grid
             at = {"va": "bottom", "ha": "center", "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5}}
             axes.annotate(row.label, (row.average, len(methods) - 0.4), fontsize=7, **at)
     axes.set_yticks(range(len(methods)), [name for name, _ in methods], fontsize=7)
@@ -115,13 +119,16 @@ def gains(table: Table) -> "Figure | None":
     axes.set_xlabel("average accuracy, %")
     for against in rest:  # at most one
         against.axvline(0, color="#777777", linewidth=0.8, zorder=0)
-        against.set_xlabel("less control, points")
+        against.set_xlabel("TADrop less control, points")
         against.tick_params(left=False)
+        style = {"edgecolor": STYLES["TADrop"][1], "facecolor": "white", "marker": STYLES["TADrop"][2]}
+        against.scatter([], [], s=14, label="95 % interval holds zero", **style)
     for panel in (axes, *rest):
         panel.grid(axis="y", color="#eeeeee", linewidth=0.6)
         panel.set_axisbelow(True)
         panel.spines[["top", "right"]].set_visible(False)
-    legend(figure, [axes])
+    legend(figure, [axes, *rest])
+    figure.suptitle(table.title, fontsize=9)
     return figure
 
 
@@ -176,7 +183,7 @@ def tensor_profile(statistics: "DataFrame", title: str = "") -> "Figure":
     frame = statistics.copy()
     frame["layer"], frame["kind"] = zip(*(place(name) for name in frame["tensor"]), strict=True)
     frame = frame[frame["layer"] != "other"].assign(layer=lambda f: f["layer"].astype(int))
-    kinds = sorted(frame["kind"].unique())
+    kinds, blocks = sorted(frame["kind"].unique()), sorted(frame["layer"].unique())
     figure = new_figure(WIDTH, 3.0 + 0.13 * len(kinds))
     panels = figure.subplots(1, 3)
     shown = {"ratio": "ratio R", "sparsity": "fraction dropped", "scale": "rescale factor"}
@@ -190,7 +197,7 @@ def tensor_profile(statistics: "DataFrame", title: str = "") -> "Figure":
             if len(kinds) <= MOST_BANDS:
                 axes.fill_between(middle.index, values.min(), values.max(), color=colour, alpha=0.1, linewidth=0)
         axes.set_title(heading, fontsize=9)
-        axes.set_xticks(sorted(frame["layer"].unique()))
+        axes.set_xticks(blocks[:: -(-len(blocks) // MOST_TICKS)])
         axes.set_xlabel("block")
         axes.spines[["top", "right"]].set_visible(False)
     legend(figure, panels)

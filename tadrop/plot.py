@@ -1,5 +1,6 @@
 """Figures: pure functions of records, vector and PNG, legible at paper width, safe for colour-blind readers."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ STYLES = {  # variant: label, colour, marker, dash
     "shuffled": ("+ shuffled", "#009e73", "D", "-."),
 }
 IN_BARS = ("", "TADrop", "uniform")  # more bars a method than these are too thin to read
+MOST_LETTERS = 40  # names longer than this, taken together, leave two maps side by side no room
+MOST_WRITTEN = 14  # cells in a row that still hold a number
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -33,11 +36,14 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def legend(figure: "Figure", panels: Iterable["Axes"], columns: int = 5, size: int = 8) -> None:
-    """One legend under all panels; none where nothing has a name."""
+    """One legend under all panels, in as many columns as fit; none where nothing has a name."""
     found = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    if found:
-        place = {"loc": "outside lower center", "ncols": columns}
-        figure.legend(found.values(), found.keys(), **place, fontsize=size, frameon=False)
+    for count in range(columns, 0, -1) if found else ():
+        place = {"loc": "outside lower center", "ncols": count}
+        made = figure.legend(found.values(), found.keys(), **place, fontsize=size, frameon=False)
+        if count == 1 or made.get_window_extent().width <= figure.bbox.width:
+            break
+        made.remove()
 
 
 def save(figure: "Figure", stem: Path) -> list[Path]:
@@ -50,19 +56,44 @@ def save(figure: "Figure", stem: Path) -> list[Path]:
     return paths
 
 
-def methods_of(table: Table) -> list[tuple[str, dict[str, Row]]]:
-    """(title, {variant: row}) per method, without the reference rows."""
-    methods: dict[str, dict[str, Row]] = {}
-    title = ""
+LABEL = re.compile(r"(?P<variant>\w*)(?:, (?P<place>\w+))?(?: \((?P<settings>.*)\))?")
+
+
+def _named(table: Table) -> list[tuple[str, str, str, Row]]:
+    """(title, variant, its settings, row) of the rows that merge: "  + TADrop, before (norm=l1)" below its method."""
+    found, title = [], ""
     for row in table.rows:
         if row.density is None:  # references and published rows
             continue
         head, _, words = row.label.partition(" + ")
         title = head.strip() or title  # blank where the row stands below its method's plain one
-        variant = words.split(",")[0]
-        if variant in STYLES:
+        label = LABEL.fullmatch(words)
+        if label and label["variant"] in STYLES:
+            found.append((title, label["variant"], ", ".join(filter(None, label.group("place", "settings"))), row))
+    return found
+
+
+def methods_of(table: Table) -> list[tuple[str, dict[str, Row]]]:
+    """(title, {variant: row}) per method, without the reference rows and those of several settings."""
+    methods: dict[str, dict[str, Row]] = {}
+    for title, variant, settings, row in _named(table):
+        if "=" not in settings:
             methods.setdefault(title, {}).setdefault(variant, row)
     return list(methods.items())
+
+
+def settings_of(table: Table) -> list[tuple[str, dict[str, Row]]]:
+    """As methods_of, with an entry for each setting that a table compares: (TIES, norm=l1). Empty where it has none."""
+    named = _named(table)
+    if not any(settings for *_, settings, _ in named):
+        return []
+    plain = {title: row for title, variant, _, row in named if not variant}
+    found: dict[str, dict[str, Row]] = {}
+    for title, variant, settings, row in named:
+        if variant:
+            start = {"": plain[title]} if title in plain else {}
+            found.setdefault(", ".join(filter(None, (title, settings))), start).setdefault(variant, row)
+    return list(found.items())
 
 
 def accuracy_bars(table: Table) -> "Figure":
@@ -105,19 +136,29 @@ def place(tensor: str) -> tuple[str, str]:
 
 
 def sparsity_map(statistics: "DataFrame", title: str = "") -> "Figure":
-    """Mean sparsity over tasks for each kind of tensor (rows) and layer (columns)."""
+    """Mean sparsity over tasks for each kind of tensor (rows) and layer (columns).
+
+    Tensors that are in no layer stand to the right, or below where names are long.
+    """
     frame = statistics.assign(place=[place(name) for name in statistics["tensor"]])
     frame["layer"], frame["kind"] = zip(*frame["place"], strict=True)
     inner, outer = frame[frame["layer"] != "other"], frame[frame["layer"] == "other"]
-    figure = new_figure(6.8, 0.24 * max(inner["kind"].nunique(), outer["kind"].nunique()) + 1.2)
     grids = [inner.pivot_table("sparsity", "kind", "layer"), outer.pivot_table("sparsity", "kind", "layer")]
-    axes = figure.subplots(1, 2, width_ratios=[max(grids[0].shape[1], 1), 1.2])
+    grids[0] = grids[0][sorted(grids[0].columns, key=int)]  # 2 before 10
+    counts = [max(len(grid), 1) for grid in grids]
+    if sum(grid.index.str.len().max() for grid in grids if len(grid)) > MOST_LETTERS:
+        figure = new_figure(6.8, 0.24 * sum(counts) + 1.8)
+        axes = figure.subplots(2, 1, height_ratios=counts)
+    else:
+        figure = new_figure(6.8, 0.24 * max(counts) + 1.2)
+        axes = figure.subplots(1, 2, width_ratios=[max(grids[0].shape[1], 1), 1.2])
     top = max(float(grid.max(axis=None)) for grid in grids if grid.size)
     for axis, grid in zip(axes, grids, strict=True):
         image = axis.imshow(grid, cmap="cividis", vmin=0, vmax=top, aspect="auto")
-        axis.set_xticks(range(grid.shape[1]), grid.columns if axis is axes[0] else ["not in a block"])
+        axis.set_xticks(range(grid.shape[1]), grid.columns if axis is axes[0] else ["not in a block"], fontsize=8)
         axis.set_yticks(range(grid.shape[0]), grid.index, fontsize=7)
-        _annotate(axis, grid.to_numpy(), top)
+        if grid.shape[1] <= MOST_WRITTEN:
+            _annotate(axis, grid.to_numpy(), top)
     axes[0].set_xlabel("block")
     figure.colorbar(image, ax=axes, label="sparsity (fraction dropped)")
     figure.suptitle(title, fontsize=9)
@@ -192,6 +233,7 @@ def accuracy_against_storage(table: Table) -> "Figure":
     axes.margins(x=0.12)
     axes.xaxis.set_major_formatter(lambda value, at: size(value))
     axes.xaxis.set_minor_formatter(lambda value, at: size(value) if f"{value:e}"[0] in "25" else "")
+    axes.tick_params(axis="x", which="both", length=3.5)  # so that labels of both kinds stand on one line
     axes.set_xlabel("stored beside the base, per task")
     axes.set_ylabel("average accuracy, %")
     axes.set_title(table.title, fontsize=9)

@@ -305,7 +305,7 @@ def _title(records: Sequence[Record]) -> str:
 
 def _caption(records: Sequence[Record]) -> str:
     protocol = records[0]["protocol"]
-    limit = "" if protocol["limit"] is None else f", first {protocol['limit']} examples"
+    limit = "" if protocol["limit"] is None else f" (at most {protocol['limit']} a task)"  # which ones: tadrop/tasks
     count = sum(score["count"] for score in records[0]["scores"])
     return (
         f"{protocol['metric']} in percent, {protocol['split']} split, {count} examples{limit}, "

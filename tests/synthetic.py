@@ -27,11 +27,12 @@ def fill(folder: Path, recipe: str, extra: Sequence[str] = (), count: int = 200,
         if record.key(config) not in keys:
             keys.append(record.key(config))
             if not skip or len(keys) % skip:
-                _write(folder, config, count)
+                write(folder, config, count)
     return keys
 
 
-def _write(folder: Path, config: dict, count: int) -> None:
+def write(folder: Path, config: dict, count: int = 200) -> None:
+    """A record of one configuration, with its per-example and per-tensor files."""
     key, tasks = record.key(config), config["tasks"]["names"]
     rng = generator("synthetic", key)
     level = 0.6 + 0.3 * generator("level", config["merge"]["name"]).random() + 0.03 * (config["tadrop"] is not None)

@@ -95,3 +95,10 @@ def test_no_interval_where_the_examples_are_not_the_same(tmp_path):
     )
     other = ours | {"data": {"mnist/test": "other", "svhn/test": "f" * 16}}
     assert paired(tmp_path)([other], [base]) is None
+
+
+def test_a_caption_says_how_many_examples_a_limit_left():
+    limited = record("ties")
+    limited["protocol"] |= {"limit": 100}
+    assert "test split, 200 examples (at most 100 a task), protocol hand-made." in table.build([limited]).caption
+    assert "test split, 200 examples, protocol" in table.build([record("ties")]).caption
