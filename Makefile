@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
+  --custom-compile-command "make lock"
 
 .PHONY: help demo test slow lint lock
 help:  ## this list
@@ -27,6 +29,8 @@ lint: $(VENV)/.installed  ## ruff, as CI runs it
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
-lock:  ## write requirements.lock anew from pyproject.toml (needs uv)
-	printf 'setuptools>=77\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	  --no-emit-index-url --extra test --custom-compile-command "make lock" -o requirements.lock pyproject.toml -
+lock:  ## write both locks anew from pyproject.toml (needs uv)
+	printf 'setuptools>=77\n' | $(LOCK) --extra test -o requirements.lock pyproject.toml -
+	$(PYTHON) -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+	  print(*(line for name in "joblib slurm ray optuna".split() for line in extras[name]), sep="\n")' | \
+	  $(LOCK) --constraint requirements.lock -o requirements-launchers.lock -
