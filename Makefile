@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
   --custom-compile-command "make lock"
 
-.PHONY: help demo test slow lint lock
+.PHONY: help demo test slow launchers lint lock
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
 
@@ -13,6 +13,11 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --require-hashes -r requirements.lock
 	$(RUN) -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+# --no-deps: the lock names them all, and pip would refuse what [tool.uv] in pyproject.toml settles.
+$(VENV)/.launchers: $(VENV)/.installed requirements-launchers.lock
+	$(RUN) -m pip install --quiet --require-hashes --no-deps -r requirements-launchers.lock
 	@touch $@
 
 demo: $(VENV)/.installed  ## the main job: five methods, each plain, with TADrop and with its control, on eight tasks
@@ -24,6 +29,9 @@ test: $(VENV)/.installed  ## the test suite
 
 slow: $(VENV)/.installed  ## the tests that take minutes, one at a time
 	$(RUN) -m pytest -m 'slow and not gpu' -n 0
+
+launchers: $(VENV)/.launchers  ## sweeps with joblib, Ray and Slurm and a study with Optuna, tested with the extras installed
+	$(RUN) -m pytest -m 'not gpu' -n 0 -rs tests/test_launchers.py tests/test_tune.py
 
 lint: $(VENV)/.installed  ## ruff, as CI runs it
 	$(RUN) -m ruff check .
