@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
+  --custom-compile-command "make lock"
 
-.PHONY: help demo test slow lint lock
+.PHONY: help demo test slow launchers lint lock
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
 
@@ -11,6 +13,11 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --require-hashes -r requirements.lock
 	$(RUN) -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+# --no-deps: the lock names them all, and pip would refuse what [tool.uv] in pyproject.toml settles.
+$(VENV)/.launchers: $(VENV)/.installed requirements-launchers.lock
+	$(RUN) -m pip install --quiet --require-hashes --no-deps -r requirements-launchers.lock
 	@touch $@
 
 demo: $(VENV)/.installed  ## the main job: five methods, each plain, with TADrop and with its control, on eight tasks
@@ -22,10 +29,15 @@ test: $(VENV)/.installed  ## the test suite
 slow: $(VENV)/.installed  ## the tests that take minutes, one at a time
 	$(RUN) -m pytest -m 'slow and not gpu' -n 0
 
+launchers: $(VENV)/.launchers  ## sweeps with joblib, Ray and Slurm and a study with Optuna, tested with the extras installed
+	$(RUN) -m pytest -m 'not gpu' -n 0 -rs tests/test_launchers.py tests/test_tune.py
+
 lint: $(VENV)/.installed  ## ruff, as CI runs it
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 
-lock:  ## write requirements.lock anew from pyproject.toml (needs uv)
-	printf 'setuptools>=77\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	  --no-emit-index-url --extra test --custom-compile-command "make lock" -o requirements.lock pyproject.toml -
+lock:  ## write both locks anew from pyproject.toml (needs uv)
+	printf 'setuptools>=77\n' | $(LOCK) --extra test -o requirements.lock pyproject.toml -
+	$(PYTHON) -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+	  print(*(line for name in "joblib slurm ray optuna".split() for line in extras[name]), sep="\n")' | \
+	  $(LOCK) --constraint requirements.lock -o requirements-launchers.lock -

@@ -168,3 +168,14 @@ def test_functions_stay_small():
 def test_help_does_not_import_torch():
     code = "import sys, run; assert 'torch' not in sys.modules, 'torch is imported before a run needs it'"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+def test_both_locks_pin_the_same_versions():
+    def pins(name):
+        found = re.findall(r"^([\w.-]+)==(.+?) \\$", (ROOT / name).read_text(), re.M)
+        return {package: {pin for other, pin in found if other == package} for package, _ in found}
+
+    base, more = pins("requirements.lock"), pins("requirements-launchers.lock")
+    both = base.keys() & more.keys()
+    assert {"numpy", "joblib"} <= both
+    assert {name: more[name] for name in both} == {name: base[name] for name in both}

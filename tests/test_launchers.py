@@ -1,7 +1,7 @@
 """Sweeps beyond one process, for real: joblib, a local Ray cluster of two workers, and Slurm on one node.
 
 Slurm's daemons come from Debian (apt install slurmctld slurmd slurm-client munge) and are started here, in a folder of
-the test's own; the launchers from the extras joblib, ray and slurm. What is missing is skipped.
+the test's own; the launchers from requirements-launchers.lock (make launchers). What is missing is skipped.
 """
 
 import os
@@ -30,7 +30,7 @@ JOBS = ("merge=average,ties", "tadrop=off", "tasks.names=[hebrew,braille]", "lim
 def needs(*modules):
     """Skips a test whose extra is not installed."""
     for module in modules:
-        pytest.importorskip(module)
+        pytest.importorskip(module, reason=f"no {module}: make launchers installs it")
 
 
 def sweep(repository, folder, *overrides, **environment):
@@ -57,10 +57,28 @@ def test_joblib_shares_the_cores(repository, tmp_path):
     check(records, max(len(os.sched_getaffinity(0)) // 2, 1))
 
 
+def test_two_joblib_workers_share_a_sweep_and_a_second_call_finds_it_done(repository, tmp_path):
+    needs("hydra_plugins.hydra_joblib_launcher")
+    words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "merge=average,task_arithmetic", "tadrop=off,on"]
+    words += ["limit=20", "tasks.names=[hebrew,braille]", f"paths.records={tmp_path}", f"paths.cache={tmp_path}/cache"]
+
+    def call():
+        return subprocess.run([sys.executable, "run.py", "-m", *words], cwd=repository, capture_output=True, text=True)
+
+    first = call()
+    assert first.returncode == 0, first.stderr
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")}
+    assert len(record.read_all(tmp_path)) == 6
+    assert not list(tmp_path.glob(".*"))
+    assert call().returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")} == made
+
+
 def test_a_local_ray_cluster_of_two_workers(repository, tmp_path):
     needs("hydra_plugins.hydra_ray_launcher", "ray")
     two = ("hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2", "+hydra.launcher.ray.remote.num_cpus=1")
-    check(sweep(repository, tmp_path, *two), threads=1)
+    alone = "+hydra.launcher.ray.init.include_dashboard=false"  # and nothing is reported to Ray's authors
+    check(sweep(repository, tmp_path, *two, alone, RAY_USAGE_STATS_ENABLED="0"), threads=1)
 
 
 @contextmanager

@@ -1,8 +1,6 @@
 """Every recipe composes into runs with records of their own; --dry-run says what they would take."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -129,22 +127,3 @@ def test_a_dry_run_of_a_hub_model_names_what_it_would_download_and_downloads_not
     assert sum("checkpoint" not in line and "model=vit_b32" in line for line in lines) == 9
     assert sum("needs the data set" in line for line in lines) == 8
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.slow
-def test_two_joblib_workers_share_a_sweep_and_a_second_call_finds_it_done(tmp_path):
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    root = recipes.CONF.parent
-    words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "merge=average,task_arithmetic", "tadrop=off,on"]
-    words += ["limit=20", "tasks.names=[hebrew,braille]", f"paths.records={tmp_path}", f"paths.cache={tmp_path}/cache"]
-
-    def call():
-        return subprocess.run([sys.executable, "run.py", "-m", *words], cwd=root, capture_output=True, text=True)
-
-    first = call()
-    assert first.returncode == 0, first.stderr
-    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")}
-    assert len(record.read_all(tmp_path)) == 6
-    assert not list(tmp_path.glob(".*"))
-    assert call().returncode == 0
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")} == made

@@ -31,7 +31,7 @@ def test_optuna_is_asked_for(tmp_path, monkeypatch):
 
 
 def test_a_study_is_kept_and_goes_on(tmp_path):
-    pytest.importorskip("optuna")
+    pytest.importorskip("optuna", reason="no optuna: make launchers installs it")
     words = [*SMALL, f"paths.cache={tmp_path}/cache", "merge.scale=interval(0.1,1)"]
     words += ["tadrop.q_lo=0.3,0.95"]  # 0.95 is above q_hi: pruned
     first = list(tune.tune("x", words, 3, tmp_path / "x").trials)
