@@ -67,6 +67,8 @@ def test_two_joblib_workers_share_a_sweep_and_a_second_call_finds_it_done(reposi
 
     first = call()
     assert first.returncode == 0, first.stderr
+    for title in ("Individual", "Pretrained"):  # both workers need them; one makes them, the other waits
+        assert (first.stdout + first.stderr).count(f"running {title} (") == 1
     made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")}
     assert len(record.read_all(tmp_path)) == 6
     assert not list(tmp_path.glob(".*"))
