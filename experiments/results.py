@@ -61,11 +61,12 @@ def one(
 def after_sweep(recipe: str, words: Sequence[str], folder: Path, target: Path) -> None:
     """What the runs of a recipe were for: prints its tables and writes them under target.
 
-    words: further overrides of the command. A recipe that they changed is another one and gets no file of its name,
-    unless they say where to.
+    words: further overrides of the command. A recipe of which they change the runs, or take them from elsewhere, is
+    another one and gets no file of its name, unless they say where to.
     """
     keys = {word.lstrip("+~").partition("=")[0] for word in words}
     changed = {key for key in keys if key.split(".")[0].split("/")[0] not in record.NOT_SCIENCE}
+    changed |= keys & {"paths.records"}
     keep = not changed or "paths.results" in keys
     try:
         found = tables.collect(recipe, folder, words, partial=True)
@@ -80,7 +81,7 @@ def after_sweep(recipe: str, words: Sequence[str], folder: Path, target: Path) -
     for table in rendered.values():
         print_table(table)
     if keep:
-        out.print("written: " + ", ".join(str(path) for path in paths), soft_wrap=True, markup=False)
+        out.print("written: " + ", ".join(map(str, paths)), soft_wrap=True, markup=False)
     else:
         other = f"with {', '.join(sorted(changed))} it is another table than {recipe}'s"
         err.print(f"not written: {other}; paths.results=DIR writes it there", soft_wrap=True, markup=False)

@@ -144,7 +144,7 @@ def test_a_recipe_ends_in_its_table(tmp_path):
     done = run(tmp_path, *few)
     assert done.returncode == 0, done.stderr
     assert "glyph_vit, 2 tasks" in done.stdout
-    assert "not written: with limit, merge, tasks.names it is another table than demo's" in done.stderr
+    assert "not written: with limit, merge, paths.records, tasks.names it is another table than demo's" in done.stderr
     assert {path: path.stat().st_mtime_ns for path in (ROOT / "results").glob("demo*")} == before
     done = run(tmp_path, *few, f"paths.results={tmp_path}/tables")
     assert done.returncode == 0, done.stderr
