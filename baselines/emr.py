@@ -32,7 +32,7 @@ def tally(taus: Taus, merged: Masked) -> Tensor:
 def rescale(sums: Tensor, sizes: Tensor, rule: str = "paper") -> Tensor:
     """lambda_t from tallies [tensor, 4, T]. rule: paper | code | least_squares. 1 where nothing is left of a task."""
     if rule == "code":
-        sums = sums / sizes.to(sums)[:, None, None]
+        sums = sums / sizes.clamp(min=1).to(sums)[:, None, None]  # a tensor without entries has no mean, and counts 0
     elif rule not in ("paper", "least_squares"):
         raise TadropError(f"rescaler is {rule!r}; it must be paper, code or least_squares")
     tau, masked, product, square = sums.sum(0)

@@ -3,15 +3,16 @@
 Iso-C flattens the spectrum of the sum of task vectors to its mean. Iso-CTS keeps the sum's first directions (`common`
 of them) and fills the rest with each task's leading directions outside that subspace, an equal number per task.
 Other tensors are averaged. Where fewer than T / 2 directions are left for the tasks their number rounds to 0 and
-Iso-CTS is Iso-C. Departure: dead directions (tadrop/linalg.py) stay dead, where the authors' code raises whatever
-LAPACK completes them with to the mean singular value.
+Iso-CTS is Iso-C; where it would round up to more directions than a matrix has, it is rounded down (never at 0.8).
+Departure: dead directions (tadrop/linalg.py) stay dead, where the authors' code raises whatever LAPACK completes them
+with to the mean singular value.
 """
 
 import torch
 
 from tadrop.linalg import SVD, polar, svd
 from tadrop.ops import total
-from tadrop.types import Deltas, Taus
+from tadrop.types import Deltas, TadropError, Taus
 
 
 def merge(taus: Taus) -> Deltas:
@@ -22,8 +23,10 @@ def merge(taus: Taus) -> Deltas:
 
 def merge_cts(taus: Taus, common: float = 0.8) -> Deltas:
     """Iso-CTS of one matrix. common: the fraction of directions taken from the sum."""
+    if not 0 <= common <= 1:
+        raise TadropError(f"common is {common}; it is a fraction of directions and must be in [0, 1]")
     tasks, r = len(taus), min(taus.shape[1:])
-    each = round((r - int(common * r)) / tasks)
+    each = min(round((r - int(common * r)) / tasks), r // tasks)
     shared = svd(total(taus)[0]).first(r - each * tasks)
     outside = taus.double() - shared.left @ (shared.left.mT @ taus.double())
     own = svd(outside).first(each)

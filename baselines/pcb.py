@@ -21,6 +21,13 @@ from tadrop.ops import along, total
 from tadrop.quantile import order_statistics
 from tadrop.types import Deltas, Stream, TadropError, Taus
 
+MOST = 80  # exponents up to which float32 holds the exponential
+
+
+def excess(tasks: int) -> int:
+    """What is taken off exponents of at most `tasks`: a task's weights do not know a factor of all its balances."""
+    return max(tasks - MOST, 0)
+
 
 class Bounds(NamedTuple):
     """Per task, [T]: what magnitudes are clamped to, and the balance at the quantile and at its largest."""
@@ -43,7 +50,7 @@ def balance(taus: Taus, low: Tensor, high: Tensor, inter: str) -> Taus:
     """beta, [T, *shape]."""
     norm = min_max(taus.abs(), low, high)
     others = total(torch.sign(taus) * norm if inter == "normalised" else taus)
-    return torch.exp(len(taus) * norm.square()) * torch.tanh(taus * others)
+    return torch.exp(len(taus) * norm.square() - excess(len(taus))) * torch.tanh(taus * others)
 
 
 def size(stream: Stream) -> int:

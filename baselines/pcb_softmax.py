@@ -6,12 +6,13 @@ the first softmax's denominator is one number per task and cancels. A product th
 """
 
 from collections.abc import Iterator
+from math import exp
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from baselines.pcb import bounds, min_max, size
+from baselines.pcb import bounds, excess, min_max, size
 from tadrop.blocks import entries
 from tadrop.ops import along, total
 from tadrop.types import Deltas, Stream, TadropError, Taus
@@ -34,9 +35,9 @@ def _exponentials(taus: Taus, low: Tensor, high: Tensor) -> Iterator[Taus]:
 
 def balance(taus: Taus, low: Tensor, high: Tensor, mean: Tensor) -> Taus:
     """beta up to a factor per task, [T, *shape]."""
-    betas = []
+    betas, less = [], exp(-excess(len(taus)) / len(taus))
     for t, raised in enumerate(_exponentials(taus, low, high)):
-        betas.append(raised[t] ** len(taus) * total(raised / along(mean[t], taus))[0])
+        betas.append((raised[t] * less) ** len(taus) * total(raised / along(mean[t], taus))[0])
     return torch.stack(betas)
 
 

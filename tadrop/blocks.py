@@ -78,7 +78,7 @@ def over_blocks(
 def entries(stream: Stream) -> Iterator[Taus]:
     """Every entry of the model once, [task, n] at a time, in the blocks that an entry-scope method is shown."""
     for name in stream.names:
-        for start, stop in blocks(stream, name, "entry"):
+        for start, stop in blocks(stream, name, "entry") if prod(stream.shapes[name]) else ():
             yield stream.taus(name, start, stop).reshape(len(stream.tasks), -1)
 
 

@@ -255,7 +255,8 @@ def merge(
     """Merges tensor by tensor and holds the result. on_tensor is told each name when it is done."""
     memory = _Memory(stream.shapes)
     factors, density = merge_into(memory.put, stream, method, on_tensor, statistics)
-    deltas = {n: memory.deltas[n].view(-1, *stream.shapes[n]) for n in stream.names if n in memory.deltas}
+    held = {n: memory.deltas[n] for n in stream.names if n in memory.deltas}
+    deltas = {n: rows.view(len(rows), *stream.shapes[n]) for n, rows in held.items()}
     masks = {n: memory.masks[n] for n in stream.names if n in memory.masks}
     return Merged(stream.tasks, deltas, masks, factors, density, memory.low_rank)
 

@@ -175,17 +175,27 @@ def test_pcb_streams(inter, winsor, block, monkeypatch):
     expect(delta(stream_of(taus), method), flat_pcb(table(taus), 0.2, winsor, inter), atol=1e-4)
 
 
-def test_pcb_by_the_papers_formula():
-    taus = draw(seed=2, zeros=0.0, A=(12, 9), c=(3, 4, 5))
-    x = table(taus)
+def softmax_pcb(x, ratio):
     softmax = lambda v: np.exp(v) / np.exp(v).sum()  # noqa: E731
     unit = lambda v: (v - v.min()) / (v.max() - v.min())  # noqa: E731
     beta = np.stack([softmax(len(x) * unit(one * one)) * sum(softmax(unit(one * other)) for other in x) for one in x])
-    weight = flat_norm(flat_clamp(beta, 1 - 0.2, 0))
-    expected = (x * weight).sum(0) / np.maximum(weight.sum(0), 1e-12)
-    expect(
-        delta(stream_of(taus), Method(pcb_softmax.merge, survey=partial(pcb_softmax.survey, ratio=0.2))), expected, 1e-4
-    )
+    weight = flat_norm(flat_clamp(beta, 1 - ratio, 0))
+    return (x * weight).sum(0) / np.maximum(weight.sum(0), 1e-12)
+
+
+def test_pcb_by_the_papers_formula():
+    taus = draw(seed=2, zeros=0.0, A=(12, 9), c=(3, 4, 5))
+    method = Method(pcb_softmax.merge, survey=partial(pcb_softmax.survey, ratio=0.2))
+    expect(delta(stream_of(taus), method), softmax_pcb(table(taus), 0.2), 1e-4)
+
+
+def test_pcb_of_a_hundred_tasks_is_finite():
+    """exp(100) does not fit float32."""
+    taus = draw(tasks=100, seed=2, zeros=0.0, A=(12, 9))
+    code = Method(pcb.merge, survey=partial(pcb.survey, ratio=0.2))
+    expect(delta(stream_of(taus), code, "t0"), flat_pcb(table(taus), 0.2, 0.01, "normalised"), 1e-4)
+    paper = Method(pcb_softmax.merge, survey=partial(pcb_softmax.survey, ratio=0.2))
+    expect(delta(stream_of(taus), paper, "t0"), softmax_pcb(table(taus), 0.2), 1e-4)
 
 
 def test_pcb_refuses_what_it_does_not_know():
@@ -312,6 +322,18 @@ def test_iso_cts_with_nothing_left_for_the_tasks_is_iso_c():
     taus = draw(tasks=5, zeros=0.0, A=(6, 9))
     stream = replace(stream_of(taus), layouts=MATRIX)
     expect(delta(stream, per_matrix(iso.merge_cts)), delta(stream, per_matrix(iso.merge)), atol=1e-5)
+
+
+def test_iso_cts_never_takes_more_directions_than_there_are():
+    """Three directions for two tasks round to two each."""
+    taus = torch.stack([v["A"] for v in draw(tasks=2, zeros=0.0, A=(3, 5)).values()])
+    values = torch.linalg.svdvals(iso.merge_cts(taus, common=0.0)[0])
+    expect(values, values.mean().expand(3), atol=1e-5)
+    left, shared, _ = torch.linalg.svd(taus.double().sum(0))  # one of the sum's, and one each
+    outside = taus.double() - left[:, :1] @ left[:, :1].mT @ taus.double()
+    expect(values.mean(), (shared[0] + torch.linalg.svdvals(outside)[:, 0].sum()) / 3, atol=1e-5)
+    with pytest.raises(TadropError, match="common"):
+        iso.merge_cts(taus, common=80)
 
 
 def disturbance(merged, taus):

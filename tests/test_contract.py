@@ -39,6 +39,7 @@ SHAPES = {
     "bias": (11,),
     "conv": (2, 3, 2, 2),
     "scalar": (),
+    "empty": (0, 3),
 }
 
 

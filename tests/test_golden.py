@@ -106,6 +106,15 @@ def test_emr_of_a_task_that_was_dropped_entirely_is_finite():
     assert all(merged.delta("t2", n).abs().sum() == 0 for n in "Ab")
 
 
+@pytest.mark.parametrize("rule", ["paper", "code"])
+def test_a_tensor_without_entries_does_not_touch_the_emr_rescaler(rule):
+    method = Method(rescale=partial(emr.rescale, rule=rule), **EMR)
+    wider = {task: {**taus, "none": torch.zeros(0, 4)} for task, taus in TAUS.items()}
+    merged = merge(stream_of(wider), method)
+    assert torch.equal(merged.factors, merge(golden(), method).factors)
+    assert merged.delta("t1", "none").shape == (0, 4)
+
+
 def test_individual_and_pretrained():
     individual = merge(golden(), Method(reference.individual))
     for task, taus in TAUS.items():
