@@ -534,6 +534,10 @@ def test_sce():
     expect(sce.merge(taus, select=0.7)[0], [0, 2, 0, 2])
 
 
+def test_sce_takes_a_zero_sum_as_positive():
+    expect(sce.merge(tensor([[3.0, 1], [-3.0, 1]]))[0], [3, 1])
+
+
 def test_slerp_turns_at_equal_angles():
     first, second, zero = tensor([2.0, 0, 0]), tensor([0, 2.0, 0]), torch.zeros(3)
     half = 2**0.5

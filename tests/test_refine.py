@@ -133,6 +133,13 @@ def test_coefficients_stay_between_0_and_1(bench):
     assert ((found < 1e-5) | (found > 1 - 1e-5)).any()
 
 
+def test_a_coefficient_beyond_1_is_used_as_1_and_stays(bench):
+    stream = tiny.stream(bench)
+    merged, plain = adapted(bench, stream, init=1.5, steps=1, rate=1.0), summed(stream)
+    for name in stream.names:
+        torch.testing.assert_close(merged.delta("t0", name), plain.delta("t0", name))
+
+
 def test_task_wise_has_one_coefficient_a_task(bench):
     stream = tiny.stream(bench)
     merged = adapted(bench, stream, "task", steps=4, rate=0.05)
