@@ -5,9 +5,10 @@ authors' estimate, per example and with the exact sum over classes: F = mean_x s
 `batch_squared` is what goes by this name in MergeLM and FusionBench: it squares the gradient of a whole batch's
 sum_c sqrt(p_c) log p_c, so that it is neither per example nor per class, and changes with the batch size.
 
-w_t = 1 / |F_t|_2 over the model (an option of the authors, the default of the ports). The floor is added to every
-task's F as in the ports; the authors add it to the one model they favour, of which there is none here. An entry that
-no task uses is thus averaged.
+w_t = 1 / |F_t|_2 over the model (an option of the authors, the default of the ports). A floor keeps entries defined that
+no task uses. The authors add it to the one model they favour, of which there is none here; `floored` says where else:
+weighted: to every w_t F_t, so that such an entry is averaged (fisher). information: to every F_t before its weight, and
+to the norms, as the ports do (fisher_batch); such an entry follows the models whose Fisher is small.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tadrop import inputs as batching
-from tadrop.ops import rows, total
+from tadrop.ops import along, rows, total
 from tadrop.places import Place, parameters
 from tadrop.types import Deltas, Statistics, Stream, TadropError, Taus
 
@@ -73,8 +74,8 @@ def batch_squared(module: nn.Module, batches: Iterator[Any], places: Mapping[str
     return {name: place.of(totals[place.parameter]) / count for name, place in places.items()}
 
 
-def survey(stream: Stream, statistics: Statistics, weights: str = "norm") -> Tensor:
-    """w_t per task: 1 / |F_t|_2 (norm), or 1 (equal)."""
+def survey(stream: Stream, statistics: Statistics, weights: str = "norm", floor: float = 0.0) -> Tensor:
+    """w_t per task: 1 / (|F_t|_2 + floor) (norm), or 1 (equal)."""
     if weights not in ("norm", "equal"):
         raise TadropError(f"weights is {weights!r}; it must be norm or equal")
     squares = torch.zeros(len(stream.tasks), dtype=torch.float64)
@@ -82,12 +83,17 @@ def survey(stream: Stream, statistics: Statistics, weights: str = "norm") -> Ten
         block = statistics.block(name)
         if block is not None:
             squares += rows(block).square().sum(1, dtype=torch.float64).cpu()
-    return torch.where(squares > 0, squares.rsqrt(), 1.0)
+    return torch.where(squares > 0, 1 / (squares.sqrt() + floor) if floor else squares.rsqrt(), 1.0)
 
 
-def merge(taus: Taus, statistics: Tensor | None, survey: Tensor, floor: float = 1e-6) -> Deltas:
-    """The weighted mean; the plain mean where there is no Fisher."""
+def merge(
+    taus: Taus, statistics: Tensor | None, survey: Tensor, floor: float = 1e-6, floored: str = "weighted"
+) -> Deltas:
+    """The weighted mean; the plain mean where there is no Fisher. floored: what the floor is added to."""
+    if floored not in ("weighted", "information"):
+        raise TadropError(f"floored is {floored!r}; it must be weighted or information")
     if statistics is None:
         return total(taus) / len(taus)
-    weights = statistics * survey.to(statistics).view(-1, *[1] * (taus.dim() - 1)) + floor
+    of_task = along(survey.to(statistics), taus)
+    weights = statistics * of_task + floor if floored == "weighted" else (statistics + floor) * of_task
     return total(weights * taus) / total(weights)

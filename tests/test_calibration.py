@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -101,6 +102,27 @@ def test_fisher_merge_is_the_weighted_mean_of_the_models(bench, tmp_path):
         weights = diagonals[name] / norms.view(-1, *[1] * (theta.dim() - 1)) + 1e-6
         expected = (weights * theta).sum(0) / weights.sum(0)
         torch.testing.assert_close(bench.base[name] + merged.delta("t0", name), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_ports_add_the_floor_before_they_weigh(bench, tmp_path):
+    """fisher_batch, as MergeLM: w_t = 1 / (|F_t| + 1e-6), theta = sum w_t (F_t + 1e-6) theta_t / sum w_t (F_t + 1e-6)."""
+    stream = tiny.stream(bench)
+    statistics = gather(fisher_recipe(), bench, stream.names, tmp_path / "cache")
+    ports = Method(
+        partial(fisher.merge, floored="information", floor=0.1), survey=partial(fisher.survey, floor=0.1)
+    )  # a floor that is seen
+    merged = merge(stream, ports, statistics=statistics)
+    diagonals = {name: statistics.block(name).double().numpy() for name in stream.names}
+    tasks = range(len(bench.experts))
+    norms = [np.sqrt(sum((d[t] ** 2).sum() for d in diagonals.values())) + 0.1 for t in tasks]
+    for name in stream.names:
+        theta = [expert[name].double().numpy() for expert in bench.experts.values()]
+        weights = [(diagonals[name][t] + 0.1) / norms[t] for t in tasks]
+        expected = sum(w * one for w, one in zip(weights, theta, strict=True)) / sum(weights)
+        found = bench.base[name] + merged.delta("t0", name)
+        torch.testing.assert_close(found.double(), torch.from_numpy(expected), rtol=1e-4, atol=1e-5)
+    with pytest.raises(TadropError, match="weighted or information"):
+        fisher.merge(torch.ones(2, 3), torch.ones(2, 3), torch.ones(2), floored="both")
 
 
 def test_an_entry_that_no_task_uses_is_averaged():

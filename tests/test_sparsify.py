@@ -156,6 +156,18 @@ def test_a_mostly_zero_tensor_loses_nothing():
     assert torch.equal(sparse(TADrop(0.5, 0.95), tau), tau)
 
 
+@pytest.mark.parametrize("keep", [0.1, 0.3, 0.5, 0.9, 1.0])
+def test_the_authors_trim_keeps_what_is_as_large_as_the_kth_value(keep):
+    """ties-merging: c = the k-th smallest magnitude, k = n - int(n * keep); entries from c on are kept."""
+    tau = torch.randint(-9, 10, (1001,), generator=torch.Generator().manual_seed(0)).float()
+    k = 1001 - int(1001 * keep)
+    kept = tau.abs() >= (tau.abs().sort().values[k - 1] if k else 0)
+    cut = Magnitude(keep, count="kth").plan(Vector.of(tau))
+    assert torch.equal(cut.apply(tau), torch.where(kept, tau, 0))
+    assert cut.kept == kept.sum() > int(1001 * keep) + 1 or keep == 1
+    assert int((sparse(Magnitude(keep, count="ties"), tau + 0.5) != 0).sum()) == min(int(1001 * keep) + 1, 1001)
+
+
 @pytest.mark.parametrize("rule", [TADrop(0.5, 0.9), Magnitude(0.5)])
 def test_single_entries_and_scalars_are_unchanged(rule):
     for tau in (torch.tensor([3.0]), torch.tensor(-0.5)):

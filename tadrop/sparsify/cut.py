@@ -120,14 +120,19 @@ class RandomCut(Cut):
         return {"keep": self.keep, "scale": self.scale}
 
 
-def top(magnitudes: Spectrum, count: int) -> TopCut:
-    """The cut that keeps exactly the `count` largest magnitudes; among equals the lowest flat indices stay."""
+def top(magnitudes: Spectrum, count: int, equals: bool = False) -> TopCut:
+    """The cut that keeps exactly the `count` largest magnitudes; among equals the lowest flat indices stay.
+
+    equals: keep all that are as large as the smallest of them
+    """
     size = magnitudes.size
     if count >= size:
         return TopCut(size, size, -1.0, 0)
     if count <= 0:
         return TopCut(size, 0, float("inf"), 0)
     (at,) = magnitudes.order_statistics([size - count])
+    if equals:
+        return TopCut(size, size - at.below, at.value, size)
     wanted = count - (size - at.below - at.equal)
     tie_end = size if wanted == at.equal else magnitudes.nth_equal(at.value, wanted) + 1
     return TopCut(size, count, at.value, tie_end)
