@@ -5,7 +5,8 @@ of them) and fills the rest with each task's leading directions outside that sub
 Other tensors are averaged. Where fewer than T / 2 directions are left for the tasks their number rounds to 0 and
 Iso-CTS is Iso-C; where it would round up to more directions than a matrix has, it is rounded down (never at 0.8).
 Departure: dead directions (tadrop/linalg.py) stay dead, where the authors' code raises whatever LAPACK completes them
-with to the mean singular value.
+with to the mean singular value. What rounding the weights leaves in differences of low rank (LoRA) is no dead direction
+to either, and is raised.
 """
 
 import torch
