@@ -2,8 +2,8 @@
 
 fixed takes what the row says; a record calls it tuned where the user says that a study chose these values on
 validation data (`tuned=NAME`). grid tunes in this order: knobs with one value per task, each task by its own validation
-metric; then all other knobs together with the scale, by the mean over tasks (the raw metric; the code of TALL-masks, TSV
-and Iso divides each task's by its own model's first). Among equals the first point in ascending order is taken.
+metric; then all other knobs together with the scale, by the mean over tasks (of the raw metric; the code of TALL-masks,
+TSV and Iso divides each task's by its own model's first). Among equals the first point in ascending order is taken.
 """
 
 from collections.abc import Mapping, Sequence

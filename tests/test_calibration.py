@@ -105,7 +105,7 @@ def test_fisher_merge_is_the_weighted_mean_of_the_models(bench, tmp_path):
 
 
 def test_the_ports_add_the_floor_before_they_weigh(bench, tmp_path):
-    """fisher_batch, as MergeLM: w_t = 1 / (|F_t| + 1e-6), theta = sum w_t (F_t + 1e-6) theta_t / sum w_t (F_t + 1e-6)."""
+    """fisher_batch, as MergeLM: w_t = 1 / (|F_t| + f), theta = sum w_t (F_t + f) theta_t / sum w_t (F_t + f)."""
     stream = tiny.stream(bench)
     statistics = gather(fisher_recipe(), bench, stream.names, tmp_path / "cache")
     ports = Method(
