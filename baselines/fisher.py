@@ -6,7 +6,7 @@ authors' estimate, per example and with the exact sum over classes: F = mean_x s
 sum_c sqrt(p_c) log p_c, so that it is neither per example nor per class, and changes with the batch size.
 
 w_t = 1 / |F_t|_2 over the model (an option of the authors, the default of the ports). A floor keeps entries defined
-that no task uses. The authors add it to the one model they favour, of which there is none here; `floored` says where to:
+that no task uses. The authors add it to the one model they favour, of which there is none here; `floored` says where:
 weighted: to every w_t F_t, so that such an entry is averaged (fisher). information: to every F_t before its weight, and
 to the norms, as the ports do (fisher_batch); such an entry follows the models whose Fisher is small.
 """
