@@ -218,6 +218,7 @@ class Run:
             "base": self.base.fingerprint(),
             "recipe": vars(self.recipe),
             "seed": self.cfg.seed,
+            "threads": torch.get_num_threads(),  # on which the bits depend
             "data": self.suite.fingerprint(self.task, "train"),
             "protocol": self.suite.protocol,
             "validation_before": before,

@@ -79,6 +79,7 @@ def test_a_checkpoint_is_made_and_described(hub, tmp_path, optimizer):
     moved = "encoder.layer.1.attention.attention.query.weight"
     assert not torch.equal(written[moved], base[moved])
     facts = json.loads(run.target.with_suffix(".json").read_text())
+    assert facts["threads"] == torch.get_num_threads()
     assert facts["recipe"]["optimizer"] == optimizer
     assert facts["validation"] > 60
     assert not run.state.exists()
