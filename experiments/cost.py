@@ -68,7 +68,7 @@ def _missing_data(config: Mapping[str, Any], suite: Any) -> list[str]:
 
 def dry_run(recipe: str, folder: Path, extra: Sequence[str] = ()) -> str:
     """The report of --dry-run."""
-    here, shipped = (record.read_all(each) if each.is_dir() else [] for each in (folder, SHIPPED))
+    known = [record.read_all(each) for each in dict.fromkeys((folder.resolve(), SHIPPED.resolve())) if each.is_dir()]
     owed: dict[str, tuple[str, float | None]] = {}
     total = set()
     for config, _ in recipes.runs(recipe, extra):
@@ -76,7 +76,8 @@ def dry_run(recipe: str, folder: Path, extra: Sequence[str] = ()) -> str:
         total.add(key)
         if not record.path(folder, config).exists():
             seed = "" if record.science(config)["seed"] is None else f", seed {config['seed']}"
-            owed.setdefault(key, (pipeline.label(config) + seed, seconds(config, here) or seconds(config, shipped)))
+            times = (seconds(config, records) for records in known)
+            owed.setdefault(key, (pipeline.label(config) + seed, next((t for t in times if t is not None), None)))
     lines = [
         f"{recipe}: {recipes.about(recipe)}",
         f"{len(total)} runs, {len(total) - len(owed)} recorded, {len(owed)} owed",

@@ -73,7 +73,7 @@ class SweepProgress(Callback):
             sys.exit(f"error: --dry-run tells of a recipe: +experiment=NAME, one of {', '.join(recipes.names())}")
         GlobalHydra.instance().clear()  # telling composes the recipe's runs anew
         try:
-            cost.tell(recipe, Path(config.paths.records), [word for word in words if not word.startswith("dry_run=")])
+            cost.tell(recipe, Path(config.paths.records), words)
         except TadropError as error:
             sys.exit(f"error: {error}")
         sys.exit()

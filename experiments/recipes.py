@@ -124,6 +124,17 @@ def runs(name: str, extra: Sequence[str] = ()) -> Iterator[tuple[dict[str, Any],
         yield config, words
 
 
+def with_plain(name: str, extra: Sequence[str] = ()) -> Iterator[tuple[dict[str, Any], list[str], bool]]:
+    """As runs, each with whether the recipe needs it, and before each the same run without TADrop, which it may not.
+
+    A recipe that sweeps TADrop alone is compared all the same, with plain rows where they are recorded.
+    """
+    for config, words in runs(name, extra):
+        plain = [word for word in words if word.split("=")[0].split(".")[0] != "tadrop"]
+        yield config | {"tadrop": None}, [*plain, "tadrop=off"], False
+        yield config, words, True
+
+
 @lru_cache
 def choices(name: str) -> dict[str, str]:
     """The groups' choices that a recipe does not sweep: {"model": "vit_b32", "tasks": "vision8", ...}."""

@@ -39,13 +39,14 @@ UNITS = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 
 @dataclass(frozen=True)
 class Section:
-    """A recipe's part of the page. missing: runs of it that have no record."""
+    """A recipe's part of the page. missing: runs of it that have no record; how: the command that makes them."""
 
     recipe: str
     about: str
     tables: tuple[Table, ...]
     figures: tuple[tuple[str, "Figure"], ...]
-    missing: int
+    missing: int = 0
+    how: str = ""
 
 
 def command(recipe: str, cfg_words: Sequence[str], reference: str | None = None) -> str:
@@ -65,30 +66,30 @@ def gather(recipe: str, folder: Path, facts: Path) -> tuple[Section, dict[str, s
     """A recipe's section, the command of each of its records, and the records; None where there is none."""
     commands: dict[str, str] = {}
     missing = set()
-    for config, words in recipes.runs(recipe):
-        name = config["merge"]["name"]
-        plain = [word for word in words if word.split("=")[0].split(".")[0] != "tadrop"] + ["tadrop=off"]
-        for each, said in ((config | {"tadrop": None}, plain), (config, words)):  # as tables.collect takes them in
-            key = record.key(each)
-            if key in commands:
-                continue
-            if record.path(folder, each).exists():
-                commands[key] = command(recipe, said, name if name in config["references"] else None)
-            elif each is config:
-                missing.add(key)
+    for config, words, needed in recipes.with_plain(recipe):
+        name, file = config["merge"]["name"], record.path(folder, config)
+        if file.stem in commands:
+            continue
+        if file.exists():
+            commands[file.stem] = command(recipe, words, name if name in config["references"] else None)
+        elif needed:
+            missing.add(file.stem)
     if not commands:
         return None
     found = [record.read(folder / f"{key}.json") for key in commands]
     shown, drawn = tables.contents(recipe, found, folder, facts)
     pictures = tuple((what, figure) for _, what, figure in drawn)
-    return Section(recipe, recipes.about(recipe), tuple(shown.values()), pictures, len(missing)), commands, found
+    how = f"python run.py +experiment={recipe}"
+    section = Section(recipe, recipes.about(recipe), tuple(shown.values()), pictures, len(missing), how)
+    return section, commands, found
 
 
 def gather_board(board: leaderboard.Board) -> tuple[Section, dict[str, str], list[Record]]:
     """As gather, of a leaderboard."""
     made = leaderboard.ranked(board)
     drawn = (("storage", plot.accuracy_against_storage(made)),)
-    section = Section(f"leaderboard_{board.tasks}", leaderboard.ABOUT, (made,), drawn, len(board.owed))
+    how = f"python -m experiments.leaderboard {board.tasks}"
+    section = Section(f"leaderboard_{board.tasks}", leaderboard.ABOUT, (made,), drawn, len(board.owed), how)
     commands = {one["key"]: f"python run.py {board.lines[one['key']]}" for one in board.records}
     return section, commands, board.records
 
@@ -201,10 +202,7 @@ def html_section(section: Section, seen: dict[str, str]) -> str:
     """A section; seen: as in picture."""
     owed = ""
     if section.missing:
-        tasks = section.recipe.removeprefix("leaderboard_")
-        board = f"python -m experiments.leaderboard {tasks}"
-        how = f"python run.py +experiment={section.recipe}" if tasks == section.recipe else board
-        owed = f" {section.missing} of its runs have no record yet: <code>{how}</code>"
+        owed = f" {section.missing} of its runs have no record yet: <code>{section.how}</code>"
     head = f'<h2>{section.recipe} <a class="up" href="#top">top</a></h2>'
     parts = [f'<section id="{section.recipe}">{head}<p>{escape(section.about)}{owed}</p>']
     parts += [html_table(table) for table in section.tables]
@@ -274,7 +272,7 @@ def build(names: Sequence[str], folder: Path, facts: Path, boards: Iterable[lead
     if len(ranked) > 1:
         drawn = plot.accuracy_against_tasks([made for section, *_ in ranked for made in section.tables])
         about = "The best methods as tasks are added, and what TADrop adds to each."
-        sections.append(Section("leaderboard_tasks", about, (), (("tasks", drawn),), 0))
+        sections.append(Section("leaderboard_tasks", about, (), (("tasks", drawn),)))
     return page(sections, commands, found.values())
 
 

@@ -34,15 +34,16 @@ def collect(recipe: str, folder: Path, extra: Sequence[str] = (), partial: bool 
     """
     found: dict[str, Record] = {}
     missing = None
-    for config, _ in recipes.runs(recipe, extra):
-        plain, file = (record.path(folder, each) for each in (config | {"tadrop": None}, config))
-        there = [path for path in (plain, file) if path.stem in found or path.exists()]
-        found |= {path.stem: record.read(path) for path in there if path.stem not in found}
-        if file in there:
+    for config, _, needed in recipes.with_plain(recipe, extra):
+        file = record.path(folder, config)
+        if file.stem in found:
             continue
-        missing = missing or file
-        if not partial:
-            break
+        if file.exists():
+            found[file.stem] = record.read(file)
+        elif needed:
+            missing = missing or file
+            if not partial:
+                break
     if missing and not (partial and found):
         command = " ".join(["python run.py", f"+experiment={recipe}", *extra])
         raise TadropError(f"{missing} is not there; make it with: {command} (--dry-run lists what is owed)")
