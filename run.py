@@ -45,8 +45,10 @@ def measure(cfg: DictConfig, config: dict, folder: Path):
     with stages(pipeline.label(config)) as progress:
         with meter.stage("load"):
             bench, stream = pipeline.load(config)
+        with meter.stage("prepare"):
+            vectors = pipeline.prepare(cfg, bench, stream, progress)
         with meter.stage("sparsify"):
-            sparse = pipeline.sparsify(stream, cfg.sparsify, cfg.tadrop, progress)
+            sparse = pipeline.sparsify(vectors, cfg.sparsify, cfg.tadrop, progress)
         with meter.stage("statistics"):
             statistics = pipeline.statistics(cfg, bench, stream, progress)
         with meter.stage("merge"):
@@ -57,7 +59,7 @@ def measure(cfg: DictConfig, config: dict, folder: Path):
             merged = pipeline.refine(cfg, bench, sparse, merged, selection.scale, progress)
         with meter.stage("evaluate"):
             scores = pipeline.evaluate(bench, merged, selection.scale, cfg.split, progress)
-        result = pipeline.describe(config, bench, stream, merged, selection, scores, meter)
+        result = pipeline.describe(config, bench, sparse, merged, selection, scores, meter)
         record.write(folder, result, pipeline.tensor_rows(sparse), scores)
         if cfg.export.dir:
             pipeline.export(cfg, stream, merged, selection.scale)

@@ -84,6 +84,11 @@ class Bench:
             handle.remove()
         return torch.cat(seen)
 
+    def score(self, task: str, split: str) -> float:
+        """The task's metric over one split, for the module as it is with the task's private tensors."""
+        self.equip(task)
+        return _graded(self, task, split).value
+
 
 def set_up(
     backbone: Backbone,
@@ -138,7 +143,14 @@ def precision(bench: Bench) -> Iterator[None]:
 def score(bench: Bench, merged: Merged, task: str, split: str) -> Score:
     """Runs the module, with the weights it has and the result's attachment, over one split of one task."""
     bench.equip(task)
-    with merged.attached(bench.module, task), precision(bench):
+    with merged.attached(bench.module, task):
+        return _graded(bench, task, split)
+
+
+@torch.inference_mode()
+def _graded(bench: Bench, task: str, split: str) -> Score:
+    """The score of the module as it is."""
+    with precision(bench):
         values = [
             bench.tasks.grade(bench.module(moved(inputs, bench.device)), targets.to(bench.device))
             for inputs, targets in bench.tasks.batches(task, split)

@@ -37,6 +37,7 @@ class Merged:
     factors: [T] one factor per task, [1] one for all, or None
     density: fraction of entries of the task vectors that were not zero when they were merged
     attachment: what goes around the module beside its weights, or None
+    found: what a search settled on, for the record
     """
 
     tasks: tuple[str, ...]
@@ -46,6 +47,7 @@ class Merged:
     density: float = 1.0
     low_rank: dict[str, LowRank] = field(default_factory=dict)
     attachment: Attachment | None = None
+    found: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:

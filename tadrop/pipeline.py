@@ -41,6 +41,7 @@ DATA = {  # what a merge row may say under `data:`, and the split that this read
     "training labels": "train",
     "test inputs": None,  # of the reported split
 }
+READING = ("prepare", "statistics", "refine")  # the stages of a merge row that read data or run the model
 
 
 @contextmanager
@@ -71,7 +72,7 @@ def check(cfg: Any) -> None:
     dtype_of(cfg.dtype)
     split_of(cfg.merge.get("data", "none"))
     nodes = (cfg.sparsify, cfg.tadrop, cfg.merge.method, cfg.model, cfg.tasks)
-    for node in (*nodes, cfg.merge.get("statistics"), cfg.merge.get("refine")):
+    for node in (*nodes, *map(cfg.merge.get, READING)):
         instantiate(node)
 
 
@@ -131,6 +132,13 @@ def _stream(backbone: Any, tasks: Sequence[str], device: torch.device) -> tuple[
         backbone = backbone.settled(base, experts)
     stream = TaskVectors(base, experts, tuple(backbone.private), device)
     return backbone, replace(stream, layouts=layouts(backbone.name, backbone.matrices, stream.shapes))
+
+
+def prepare(cfg: Any, bench: Bench, stream: Stream, progress: Progress) -> Stream:
+    """What the row makes of the task vectors before they are sparsified, where it says: bands weighed by a search."""
+    if cfg.merge.get("prepare") is None:
+        return stream
+    return instantiate(cfg.merge.prepare)(stream, bench, progress.bar("prepare", None))
 
 
 def sparsify(stream: Stream, native: Any, tadrop: Any, progress: Progress) -> Stream:
@@ -200,7 +208,7 @@ def merge_to_disk(cfg: Any, stream: TaskVectors, sparse: Stream, progress: Progr
 
 def _only_weights(cfg: Any) -> None:
     """A row that looks at data needs the evaluation's data and module."""
-    if cfg.merge.get("statistics") is not None or cfg.merge.get("refine") is not None:
+    if any(cfg.merge.get(stage) is not None for stage in READING):
         raise TadropError(f"merge={cfg.merge.name} looks at data or at the model: it needs evaluate=true")
 
 
@@ -337,7 +345,7 @@ def _score(score: Score) -> dict[str, Any]:
 def describe(
     config: Mapping[str, Any],
     bench: Bench,
-    stream: TaskVectors,
+    stream: Stream,
     merged: Merged,
     selection: Selection,
     scores: Sequence[Score],
@@ -372,7 +380,8 @@ def describe(
         "seconds": dict(meter.seconds),
         "peak_bytes": meter.peak_bytes(),
     }
-    return result | records.provenance()
+    found = {**stream.found, **merged.found}
+    return result | ({"found": found} if found else {}) | records.provenance()
 
 
 def _factors(merged: Merged) -> dict[str, float] | None:

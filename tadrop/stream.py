@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import chain, groupby
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -166,6 +167,10 @@ class TaskVectors:
     def uncut(self) -> Stream:
         return self
 
+    @property
+    def found(self) -> Mapping[str, Any]:
+        return {}
+
     def theta0(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
         flat = self._read(self.base, name, start, stop)
         return flat.view(self.shapes[name]) if start == 0 and stop is None else flat
@@ -236,6 +241,10 @@ class Sparse:
     @property
     def uncut(self) -> Stream:
         return self.source
+
+    @property
+    def found(self) -> Mapping[str, Any]:
+        return self.source.found
 
     def theta0(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
         return self.source.theta0(name, start, stop)

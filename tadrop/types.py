@@ -113,6 +113,7 @@ class Stream(Protocol):
 
     layouts: what a tensor is to per-matrix methods; a tensor that is not in it is no matrix
     uncut:   the stream before its last sparsifier, or itself
+    found:   what a search settled on to make these vectors, for the record; mostly nothing
     """
 
     tasks: tuple[str, ...]
@@ -120,6 +121,7 @@ class Stream(Protocol):
     shapes: Mapping[str, tuple[int, ...]]
     layouts: Mapping[str, Layout]
     uncut: "Stream"
+    found: Mapping[str, Any]
 
     def taus(self, name: str, start: int = 0, stop: int | None = None) -> Taus:
         """The whole tensor [task, *shape], or its flat entries start to stop, [task, stop - start]; float32."""
@@ -268,7 +270,7 @@ class Attachment(Protocol):
 
 
 class Workbench(Protocol):
-    """What a method may do with the model and the tasks' data while it refines a merge. See evaluate.Bench."""
+    """What a method may do with the model and the tasks' data beside merging weights. See evaluate.Bench."""
 
     module: nn.Module
     device: torch.device
@@ -300,4 +302,8 @@ class Workbench(Protocol):
 
     def features(self, task: str, split: str, limit: int | None = None, *words: object) -> Tensor:
         """What the module as it is hands to the head, [example, width]: the split in order, or `limit` drawn ones."""
+        ...
+
+    def score(self, task: str, split: str) -> float:
+        """The task's metric over one split, for the module as it is with the task's private tensors."""
         ...

@@ -9,6 +9,7 @@ import run as runner
 from experiments.recipes import CONF
 from tadrop.types import TadropError
 
+SEARCH = ["merge.prepare.evaluations=11", "merge.refine.evaluations=9"]
 ROWS = {  # what makes a row quick: nothing here changes which code runs
     "fisher": ["merge.statistics.examples=2"],
     "fisher_batch": ["merge.statistics.examples=8"],
@@ -20,6 +21,13 @@ ROWS = {  # what makes a row quick: nothing here changes which code runs
     "surgery": ["merge.refine.steps=5"],
     "smile": [],
     "twin": ["merge.refine.epochs=1"],
+    **dict.fromkeys(("nps", "nps_disjoint", "nps_sum"), SEARCH),
+}
+READS = {
+    "none": {None},
+    "training inputs": {"train"},
+    "validation labels": {"validation"},
+    "test inputs": {"test"},
 }
 
 
@@ -34,7 +42,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("runs")
 
 
-QUICK = {("smile", "on"), ("surgery", "off"), ("adamerging_plus", "on")}
+QUICK = {("smile", "on"), ("surgery", "off"), ("adamerging_plus", "on"), ("nps", "on")}
 RUNS = [
     pytest.param(row, tadrop, marks=[] if (row, tadrop) in QUICK else pytest.mark.slow)
     for row in ROWS
@@ -48,8 +56,7 @@ def test_rows_run(folder, row, tadrop):
     assert len(record["scores"]) == 2
     assert record["stored_bytes"] > 0
     splits = {name.split("/")[1] for name in record["data"]}
-    trained = record["config"]["merge"]["data"].startswith("training")
-    assert splits == ({"test", "train"} if trained else {"test"})
+    assert splits == {"test", *READS[record["config"]["merge"]["data"]]} - {None}
     again = runner.run(configured(folder, row, tadrop, "overwrite=true"))
     assert json.dumps(again["scores"]) == json.dumps(record["scores"])
 
@@ -72,6 +79,5 @@ def test_adaptation_sees_the_split_that_is_reported(folder):
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_that_adapts_says_test_inputs(folder, row):
     merge = configured(folder, row, "off").merge
-    reads = {node.get("split") for node in (merge.get("statistics"), merge.get("refine")) if node}
-    expected = {"none": {None}, "training inputs": {"train"}, "test inputs": {"test"}}[merge.data]
-    assert reads == expected
+    stages = (merge.get(stage) for stage in ("prepare", "statistics", "refine"))
+    assert {node.get("split") for node in stages if node} == READS[merge.data]

@@ -18,6 +18,7 @@ from tests.test_data_rows import ROWS as QUICK
 REFUSED = {  # rows that read data in a way that BEiT-3's tasks do not offer, and what they say
     **dict.fromkeys(("fisher", "fisher_batch", "regmean", "twin"), "imagenet is read for evaluation only"),
     **dict.fromkeys((row for row in ROWS if row.startswith("adamerging")), "shows its model more than one tensor"),
+    **dict.fromkeys((row for row in ROWS if row.startswith("nps")), "imagenet has no validation split of its own"),
     "surgery": "model beit3 names no head that reads one vector an example",
 }
 

@@ -15,6 +15,7 @@ TO_3 = [round(0.1 * step, 1) for step in range(1, 31)]
 TIES_GRID = [round(0.8 + 0.1 * step, 1) for step in range(18)]
 TENTHS = TO_3[:10]
 TRIM = {"sparsify.keep": 0.2, "sparsify.count": "ties", "sparsify.scope": "model"}
+TOP = {"sparsify.keep": 0.1, "sparsify.scope": "model"}
 PCB_GRID = {"merge.tune.ratio.grid": [0.05, 0.1, 0.2]}
 MASKS = {"merge.knobs.lambdas": 0.4, "merge.tune.lambdas.grid": [0.2, 0.3, 0.4, 0.5, 0.6]}
 ADAM = {"init": 0.3, "rate": 1e-3, "steps": 500, "size": 32, "split": "test"}
@@ -58,6 +59,9 @@ SETTINGS = {
     "adamerging_plus": ADAM | TRIM | {"merge.refine.wise": "layer"},
     "adamerging_task_plus": ADAM | TRIM | {"merge.refine.wise": "task"},
     "surgery": {"merge.refine.rank": 16, "merge.refine.steps": 500, "merge.scale": 0.3, "merge.data": "test inputs"},
+    "nps": TOP,
+    "nps_disjoint": TOP,
+    "nps_sum": TOP,
     "smile": {"merge.refine.keep": 0.16667, "merge.refine.gate": 1, "merge.refine.active": 1},
     "twin": {"merge.refine.keep": 0.1, "merge.refine.epochs": 50, "merge.refine.rate": 5e-4, "merge.refine.size": 1024}
     | {"merge.refine.examples": 3000, "merge.scale": 0.29, "merge.data": "training inputs"},

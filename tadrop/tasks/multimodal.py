@@ -249,7 +249,7 @@ class MultimodalTasks:
         if source.get(split) is None:
             if split == "train":
                 raise TadropError(f"{task} is read for evaluation only; rows that read training inputs do not run")
-            raise TadropError(f"{task} has no {split} split of its own; with select=fixed none is needed")
+            raise TadropError(f"{task} has no {split} split of its own: take select=fixed and a row that reads none")
         whole = _examples(task, self.root(task), source[split])
         refuse(self.root(task), _odd(task, source, source[split], whole), self.strict)
         return whole[: self.limit]
