@@ -25,7 +25,7 @@ from torch import Tensor
 from tadrop.blocks import device_of
 from tadrop.quantile import spectrum
 from tadrop.seeds import key
-from tadrop.types import Layout, Stream, TadropError, Tau, Taus, Vector, Workbench
+from tadrop.types import Derived, Stream, TadropError, Tau, Taus, Vector, Workbench
 
 TINY = 1e-12  # what a sum of lambdas is at least when something is divided by it
 
@@ -78,33 +78,12 @@ def weighed(tau: Tau, edges: Tensor, weights: Tensor) -> Tau:
 
 
 @dataclass(frozen=True)
-class Weighed:
+class Weighed(Derived):
     """A stream whose entries are weighed by band. edges, weights: a tensor per task, on the stream's device."""
 
-    source: Stream
     edges: Sequence[Tensor]
     weights: Sequence[Tensor]
     found: Mapping[str, Any]
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        return self.source.tasks
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.source.names
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return self.source.shapes
-
-    @property
-    def layouts(self) -> Mapping[str, Layout]:
-        return self.source.layouts
-
-    @property
-    def device(self) -> torch.device:
-        return device_of(self.source)
 
     @property
     def uncut(self) -> Stream:
@@ -119,10 +98,6 @@ class Weighed:
         """See Stream."""
         source, own = self.source.vector(task, name), (self.edges[task], self.weights[task])
         return replace(source, pieces=lambda: (weighed(piece, *own) for piece in source.pieces()))
-
-    def theta0(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
-        """See Stream."""
-        return self.source.theta0(name, start, stop)
 
 
 def weigh(

@@ -21,7 +21,7 @@ from tadrop.blocks import BLOCK, device_of, in_order, over_blocks
 from tadrop.checkpoint import Checkpoint
 from tadrop.quantile import HELD
 from tadrop.sparsify.cut import TopCut
-from tadrop.types import Cut, Layout, Sparsifier, Stream, TadropError, Taus, Vector
+from tadrop.types import Cut, Derived, Layout, Sparsifier, Stream, TadropError, Taus, Vector
 
 WHOLE = HELD  # entries up to which a planner is handed one task's tensor in one piece, which it then keeps
 PIECE = 1 << 19  # entries in a piece of a larger one: 2 MB, so that the interpreter does not count
@@ -210,33 +210,12 @@ class TaskVectors:
 
 
 @dataclass(frozen=True)
-class Sparse:
+class Sparse(Derived):
     """A stream whose vectors are cut by a sparsifier; cuts are planned once, when first needed, and kept."""
 
-    source: Stream
     sparsifier: Sparsifier
     on_plan: Callable[[], None] = lambda: None
     cuts: dict[tuple[str, str], Cut] = field(default_factory=dict)
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        return self.source.tasks
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.source.names
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return self.source.shapes
-
-    @property
-    def device(self) -> torch.device:
-        return device_of(self.source)
-
-    @property
-    def layouts(self) -> Mapping[str, Layout]:
-        return self.source.layouts
 
     @property
     def uncut(self) -> Stream:
@@ -245,9 +224,6 @@ class Sparse:
     @property
     def found(self) -> Mapping[str, Any]:
         return self.source.found
-
-    def theta0(self, name: str, start: int = 0, stop: int | None = None) -> Tensor:
-        return self.source.theta0(name, start, stop)
 
     def cut(self, task: int, name: str) -> tuple[Cut, int]:
         """The cut that covers a tensor, and the tensor's first flat index in the cut vector."""

@@ -136,6 +136,37 @@ class Stream(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Derived:
+    """What a stream made of another one has in common with it: everything but the vectors."""
+
+    source: Stream
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return self.source.tasks
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.source.names
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return self.source.shapes
+
+    @property
+    def layouts(self) -> Mapping[str, Layout]:
+        return self.source.layouts
+
+    @property
+    def device(self) -> torch.device:
+        return getattr(self.source, "device", torch.device("cpu"))
+
+    def theta0(self, name: str, start: int = 0, stop: int | None = None) -> Float[Tensor, "*shape"]:
+        """See Stream."""
+        return self.source.theta0(name, start, stop)
+
+
 class Sparsifier(Protocol):
     """A rule that plans a cut for one vector. scope: the vector is one tensor, one layer, or the whole model.
 

@@ -61,6 +61,14 @@ def test_rows_run(folder, row, tadrop):
     assert json.dumps(again["scores"]) == json.dumps(record["scores"])
 
 
+def test_what_a_search_found_stands_in_the_record(folder):
+    found = runner.run(configured(folder, "nps", "on"))["found"]
+    assert set(found["bands"]) == set(found["lambdas"]["point"]) == {"hebrew", "braille"}
+    assert [len(found["bands"][task]["point"]) for task in ("hebrew", "braille")] == [10, 10]
+    assert [search["evaluations"] for search in (*found["bands"].values(), found["lambdas"])] == [11, 11, 7]
+    assert "found" not in runner.run(configured(folder, "smile", "on"))
+
+
 def test_what_a_row_says_it_sees_is_what_it_sees(folder):
     with pytest.raises(TadropError, match=r"statistics\.split"):
         runner.run(configured(folder, "fisher", "off", "merge.statistics.split=validation"))
