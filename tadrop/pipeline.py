@@ -193,6 +193,7 @@ def merge_only(cfg: Any) -> Written:
         raise TadropError("evaluate=false only merges: say where to, export.dir=OUT")
     if cfg.select != "fixed":
         raise TadropError(f"select={cfg.select} needs an evaluation; with evaluate=false set merge.scale instead")
+    _only_weights(cfg)
     with stages(label(cfg)) as progress:
         stream = open_stream(OmegaConf.to_container(cfg, resolve=True))
         return merge_to_disk(cfg, stream, sparsify(stream, cfg.sparsify, cfg.tadrop, progress), progress)
@@ -200,7 +201,6 @@ def merge_only(cfg: Any) -> Written:
 
 def merge_to_disk(cfg: Any, stream: TaskVectors, sparse: Stream, progress: Progress) -> Written:
     """Merges straight into cfg.export.dir, at the row's own scale; what was merged is never held."""
-    _only_weights(cfg)
     method = instantiate(cfg.merge.method)
     tick = progress.bar("merge", len(stream.names))
     return _write(cfg, stream, exporting.streamed(sparse, method, lambda name: tick()), cfg.merge.scale)

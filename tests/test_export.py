@@ -311,6 +311,14 @@ def test_the_command_line(tmp_path):
     assert done.stderr.splitlines()[-1] == "error: evaluate=false only merges: say where to, export.dir=OUT"
 
 
+@pytest.mark.parametrize("row", ["fisher", "surgery", "nps"])
+def test_a_row_that_looks_at_data_or_the_model_is_not_for_checkpoints_alone(tmp_path, row):
+    base, experts, *_ = family(tmp_path)
+    with pytest.raises(TadropError, match=f"merge={row} looks at data or at the model: it needs evaluate=true"):
+        merge_checkpoints(base, experts, tmp_path / "out", merge=row)
+    assert not (tmp_path / "out").exists()
+
+
 def test_tadrop_in_place_is_the_rule_and_its_defaults_are_the_configuration():
     from omegaconf import OmegaConf
 
