@@ -51,10 +51,13 @@ Record = Mapping[str, Any]
 def science(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that can change a result.
 
-    The seed is part of it only where a node takes one (`seed: ${seed}`): a run without chance is the same for all.
+    The seed is part of it only where a node takes one (`seed: ${seed}`): a run without chance is the same for all, and
+    so is one in which TADrop stands in for the sparsifier that took it (DARE's).
     """
     matters = {k: v for k, v in config.items() if k not in NOT_SCIENCE and ORDINARY.get(k, ...) != v}
     kept = _without_remarks(matters)
+    if kept.get("sparsify") and (kept.get("tadrop") or {}).get("placement") == "replace":
+        kept["sparsify"] = {k: v for k, v in kept["sparsify"].items() if k != "seed"}
     chance = any(_takes_seed(node) for name, node in kept.items() if name != "seed")
     return kept if chance else kept | {"seed": None}
 

@@ -60,14 +60,16 @@ def test_glyph_tables_discover_every_row():
 
 
 def test_a_seed_makes_a_run_of_its_own_only_where_chance_plays_a_part():
-    def keys(merge):
-        runs = [c for c, job in recipes.jobs("demo", ["limit=5"]) if f"merge={merge}" in job and "tadrop=off" in job]
-        configs = [OmegaConf.to_container(runs[0], resolve=True)]
-        configs.append(OmegaConf.to_container(OmegaConf.merge(runs[0], {"seed": 1}), resolve=True))
-        return {record.key(config) for config in configs}
+    def count(merge, tadrop, *more):
+        words = [f"merge={merge}", f"tadrop={tadrop}", *more]
+        runs = [recipes._compose("demo", [*words, f"seed={seed}"]) for seed in (0, 1)]
+        return len({record.key(OmegaConf.to_container(cfg, resolve=True)) for cfg in runs})
 
-    assert len(keys("average")) == 1
-    assert len(keys("dare")) == 2
+    assert count("average", "off") == 1
+    assert count("dare", "off") == 2
+    assert count("dare", "on") == count("dare", "uniform") == 1  # TADrop stands in for the random drop
+    assert count("dare", "on", "tadrop.placement=before") == 2
+    assert count("average", "shuffled") == 2
 
 
 def test_what_is_not_a_recipe():
