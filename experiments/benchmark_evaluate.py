@@ -26,7 +26,7 @@ from experiments.benchmark_merge import seconds_of
 from experiments.recipes import CONF
 from tadrop import inputs as batching
 from tadrop.checkpoint import Checkpoint
-from tadrop.console import out
+from tadrop.console import out, told_in_one_line
 from tadrop.evaluate import Bench, precision, score, set_up
 from tadrop.files import write_text
 from tadrop.merge import Merged, merge
@@ -142,12 +142,10 @@ def add(row: Mapping[str, Any], folder: Path) -> None:
 
 
 def main() -> None:
-    try:
+    with told_in_one_line():
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = OmegaConf.to_container(compose("config", sys.argv[1:]), resolve=True)
         row = measured(config)
-    except TadropError as error:
-        sys.exit(f"error: {error}")
     add(row, TARGET)
     out.print(f"{row['model']}: {row['suite']:.1f} a second, bare {row['bare']:.1f}, ratio {row['ratio']:.2f}")
 

@@ -7,14 +7,13 @@ images are not looked at. Writes the grid as Markdown, CSV and a heat map; conf/
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.tables import collect
 from tadrop import plot
-from tadrop.console import out
+from tadrop.console import out, told_in_one_line
 from tadrop.files import write_text
 from tadrop.record import Record
 from tadrop.types import TadropError
@@ -99,10 +98,8 @@ def main() -> None:
     parser.add_argument("--records", type=Path, default=Path("results/records"))
     parser.add_argument("--out", type=Path, default=Path("results"))
     options = parser.parse_args()
-    try:
+    with told_in_one_line():
         table = grid(collect(options.recipe, options.records))
-    except TadropError as error:
-        sys.exit(f"error: {error}")
     paths = write(options.recipe, table, options.out)
     out.print(markdown(table), markup=False, soft_wrap=True)
     out.print("written: " + ", ".join(str(path) for path in paths), soft_wrap=True)

@@ -9,14 +9,13 @@ sha256, the classes that were replaced by inert stand-ins, and which names share
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from tadrop.checkpoint import sha256
-from tadrop.console import out
+from tadrop.console import out, told_in_one_line
 from tadrop.files import write_tensors, write_text
 from tadrop.legacy import replaced, tensors, unpickle
 from tadrop.types import TadropError
@@ -65,15 +64,13 @@ def main() -> None:
     parser.add_argument("--dtype", choices=DTYPES, help="convert floating-point tensors; left as they are by default")
     options = parser.parse_args()
     dtype = getattr(torch, options.dtype) if options.dtype else None
-    try:
+    with told_in_one_line():
         for file in options.files:
             folder = options.out / file.parent.name if options.out else file.parent
             target = folder / f"{file.stem}.safetensors"
             made = convert(file, target, dtype)
             digest = made["source"]["sha256"][:12]
             out.print(f"{target}: {made['tensors']} tensors, {made['parameters']:,} entries, from sha256 {digest}")
-    except TadropError as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

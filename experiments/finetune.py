@@ -12,7 +12,6 @@ was made and what it scores on validation; test images are not touched.
 
 import json
 import math
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tadrop.checkpoint import sha256
-from tadrop.console import err, out
+from tadrop.console import err, out, told_in_one_line
 from tadrop.evaluate import install
 from tadrop.files import write_atomically, write_tensors, write_text
 from tadrop.pipeline import device_of
@@ -245,18 +244,15 @@ class Run:
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="finetune")
 def main(cfg: DictConfig) -> None:
-    try:
+    with told_in_one_line():
         config = OmegaConf.to_container(cfg, resolve=True)
+        config["tasks"]["names"] = [cfg.task] if cfg.task else config["tasks"]["names"]
         suite = instantiate(config["tasks"])
         backbone = instantiate(config["model"]).bound(suite)
         if not hasattr(backbone, "first_head"):
             raise TadropError(f"model={cfg.model.name} is not fine-tuned here; dinov2_s14 and the CLIP models are")
-        for task in [cfg.task] if cfg.task else suite.names:
-            if task not in suite.names:
-                raise TadropError(f"task={task} is not in the task set; it has {', '.join(suite.names)}")
+        for task in suite.names:
             Run(cfg, backbone, suite, task)()
-    except TadropError as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

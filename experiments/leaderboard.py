@@ -24,11 +24,12 @@ from experiments import tables
 from experiments.recipes import CONF
 from run import reference_configs, run
 from tadrop import pipeline, plot, table
-from tadrop.console import err, out, print_table
+from tadrop.console import err, out, print_table, told_in_one_line
 from tadrop.record import Record, read
 from tadrop.record import path as record_path
 from tadrop.statistics import paired
 from tadrop.table import Table
+from tadrop.types import TadropError
 
 ABOUT = "Every method of the catalogue, plain and with TADrop, best first."
 
@@ -49,7 +50,7 @@ def rows(only: Sequence[str] = (), skip: Sequence[str] = ()) -> list[str]:
     references = {"individual", "pretrained"}
     found = [path.stem for path in sorted((CONF / "merge").glob("*.yaml")) if path.stem not in references]
     if unknown := sorted({*only, *skip} - set(found)):
-        sys.exit(f"error: no row is called {', '.join(unknown)}; there are {', '.join(found)}")
+        raise TadropError(f"no row is called {', '.join(unknown)}; there are {', '.join(found)}")
     return [row for row in found if (not only or row in only) and row not in skip]
 
 
@@ -166,14 +167,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results"))
     options = parser.parse_intermixed_args()
     extra = [word for word in options.tasks if "=" in word]
-    names = rows(options.only, options.skip)
     sets = [word for word in options.tasks if word not in extra]
-    failures = [failure for tasks in sets for failure in play(tasks, names, options.tadrop, extra)]
-    boards = [recorded(tasks, extra) for tasks in sets]
-    made = {board.tasks: ranked(board) for board in boards if board.records}
-    for one in made.values():
-        print_table(one)
-    out.print("written: " + ", ".join(str(path) for path in write(options.out, made)), soft_wrap=True)
+    with told_in_one_line():
+        names = rows(options.only, options.skip)
+        failures = [failure for tasks in sets for failure in play(tasks, names, options.tadrop, extra)]
+        boards = [recorded(tasks, extra) for tasks in sets]
+        made = {board.tasks: ranked(board) for board in boards if board.records}
+        for one in made.values():
+            print_table(one)
+        out.print("written: " + ", ".join(str(path) for path in write(options.out, made)), soft_wrap=True)
     if failures:
         sys.exit("these rows failed:\n" + "\n".join(failures))
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table as RichTable
 
 from tadrop import record
-from tadrop.console import out, print_wide
+from tadrop.console import out, print_wide, told_in_one_line
 from tadrop.files import write_atomically
 from tadrop.record import Record
 from tadrop.types import TadropError
@@ -229,10 +229,8 @@ def _do(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    try:
+    with told_in_one_line():
         _do(_arguments())
-    except TadropError as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import io
 import json
 import re
 import shlex
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -24,7 +23,7 @@ from urllib.parse import quote
 
 from experiments import leaderboard, recipes, tables
 from tadrop import plot, published, record
-from tadrop.console import out
+from tadrop.console import out, told_in_one_line
 from tadrop.files import write_text
 from tadrop.record import Record
 from tadrop.table import Row, Table
@@ -283,12 +282,10 @@ def main() -> None:
     parser.add_argument("--published", type=Path, default=published.FOLDER)
     parser.add_argument("--out", type=Path, default=Path("results/report.html"))
     options = parser.parse_args()
-    try:
+    with told_in_one_line():
         boards = [] if options.recipes else leaderboard.standing(options.records)
         text = build(options.recipes or recipes.names(), options.records, options.published, boards)
         write_text(options.out, text)
-    except TadropError as error:
-        sys.exit(f"error: {error}")
     out.print(f"written: {options.out} ({len(text.encode()) / 1e6:.1f} MB)")
 
 

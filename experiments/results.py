@@ -7,14 +7,13 @@ A recipe is rendered when all of its runs are recorded, a leaderboard when most 
 """
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from experiments import choose, leaderboard, recipes, report, tables
 from tadrop import published, record
-from tadrop.console import err, out, print_table
+from tadrop.console import err, out, print_table, told_in_one_line
 from tadrop.files import write_text
 from tadrop.record import Record
 from tadrop.table import Table
@@ -118,7 +117,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("results"))
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
     options = parser.parse_args(words)
-    try:
+    with told_in_one_line():
         if not record.read_all(options.records):
             raise TadropError(f"no record in {options.records}; begin with: python run.py +experiment=demo")
         if options.check:
@@ -132,8 +131,6 @@ def main(words: Sequence[str] | None = None) -> None:
         renew_page(README, rendered)
         page = report.build(recipes.names(), options.records, options.published, boards)
         write_text(options.out / "report.html", page)
-    except TadropError as error:
-        sys.exit(f"error: {error}")
     out.print(f"written: {len(paths) + 1} files in {options.out}")
 
 

@@ -6,7 +6,6 @@ Writes similarity_TASKS.csv and its figure. One pass over the checkpoints, one t
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +15,9 @@ from omegaconf import OmegaConf
 
 from experiments.recipes import CONF
 from tadrop import figures, pipeline, plot
-from tadrop.console import out
+from tadrop.console import out, told_in_one_line
 from tadrop.files import write_text
-from tadrop.types import Stream, TadropError
+from tadrop.types import Stream
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -42,7 +41,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="as given to run.py, for example tasks=glyph30")
     parser.add_argument("--out", type=Path, default=Path("results"))
     options = parser.parse_args()
-    try:
+    with told_in_one_line():
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = OmegaConf.to_container(compose("config", options.overrides), resolve=True)
         _, stream = pipeline.load(config)
@@ -51,8 +50,6 @@ def main() -> None:
         write_text(options.out / f"{stem}.csv", found.to_csv(float_format="%.6f"))
         title = f"task vectors of {config['model']['name']}, {len(found)} tasks"
         paths = plot.write_figures(options.out, [(stem, figures.similarity(found, title))])
-    except TadropError as error:
-        sys.exit(f"error: {error}")
     out.print("written: " + ", ".join(map(str, [options.out / f"{stem}.csv", *paths])), soft_wrap=True)
 
 

@@ -9,13 +9,12 @@ Nothing is run: a missing record is an error that names the command which makes 
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import cost, recipes
 from tadrop import figures, plot, published, record, table
-from tadrop.console import out, print_table
+from tadrop.console import out, print_table, told_in_one_line
 from tadrop.files import write_text
 from tadrop.record import Record
 from tadrop.statistics import paired
@@ -160,7 +159,7 @@ def main() -> None:
     parser.add_argument("--partial", action="store_true", help="make do with the records that are there")
     parser.add_argument("--dry-run", action="store_true", help="list the runs owed, their cost and what is missing")
     options = parser.parse_args()
-    try:
+    with told_in_one_line():
         if options.dry_run:
             cost.tell(options.recipe, options.records, options.overrides)
             return
@@ -170,8 +169,6 @@ def main() -> None:
             if options.page:
                 put_in_page(options.page, name, one)
             print_table(one)
-    except TadropError as error:
-        sys.exit(f"error: {error}")
     out.print(f"\nrecords: {len(records)} in {options.records}")
     out.print("written: " + ", ".join(str(path) for path in paths), soft_wrap=True)
 

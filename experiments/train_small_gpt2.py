@@ -10,7 +10,6 @@ interrupted run goes on where it stopped. Then: python run.py model=gpt2_small p
 import argparse
 import json
 import math
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,10 +24,10 @@ from torch.nn import functional
 
 from experiments.recipes import CONF
 from tadrop.backbones.gpt2 import Classifier
+from tadrop.console import told_in_one_line
 from tadrop.files import write_tensors, write_text
 from tadrop.seeds import generator
 from tadrop.tasks.glue import TextTasks, Tokens, pad, read_rows
-from tadrop.types import TadropError
 
 SIZES = {"vocab_size": 4096, "n_positions": 256, "n_embd": 128, "n_layer": 4, "n_head": 4}
 BASE = {"epochs": 2, "rate": 2e-3, "decay": 0.1, "window": 128, "batch": 32}
@@ -183,7 +182,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     base = options.out / "base"
     columns = (*Progress.get_default_columns(), "loss {task.fields[loss]:.3f}")
-    try:
+    with told_in_one_line():
         tasks = open_tasks(options.hub, options.out)
         if not (base / "vocab.json").exists():
             train_tokenizer(tasks, options.hub, base)
@@ -198,8 +197,6 @@ def main() -> None:
                 else:
                     value = train_task(tasks, name, base, options.out / name, bar, line)
                     bar.console.print(f"{name}: validation accuracy {value:.3f}, {time.perf_counter() - start:.0f} s")
-    except TadropError as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

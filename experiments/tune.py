@@ -14,7 +14,6 @@ SQLAlchemy.
 """
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from omegaconf import OmegaConf
 from experiments.recipes import CONF
 from run import run
 from tadrop import pipeline
-from tadrop.console import err, out
+from tadrop.console import err, out, told_in_one_line
 from tadrop.types import TadropError
 
 
@@ -117,12 +116,10 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=30, help="in all, with those already made")
     parser.add_argument("--studies", type=Path, default=Path("studies"))
     options = parser.parse_intermixed_args()
-    try:
+    with told_in_one_line():
         study = tune(options.name, options.overrides, options.trials, options.studies / options.name)
         if not any(trial.value is not None for trial in study.trials):
             raise TadropError("no trial gave a score: see the values that were pruned above")
-    except TadropError as error:
-        sys.exit(f"error: {error}")
     best, fixed = study.best_trial, split(options.overrides)[0]
     words = " ".join([*fixed, *(f"{key}={value}" for key, value in best.params.items())])
     kept = f"record {best.user_attrs['record']}"

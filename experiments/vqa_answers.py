@@ -19,7 +19,7 @@ from rich.progress import track
 
 from experiments.recipes import CONF
 from tadrop import pipeline
-from tadrop.console import Progress, err
+from tadrop.console import Progress, err, told_in_one_line
 from tadrop.evaluate import Bench, install
 from tadrop.files import write_text
 from tadrop.merge import Merged, materialise
@@ -64,14 +64,12 @@ def main() -> None:
             out = Path(word)
     if out is None:
         sys.exit(__doc__)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", ["model=beit3", *overrides])
-    try:
+    with told_in_one_line():
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("config", ["model=beit3", *overrides])
         if "vqa" not in cfg.tasks.names:
             raise TadropError("tasks.names has no vqa: there is nobody to ask")
         found = list(track(answers(*merged_model(cfg), split), "questions", console=err))
-    except TadropError as error:
-        sys.exit(f"error: {error}")
     write_text(out, json.dumps(found) + "\n")
     print(f"wrote {out}: {len(found)} answers of {split}, for the VQA evaluation server")
 

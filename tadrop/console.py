@@ -1,11 +1,15 @@
 """What people see in a terminal: progress bars on standard error, tables on standard output."""
 
+import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hydra.errors import HydraException, InstantiationException
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
@@ -16,9 +20,33 @@ from tadrop.export import Written
 from tadrop.record import Record
 from tadrop.statistics import paired
 from tadrop.table import Table, build
+from tadrop.types import TadropError
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+
+
+def mistake(error: BaseException | None) -> TadropError | None:
+    """The TadropError that an error is, or that is wrapped in it, by Hydra say; None where there is none."""
+    while error is not None and not isinstance(error, TadropError):
+        error = error.__cause__
+    return error
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """Ends a script with one line on standard error, and exit code 1, where its user made a mistake.
+
+    Which is a TadropError, or words that Hydra cannot compose.
+    """
+    try:
+        yield
+    except (TadropError, HydraException, OmegaConfBaseException) as error:
+        found = mistake(error)
+        if found is None and isinstance(error, InstantiationException):
+            raise
+        words = re.split("See https://|Config search path", str(error))[0].split()
+        sys.exit(f"error: {found or ' '.join(words)}")
 
 
 class Progress:

@@ -23,7 +23,7 @@ from tadrop import select as selecting
 from tadrop.backbones.backbone import Backbone, layouts
 from tadrop.backbones.local import Local
 from tadrop.calibration import TaskStatistics, gather
-from tadrop.console import Progress, stages
+from tadrop.console import Progress, mistake, stages
 from tadrop.controls import control
 from tadrop.evaluate import Bench
 from tadrop.export import Plan, Source, Written
@@ -53,9 +53,7 @@ def mistakes_in_one_line(sweeping: bool = False) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, TadropError):
-            cause = cause.__cause__
+        cause = mistake(error)
         if cause is None:
             traceback.print_exc()  # a sweep goes on with its other jobs, and Hydra shows this only at the very end
             raise

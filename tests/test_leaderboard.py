@@ -90,7 +90,7 @@ def test_every_row_is_on_the_board_but_the_references():
     files = {path.stem for path in (leaderboard.CONF / "merge").glob("*.yaml")}
     assert set(found) == files - {"individual", "pretrained"}
     assert leaderboard.rows(only=["emr", "ties"], skip=["ties"]) == ["emr"]
-    with pytest.raises(SystemExit, match="no row is called nonsense"):
+    with pytest.raises(TadropError, match="no row is called nonsense"):
         leaderboard.rows(only=["nonsense"])
 
 
