@@ -61,7 +61,6 @@ SETTINGS = {
     "surgery": {"merge.refine.rank": 16, "merge.refine.steps": 500, "merge.scale": 0.3, "merge.data": "test inputs"},
     "nps": TOP,
     "nps_disjoint": TOP,
-    "nps_sum": TOP,
     "smile": {"merge.refine.keep": 0.16667, "merge.refine.gate": 1, "merge.refine.active": 1},
     "twin": {"merge.refine.keep": 0.1, "merge.refine.epochs": 50, "merge.refine.rate": 5e-4, "merge.refine.size": 1024}
     | {"merge.refine.examples": 3000, "merge.scale": 0.29, "merge.data": "training inputs"},
