@@ -118,7 +118,7 @@ def accuracy_bars(table: Table) -> "Figure":
             )
     axes.set_xticks(range(len(methods)), [title for title, _ in methods], fontsize=8)
     averages = [row.average for row in table.rows if not row.source]
-    axes.set_ylim(max(0, min(averages) - 8), min(100, max(averages) + 8))
+    axes.set_ylim(0, min(100, max(averages) + 8))
     axes.set_ylabel("average accuracy, %")
     axes.set_title(table.title, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
@@ -202,7 +202,12 @@ def write_figures(folder: Path, figures: Sequence[tuple[str, "Figure"]]) -> list
 
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#a6a600")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-SEEN = {"test inputs": "X", "training inputs": "^", "": "o"}  # the first word that a row's data has, and its marker
+SEEN = {  # the first words that a row's data has, and their marker
+    "test inputs": "X",
+    "training inputs": "^",
+    "validation labels": "s",
+    "": "o",
+}
 
 
 def _seen(row: Row) -> str:
@@ -223,7 +228,7 @@ def accuracy_against_storage(table: Table) -> "Figure":
                 axes.scatter(*zip(*places, strict=True), s=26, marker=marker, color=colour, alpha=0.8, linewidths=0)
         axes.scatter([], [], color=colour, label=label)
     for word, marker in SEEN.items():
-        axes.scatter([], [], color="#999999", marker=marker, label=f"saw {word or 'neither'}")
+        axes.scatter([], [], color="#999999", marker=marker, label=f"saw {word or 'none of these'}")
     for row in table.rows:
         if row.is_reference:
             axes.axhline(row.average, color="#009e73", linestyle="--", linewidth=1)
