@@ -137,18 +137,16 @@ def _one(stream: Stream, task: int) -> Iterator[tuple[str, Tau]]:
         yield name, torch.cat(pieces).view(stream.shapes[name])
 
 
+def _sum(taus: Taus, lambdas: Tensor) -> Tau:
+    return torch.tensordot(lambdas, taus, dims=1)
+
+
 def _mean(taus: Taus, lambdas: Tensor) -> Tau:
-    return torch.tensordot(lambdas / lambdas.sum().clamp(min=TINY), taus, dims=1)
+    return _sum(taus, lambdas / lambdas.sum().clamp(min=TINY))
 
 
 def _disjoint(taus: Taus, lambdas: Tensor) -> Tau:
-    return torch.tensordot(lambdas, taus, dims=1) / torch.tensordot(lambdas, (taus != 0).float(), dims=1).clamp(
-        min=TINY
-    )
-
-
-def _sum(taus: Taus, lambdas: Tensor) -> Tau:
-    return torch.tensordot(lambdas, taus, dims=1)
+    return _sum(taus, lambdas) / _sum((taus != 0).float(), lambdas).clamp(min=TINY)
 
 
 FUSE = {"mean": _mean, "disjoint": _disjoint, "sum": _sum}

@@ -66,16 +66,14 @@ class SweepProgress(Callback):
     def tell_owed(self, config: DictConfig) -> None:
         """Says what a recipe would take, and ends the command: nothing is run."""
         from experiments import cost, recipes
-        from tadrop.types import TadropError
+        from tadrop.console import told_in_one_line
 
         recipe, words = recipes.of_command(config.hydra.overrides.task)
         if recipe is None:
             sys.exit(f"error: --dry-run tells of a recipe: +experiment=NAME, one of {', '.join(recipes.names())}")
         GlobalHydra.instance().clear()  # telling composes the recipe's runs anew
-        try:
+        with told_in_one_line():
             cost.tell(recipe, Path(config.paths.records), words)
-        except TadropError as error:
-            sys.exit(f"error: {error}")
         sys.exit()
 
     def show_recipe(self) -> None:
