@@ -30,7 +30,7 @@ slow: $(VENV)/.installed  ## the tests that take minutes, one at a time
 	$(RUN) -m pytest -m 'slow and not gpu' -n 0
 
 launchers: $(VENV)/.launchers  ## sweeps with joblib, Ray and Slurm and a study with Optuna, tested with the extras installed
-	$(RUN) -m pytest -m 'not gpu' -n 0 -rs tests/test_launchers.py tests/test_tune.py
+	$(RUN) -m pytest -m 'not gpu' -n 0 -rs tests/app/test_launchers.py tests/app/test_tune.py
 
 lint: $(VENV)/.installed  ## ruff, as CI runs it
 	$(RUN) -m ruff check .

@@ -1,18 +1,20 @@
-"""Isotropic merging (arXiv 2502.04959): give the merged matrix one singular value for all directions.
+"""Isotropic merging (arXiv 2502.04959): give the merged matrix one singular value for all
+directions.
 
-Iso-C flattens the spectrum of the sum of task vectors to its mean. Iso-CTS keeps the sum's first directions (`common`
-of them) and fills the rest with each task's leading directions outside that subspace, an equal number per task.
-Other tensors are averaged. Where fewer than T / 2 directions are left for the tasks their number rounds to 0 and
-Iso-CTS is Iso-C; where it would round up to more directions than a matrix has, it is rounded down (never at 0.8).
-Departure: dead directions (tadrop/linalg.py) stay dead, where the authors' code raises whatever LAPACK completes them
-with to the mean singular value. What rounding the weights leaves in differences of low rank (LoRA) is no dead direction
-to either, and is raised.
+Iso-C flattens the spectrum of the sum of task vectors to its mean. Iso-CTS keeps the sum's first
+directions (`common` of them) and fills the rest with each task's leading directions outside that
+subspace, an equal number per task. Other tensors are averaged. Where fewer than T / 2 directions
+are left for the tasks their number rounds to 0 and Iso-CTS is Iso-C; where it would round up to
+more directions than a matrix has, it is rounded down (never at 0.8).
+Departure: dead directions (tadrop/linalg.py) stay dead, where the authors' code raises whatever
+LAPACK completes them with to the mean singular value. What rounding the weights leaves in
+differences of low rank (LoRA) is no dead direction to either, and is raised.
 """
 
 import torch
 
-from tadrop.linalg import SVD, polar, svd
-from tadrop.ops import total
+from tadrop.numerics.linalg import SVD, polar, svd
+from tadrop.numerics.ops import total
 from tadrop.types import Deltas, TadropError, Taus
 
 
@@ -25,7 +27,9 @@ def merge(taus: Taus) -> Deltas:
 def merge_cts(taus: Taus, common: float = 0.8) -> Deltas:
     """Iso-CTS of one matrix. common: the fraction of directions taken from the sum."""
     if not 0 <= common <= 1:
-        raise TadropError(f"common is {common}; it is a fraction of directions and must be in [0, 1]")
+        raise TadropError(
+            f"common is {common}; it is a fraction of directions and must be in [0, 1]"
+        )
     tasks, r = len(taus), min(taus.shape[1:])
     each = min(round((r - int(common * r)) / tasks), r // tasks)
     shared = svd(total(taus)[0]).first(r - each * tasks)

@@ -1,11 +1,14 @@
-"""MetaGPT (arXiv 2406.11385): Task Arithmetic with lambda_t = ||tau_t||^2 / sum_j ||tau_j||^2 over the whole model."""
+"""MetaGPT (arXiv 2406.11385): Task Arithmetic with lambda_t = ||tau_t||^2 / sum_j ||tau_j||^2 over
+the whole model.
+"""
 
 import torch
 from torch import Tensor
 
-from tadrop.blocks import entries
-from tadrop.ops import along, total
-from tadrop.types import Deltas, Stream, Taus
+from tadrop.numerics.ops import along, total
+from tadrop.protocols import Stream
+from tadrop.types import Deltas, Taus
+from tadrop.vectors.passes import entries
 
 
 def survey(stream: Stream) -> Tensor:

@@ -1,13 +1,15 @@
-"""Model Stock (arXiv 2403.19522): per tensor, how far to go from the base to the average follows from the angle.
+"""Model Stock (arXiv 2403.19522): per tensor, how far to go from the base to the average follows
+from the angle.
 
-With cos the mean cosine between the T task vectors, the average is scaled by T cos / (1 + (T - 1) cos). The paper
-derives it for models of one task, whose angles are acute; a negative mean cosine is taken as 0 here (the tensor stays
-pretrained), where the formula would overshoot or divide by zero. A task vector of zeros has cosine 0 with any other.
+With cos the mean cosine between the T task vectors, the average is scaled by T cos / (1 + (T - 1)
+cos). The paper derives it for models of one task, whose angles are acute; a negative mean cosine is
+taken as 0 here (the tensor stays pretrained), where the formula would overshoot or divide by zero.
+A task vector of zeros has cosine 0 with any other.
 """
 
 import torch
 
-from tadrop.ops import rows, total
+from tadrop.numerics.ops import rows, total
 from tadrop.types import Deltas, Taus
 
 

@@ -1,16 +1,19 @@
-"""NPS-Pruning (arXiv 2505.18713): magnitude bands of each task vector weighed by search, pruning, a searched mix.
+"""NPS-Pruning (arXiv 2505.18713): magnitude bands of each task vector weighed by search, pruning, a
+searched mix.
 
-1. A task vector is split by magnitude into bands of equal count over the whole model, tau_t = sum_m q_t,m (`weigh`).
-2. CMA-ES looks for the weights w_t,m, all 1 at first, with which theta0 + sum_m w_t,m q_t,m does best on the task's own
-   validation data (`weigh`).
-3. The weighed vectors are pruned by magnitude: the row's sparsifier, so that TADrop can stand in for it.
-4. CMA-ES looks for one lambda_t a task, by the tasks' mean validation score (`mix`). fuse=mean, the formula as printed,
-   is sum lambda_t tau_t / sum lambda_t, in which a factor common to all lambdas has no effect. fuse=disjoint divides
-   an entry by the lambdas of the tasks that kept it, as its authors' earlier PCB-Merging does; fuse=sum not at all.
+1. A task vector is split by magnitude into bands of equal count over the whole model, tau_t = sum_m
+   q_t,m (`weigh`). 2. CMA-ES looks for the weights w_t,m, all 1 at first, with which theta0 + sum_m
+   w_t,m q_t,m does best on the task's own validation data (`weigh`).
+3. The weighed vectors are pruned by magnitude: the row's sparsifier, so that TADrop can stand in
+   for it. 4. CMA-ES looks for one lambda_t a task, by the tasks' mean validation score (`mix`).
+   fuse=mean, the formula as printed, is sum lambda_t tau_t / sum lambda_t, in which a factor common
+   to all lambdas has no effect. fuse=disjoint divides an entry by the lambdas of the tasks that
+   kept it, as its authors' earlier PCB-Merging does; fuse=sum not at all.
 
-The authors' code could not be read, and neither the number of bands nor the search's budget, step, bounds or
-calibration data are known: `bands`, `evaluations` and `sigma` are our choices, the calibration data is the whole
-validation split. Of equal scores the first found is taken, so that what no search improves stays as it is.
+The authors' code could not be read, and neither the number of bands nor the search's budget, step,
+bounds or calibration data are known: `bands`, `evaluations` and `sigma` are our choices, the
+calibration data is the whole validation split. Of equal scores the first found is taken, so that
+what no search improves stays as it is.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,10 +25,12 @@ import torch
 from cmaes import CMA
 from torch import Tensor
 
-from tadrop.blocks import device_of
-from tadrop.quantile import spectrum
-from tadrop.seeds import key
-from tadrop.types import Derived, Stream, TadropError, Tau, Taus, Vector, Workbench
+from tadrop.numerics.quantile import spectrum
+from tadrop.numerics.seeds import key
+from tadrop.protocols import Derived, Stream, Workbench
+from tadrop.types import TadropError, Tau, Taus, Vector
+from tadrop.vectors.merged import Merged
+from tadrop.vectors.passes import device_of
 
 TINY = 1e-12  # what a sum of lambdas is at least when something is divided by it
 
@@ -47,16 +52,21 @@ def search(
     seed: int,
     lowest: float = -np.inf,
 ) -> Found:
-    """The point of the largest value that CMA-ES meets in at most so many evaluations, the start being the first.
+    """The point of the largest value that CMA-ES meets in at most so many evaluations, the start
+    being the first.
 
-    The library's own population size; a generation that the budget does not cover is not begun. seed: up to 64 bits.
+    The library's own population size; a generation that the budget does not cover is not begun.
+    seed: up to 64 bits.
     """
     best = Found(tuple(start), value(start), 1)
     bounds = np.tile([lowest, np.inf], (len(start), 1))
     optimizer = CMA(np.array(start, dtype=np.float64), sigma, bounds, seed=seed % 2**32)
-    while best.evaluations + optimizer.population_size <= evaluations and not optimizer.should_stop():
+    while (
+        best.evaluations + optimizer.population_size <= evaluations and not optimizer.should_stop()
+    ):
         tried = [
-            (point, value(point.tolist())) for point in (optimizer.ask() for _ in range(optimizer.population_size))
+            (point, value(point.tolist()))
+            for point in (optimizer.ask() for _ in range(optimizer.population_size))
         ]
         optimizer.tell([(point, -v) for point, v in tried])
         point, top = max(tried, key=lambda pair: pair[1])
@@ -67,9 +77,13 @@ def search(
 
 
 def edges(vector: Vector, bands: int) -> Tensor:
-    """The magnitudes at which the 2nd to last band begin, ascending, [bands - 1]; equal magnitudes share a band."""
+    """The magnitudes at which the 2nd to last band begin, ascending, [bands - 1]; equal magnitudes
+    share a band.
+    """
     ranks = [vector.size * band // bands for band in range(1, bands)]
-    return torch.tensor([found.value for found in spectrum(vector).order_statistics(ranks)], dtype=torch.float32)
+    return torch.tensor(
+        [found.value for found in spectrum(vector).order_statistics(ranks)], dtype=torch.float32
+    )
 
 
 def weighed(tau: Tau, edges: Tensor, weights: Tensor) -> Tau:
@@ -79,7 +93,9 @@ def weighed(tau: Tau, edges: Tensor, weights: Tensor) -> Tau:
 
 @dataclass(frozen=True)
 class Weighed(Derived):
-    """A stream whose entries are weighed by band. edges, weights: a tensor per task, on the stream's device."""
+    """A stream whose entries are weighed by band. edges, weights: a tensor per task, on the
+    stream's device.
+    """
 
     edges: Sequence[Tensor]
     weights: Sequence[Tensor]
@@ -92,7 +108,9 @@ class Weighed(Derived):
     def taus(self, name: str, start: int = 0, stop: int | None = None) -> Taus:
         """See Stream."""
         rows = self.source.taus(name, start, stop)
-        return torch.stack([weighed(*each) for each in zip(rows, self.edges, self.weights, strict=True)])
+        return torch.stack(
+            [weighed(*each) for each in zip(rows, self.edges, self.weights, strict=True)]
+        )
 
     def vector(self, task: int, name: str | None) -> Vector:
         """See Stream."""
@@ -125,7 +143,9 @@ def weigh(
             return bench.score(task, split)
 
         results[task] = search(value, [1.0] * bands, sigma, evaluations, key("nps", seed, task))
-    weights = [torch.tensor(found.point, dtype=torch.float32, device=device) for found in results.values()]
+    weights = [
+        torch.tensor(found.point, dtype=torch.float32, device=device) for found in results.values()
+    ]
     told = {"bands": {task: vars(found) for task, found in results.items()}}
     return Weighed(stream, ends, weights, told)
 
@@ -153,7 +173,7 @@ FUSE = {"mean": _mean, "disjoint": _disjoint, "sum": _sum}
 
 
 def mix(
-    merged: "tadrop.merge.Merged",
+    merged: Merged,
     stream: Stream,
     bench: Workbench,
     scale: float,
@@ -165,8 +185,10 @@ def mix(
     sigma: float,
     start: float,
     fuse: str,
-) -> "tadrop.merge.Merged":
-    """Step 4: the task vectors with the lambdas that suit all tasks, before the scale. fuse: mean, disjoint or sum."""
+) -> Merged:
+    """Step 4: the task vectors with the lambdas that suit all tasks, before the scale. fuse: mean,
+    disjoint or sum.
+    """
     if fuse not in FUSE:
         raise TadropError(f"fuse is {fuse!r}; it must be one of {', '.join(FUSE)}")
 
@@ -179,6 +201,13 @@ def mix(
         on_step()
         return sum(bench.score(task, split) for task in stream.tasks) / len(stream.tasks)
 
-    found = search(value, [start] * len(stream.tasks), sigma, evaluations, key("nps", seed, "lambdas"), lowest=0.0)
+    found = search(
+        value,
+        [start] * len(stream.tasks),
+        sigma,
+        evaluations,
+        key("nps", seed, "lambdas"),
+        lowest=0.0,
+    )
     told = {"lambdas": vars(found) | {"point": dict(zip(stream.tasks, found.point, strict=True))}}
     return replace(merged, deltas={n: delta[None] for n, delta in deltas(found.point)}, found=told)

@@ -1,8 +1,10 @@
-"""PCB-Merging by the formula of its paper (arXiv 2410.02396); the authors' scripts do otherwise, see baselines/pcb.py.
+"""PCB-Merging by the formula of its paper (arXiv 2410.02396); the authors' scripts do otherwise,
+see baselines/pcb.py.
 
-beta_t = Softmax(T Norm(tau_t^2)) * sum_j Softmax(Norm(tau_t * tau_j)), over all entries of the model; the top `ratio`
-of each beta_t, min-max scaled, are the weights of a mean. Norm is taken as min-max, which is what every script does;
-the first softmax's denominator is one number per task and cancels. A product that is the same everywhere has Norm 0.
+beta_t = Softmax(T Norm(tau_t^2)) * sum_j Softmax(Norm(tau_t * tau_j)), over all entries of the
+model; the top `ratio` of each beta_t, min-max scaled, are the weights of a mean. Norm is taken as
+min-max, which is what every script does; the first softmax's denominator is one number per task and
+cancels. A product that is the same everywhere has Norm 0.
 """
 
 from collections.abc import Iterator
@@ -13,13 +15,16 @@ import torch
 from torch import Tensor
 
 from baselines.pcb import bounds, excess, min_max, size
-from tadrop.blocks import entries
-from tadrop.ops import along, total
-from tadrop.types import Deltas, Stream, TadropError, Taus
+from tadrop.numerics.ops import along, total
+from tadrop.protocols import Stream
+from tadrop.types import Deltas, TadropError, Taus
+from tadrop.vectors.passes import entries
 
 
 class Balances(NamedTuple):
-    """Extremes of tau_t * tau_j, [T, T], the mean of exp(Norm) for each, and per task beta's quantile and maximum."""
+    """Extremes of tau_t * tau_j, [T, T], the mean of exp(Norm) for each, and per task beta's
+    quantile and maximum.
+    """
 
     low: Tensor
     high: Tensor
@@ -42,7 +47,9 @@ def balance(taus: Taus, low: Tensor, high: Tensor, mean: Tensor) -> Taus:
 
 
 def survey(stream: Stream, ratio: float = 0.05) -> Balances:
-    """Four passes: extremes of the products, softmax denominators, and two for the quantile of beta."""
+    """Four passes: extremes of the products, softmax denominators, and two for the quantile of
+    beta.
+    """
     if not 0 < ratio <= 1:
         raise TadropError(f"ratio is {ratio}; it is the fraction kept and must be in (0, 1]")
     tasks, count = len(stream.tasks), size(stream)
@@ -56,7 +63,9 @@ def survey(stream: Stream, ratio: float = 0.05) -> Balances:
         for t, raised in enumerate(_exponentials(taus, low, high)):
             sums[t] += raised.sum(1, dtype=torch.float64).cpu()
     mean = (sums / count).float()
-    cut, top = bounds(lambda: (balance(taus, low, high, mean) for taus in entries(stream)), count, 1 - ratio, 0)
+    cut, top = bounds(
+        lambda: (balance(taus, low, high, mean) for taus in entries(stream)), count, 1 - ratio, 0
+    )
     return Balances(low, high, mean, cut, top)
 
 

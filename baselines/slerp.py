@@ -1,8 +1,9 @@
 """Spherical interpolation of two models, tensor by tensor, as mergekit does it on weights.
 
-The weights' directions are turned into each other along the great circle while the coefficients apply to the weights
-themselves; nearly parallel tensors (|cos| > 0.9995) are interpolated linearly. Fine-tuned models of one base are nearly
-always that close, so on weights this is close to the average. `of: task_vectors` turns the task vectors instead.
+The weights' directions are turned into each other along the great circle while the coefficients
+apply to the weights themselves; nearly parallel tensors (|cos| > 0.9995) are interpolated linearly.
+Fine-tuned models of one base are nearly always that close, so on weights this is close to the
+average. `of: task_vectors` turns the task vectors instead.
 """
 
 import torch
@@ -21,7 +22,10 @@ def coefficients(first: Tensor, second: Tensor, t: float) -> tuple[float, float]
     if abs(cos) > PARALLEL:
         return 1 - t, t
     angle = torch.acos(torch.tensor(cos, dtype=torch.float64))
-    at_first, at_second = torch.sin((1 - t) * angle) / torch.sin(angle), torch.sin(t * angle) / torch.sin(angle)
+    at_first, at_second = (
+        torch.sin((1 - t) * angle) / torch.sin(angle),
+        torch.sin(t * angle) / torch.sin(angle),
+    )
     return float(at_first), float(at_second)
 
 

@@ -1,10 +1,12 @@
-"""SMILE (arXiv 2408.10174): every linear layer of the base plus low-rank experts, one a task, chosen token by token.
+"""SMILE (arXiv 2408.10174): every linear layer of the base plus low-rank experts, one a task,
+chosen token by token.
 
-Expert t of a layer is the truncated singular value decomposition of its task vector, with the whole bias delta. The
-router scores a token x by |V_t[:gate] x|_2, takes the softmax over tasks, keeps the `active` largest and renormalises.
-No task id is needed. Whatever is no linear layer stays pretrained (the authors' default), and so does a layer that no
-task changed. `keep` is the fraction of the singular triplets kept: the authors' k = 128 of 768 is 1/6, and 1 is their
-k = -1, the dense delta. Which tensors are linear layers is the backbone's word; biases go by torch's rule for names.
+Expert t of a layer is the truncated singular value decomposition of its task vector, with the whole
+bias delta. The router scores a token x by |V_t[:gate] x|_2, takes the softmax over tasks, keeps the
+`active` largest and renormalises. No task id is needed. Whatever is no linear layer stays
+pretrained (the authors' default), and so does a layer that no task changed. `keep` is the fraction
+of the singular triplets kept: the authors' k = 128 of 768 is 1/6, and 1 is their k = -1, the dense
+delta. Which tensors are linear layers is the backbone's word; biases go by torch's rule for names.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,15 +16,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from tadrop.linalg import svd
-from tadrop.places import Place
-from tadrop.taps import Product, refuse_unused, tapped
-from tadrop.types import Stream, TadropError, Taus, Workbench, check_keep
+from tadrop.modules.taps import Product, refuse_unused, tapped
+from tadrop.numerics.linalg import svd
+from tadrop.protocols import Stream, Workbench
+from tadrop.types import Slot, TadropError, Taus, check_keep
+from tadrop.vectors.merged import Merged
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's experts: down [task, rank, in], up [task, out, rank], router [task, gate, in], bias [task, out]."""
+    """One layer's experts: down [task, rank, in], up [task, out, rank], router [task, gate, in],
+    bias [task, out].
+    """
 
     down: Tensor
     up: Tensor
@@ -31,7 +36,9 @@ class Layer:
     bias: Tensor | None
 
     def delta(self, x: Tensor, active: int) -> Tensor:
-        """What the chosen experts add to the output for inputs [..., in]. An expert sees its own tokens only."""
+        """What the chosen experts add to the output for inputs [..., in]. An expert sees its own
+        tokens only.
+        """
         tokens, weights = x.flatten(0, -2), route(x, self.router, active).flatten(0, -2)
         output = tokens.new_zeros(len(tokens), self.up.shape[1])
         for t, (down, up) in enumerate(zip(self.down, self.up, strict=True)):
@@ -49,7 +56,9 @@ class Layer:
 
 
 def route(x: Tensor, router: Tensor, active: int) -> Tensor:
-    """The weight of each expert for each token, [..., task]: at most `active` are not zero, and they add up to 1."""
+    """The weight of each expert for each token, [..., task]: at most `active` are not zero, and
+    they add up to 1.
+    """
     scores = torch.einsum("...i,tgi->...tg", x, router).norm(dim=-1)
     weights = scores.softmax(-1)
     top, at = weights.topk(active, dim=-1)
@@ -62,11 +71,13 @@ class Experts:
 
     layers: Mapping[str, Layer]
     active: int
-    places: Mapping[str, Place]
+    places: Mapping[str, Slot]
 
     @contextmanager
     def attach(self, module: nn.Module, task: str) -> Iterator[None]:
-        """Adds the experts' outputs to the layers'. Raises TadropError if a layer with experts is never used."""
+        """Adds the experts' outputs to the layers'. Raises TadropError if a layer with experts is
+        never used.
+        """
         used = set()
 
         def visit(product: Product, output: Tensor) -> Tensor:
@@ -74,7 +85,9 @@ class Experts:
             if layer is None:
                 return output
             if product.bias != layer.bias_name and layer.bias is not None:
-                raise TadropError(f"layer {product.weight!r} adds {product.bias!r}, not {layer.bias_name!r}")
+                raise TadropError(
+                    f"layer {product.weight!r} adds {product.bias!r}, not {layer.bias_name!r}"
+                )
             used.add(product.weight)
             return output + layer.delta(product.inputs, self.active)
 
@@ -97,7 +110,7 @@ def layer(taus: Taus, biases: Taus | None, bias_name: str | None, keep: float, g
 
 
 def build(
-    merged: "tadrop.merge.Merged",
+    merged: Merged,
     stream: Stream,
     bench: Workbench,
     scale: float,
@@ -106,7 +119,7 @@ def build(
     keep: float,
     gate: int = 1,
     active: int = 1,
-) -> "tadrop.merge.Merged":
+) -> Merged:
     """The merge (an untouched base) with experts at every linear layer."""
     check_keep(keep)
     if not 1 <= active <= len(stream.tasks) or gate < 1:
@@ -118,7 +131,9 @@ def build(
         taus = stream.taus(name)
         bias = name.removesuffix("weight") + "bias"
         biases = stream.taus(bias) if bias in stream.names else None
-        changed = bool(torch.count_nonzero(taus)) or (biases is not None and bool(torch.count_nonzero(biases)))
+        changed = bool(torch.count_nonzero(taus)) or (
+            biases is not None and bool(torch.count_nonzero(biases))
+        )
         if layout.kind == "linear" and changed:
             upright = taus.mT if layout.transposed else taus
             layers[name] = layer(upright, biases, None if biases is None else bias, keep, gate)

@@ -1,9 +1,11 @@
-"""Representation Surgery (arXiv 2402.02705): an adapter per task pulls a merged model's features to the task's own.
+"""Representation Surgery (arXiv 2402.02705): an adapter per task pulls a merged model's features to
+the task's own.
 
-Test-time adaptation: the adapters are trained on the inputs they are graded on, without labels, and need the individual
-models. z' = z - up(relu(down(z))) on the features that the head reads, rank 16, L1 distance to the individual model's
-features, Adam. Comes after any merge: `refine` it onto another row. Encoders are frozen while the adapters are trained,
-so features are computed once and not at every step as in the authors' code: the same numbers, far fewer passes.
+Test-time adaptation: the adapters are trained on the inputs they are graded on, without labels, and
+need the individual models. z' = z - up(relu(down(z))) on the features that the head reads, rank 16,
+L1 distance to the individual model's features, Adam. Comes after any merge: `refine` it onto
+another row. Encoders are frozen while the adapters are trained, so features are computed once and
+not at every step as in the authors' code: the same numbers, far fewer passes.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,13 +16,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tadrop.seeds import generator
-from tadrop.types import Stream, Workbench
+from tadrop.numerics.seeds import generator
+from tadrop.protocols import Stream, Workbench
+from tadrop.vectors.merged import Merged
 
 
 @dataclass(frozen=True)
 class Adapters:
-    """Per task: down [rank, width] and up [width, rank], applied to what reaches the module called `head`."""
+    """Per task: down [rank, width] and up [width, rank], applied to what reaches the module called
+    `head`.
+    """
 
     head: str
     weights: Mapping[str, tuple[Tensor, Tensor]]
@@ -50,7 +55,9 @@ def initial(width: int, rank: int, *words: object) -> tuple[Tensor, Tensor]:
     """Uniform in +-1 / sqrt(fan in), torch's own for linear layers, seeded by words."""
     rng = generator("surgery", *words)
     shapes = ((rank, width), (width, rank))
-    return tuple(torch.from_numpy(rng.uniform(-1, 1, s).astype("float32")) / s[1] ** 0.5 for s in shapes)
+    return tuple(
+        torch.from_numpy(rng.uniform(-1, 1, s).astype("float32")) / s[1] ** 0.5 for s in shapes
+    )
 
 
 def train(
@@ -73,7 +80,7 @@ def train(
 
 
 def adapt(
-    merged: "tadrop.merge.Merged",
+    merged: Merged,
     stream: Stream,
     bench: Workbench,
     scale: float,
@@ -85,11 +92,13 @@ def adapt(
     rate: float = 1e-3,
     steps: int = 500,
     size: int = 16,
-) -> "tadrop.merge.Merged":
+) -> Merged:
     """The merge with an adapter per task."""
     weights = {}
     for task in stream.tasks:
-        bench.load((name, bench.theta0(name) + scale * merged.delta(task, name)) for name in stream.names)
+        bench.load(
+            (name, bench.theta0(name) + scale * merged.delta(task, name)) for name in stream.names
+        )
         ours = bench.features(task, split)
         bench.load(bench.expert(task, stream.names))
         own = bench.features(task, split)

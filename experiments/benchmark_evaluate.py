@@ -1,12 +1,14 @@
-"""Examples a second of the suite's evaluation, against a bare loop of forward passes over random tensors in memory.
+"""Examples a second of the suite's evaluation, against a bare loop of forward passes over random
+tensors in memory.
 
     python -m experiments.benchmark_evaluate model=vit_b32 tasks=offline8 limit=256 paths.hub=DIR
     python -m experiments.benchmark_evaluate model=gpt2 limit=512 dtype=bfloat16 device=cuda
 
-Any model and tasks of the suite; the first task is timed, once its data are cached. The bare loop runs the same module
-on random inputs of the same batches (images: normalised floats, so that it has no preparation to do) and throws the
-outputs away. Both take turns, and the median of the ratios counts. Weights do not matter: where there are no experts,
-the base stands in with a head fitted to a batch. Adds to results/benchmarks/evaluate.json and renders evaluate.md.
+Any model and tasks of the suite; the first task is timed, once its data are cached. The bare loop
+runs the same module on random inputs of the same batches (images: normalised floats, so that it has
+no preparation to do) and throws the outputs away. Both take turns, and the median of the ratios
+counts. Weights do not matter: where there are no experts, the base stands in with a head fitted to
+a batch. Adds to results/benchmarks/evaluate.json and renders evaluate.md.
 """
 
 import json
@@ -23,17 +25,19 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from experiments.benchmark_merge import seconds_of
-from experiments.recipes import CONF
-from tadrop import inputs as batching
-from tadrop.checkpoint import Checkpoint
-from tadrop.console import out, told_in_one_line
-from tadrop.evaluate import Bench, precision, score, set_up
-from tadrop.files import write_text
-from tadrop.merge import Merged, merge
-from tadrop.pipeline import device_of, dtype_of
-from tadrop.record import provenance
-from tadrop.stream import TaskVectors
-from tadrop.types import Method, TadropError
+from tadrop.app.console import out, told_in_one_line
+from tadrop.app.pipeline import device_of, dtype_of
+from tadrop.app.places import CONF
+from tadrop.evaluation.bench import Bench, precision, score, set_up
+from tadrop.merging.engine import merge
+from tadrop.merging.method import Method
+from tadrop.modules import batches as batching
+from tadrop.results.record import provenance
+from tadrop.storage.checkpoint import Checkpoint
+from tadrop.storage.files import write_text
+from tadrop.types import TadropError
+from tadrop.vectors.merged import Merged
+from tadrop.vectors.task_vectors import TaskVectors
 
 TARGET = CONF.parent / "results" / "benchmarks"
 ROUNDS = 5
@@ -49,7 +53,11 @@ def stand_in(backbone: Any, base: Checkpoint, tasks: Any, task: str) -> Checkpoi
             raise
         images, labels = next(iter(tasks.batches(task, "test")))
         module = set_up(backbone, base, {}, tasks, torch.device("cpu")).module
-        return Checkpoint(base.path, base.files, {**base.tensors, **backbone.first_head(module, images, labels, task)})
+        return Checkpoint(
+            base.path,
+            base.files,
+            {**base.tensors, **backbone.first_head(module, images, labels, task)},
+        )
 
 
 def opened(config: Mapping[str, Any]) -> tuple[Bench, Merged, str]:
@@ -68,7 +76,11 @@ def random_like(tensor: Tensor) -> Tensor:
     """Random inputs of the same size: images ready for the model, or token ids without padding."""
     if tensor.dtype == torch.uint8:
         return torch.randn(len(tensor), 3, *tensor.shape[1:3])
-    return torch.randint(0, 1000, tensor.shape) if tensor.dtype == torch.long else torch.randn_like(tensor)
+    return (
+        torch.randint(0, 1000, tensor.shape)
+        if tensor.dtype == torch.long
+        else torch.randn_like(tensor)
+    )
 
 
 def bare(bench: Bench, batches: Sequence[Any]) -> None:
@@ -83,7 +95,8 @@ def measured(config: Mapping[str, Any]) -> dict[str, Any]:
     """One row of the page."""
     bench, untouched, task = opened(config)
     batches = [
-        batching.moved(batching.each(random_like, x), bench.device) for x, _ in bench.tasks.batches(task, "test")
+        batching.moved(batching.each(random_like, x), bench.device)
+        for x, _ in bench.tasks.batches(task, "test")
     ]
     examples = sum(map(batching.count, batches))
     turns = []
@@ -97,7 +110,9 @@ def measured(config: Mapping[str, Any]) -> dict[str, Any]:
         "model": bench.backbone.name,
         "input": f"{shape.shape[1]} px" if shape.dim() == 4 else "text",
         "batch": batching.count(shape),
-        "device": str(bench.device) if bench.device.type == "cpu" else torch.cuda.get_device_name(bench.device),
+        "device": str(bench.device)
+        if bench.device.type == "cpu"
+        else torch.cuda.get_device_name(bench.device),
         "processor": provenance()["machine"]["processor"],
         "threads": torch.get_num_threads(),
         "dtype": config["dtype"],
@@ -120,10 +135,18 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     lines += ["| " + " | ".join(COLUMNS) + " |", "|:--|:--|--:|:--|--:|:--|--:|--:|--:|"]
     for row in rows:
-        cells = [f"{v:.2f}" if c == "ratio" else f"{v:.1f}" if isinstance(v, float) else str(v) for c, v in of(row)]
+        cells = [
+            f"{v:.2f}" if c == "ratio" else f"{v:.1f}" if isinstance(v, float) else str(v)
+            for c, v in of(row)
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     processors = sorted({f"{row['processor']}, torch {row['torch']}" for row in rows})
-    return "\n".join([*lines, "", *processors, "", "Made by `python -m experiments.benchmark_evaluate`."]) + "\n"
+    return (
+        "\n".join(
+            [*lines, "", *processors, "", "Made by `python -m experiments.benchmark_evaluate`."]
+        )
+        + "\n"
+    )
 
 
 def of(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -147,7 +170,9 @@ def main() -> None:
             config = OmegaConf.to_container(compose("config", sys.argv[1:]), resolve=True)
         row = measured(config)
     add(row, TARGET)
-    out.print(f"{row['model']}: {row['suite']:.1f} a second, bare {row['bare']:.1f}, ratio {row['ratio']:.2f}")
+    out.print(
+        f"{row['model']}: {row['suite']:.1f} a second, bare {row['bare']:.1f}, ratio {row['ratio']:.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
-"""How fast GPT-2 is evaluated against its bare forward passes, and what its largest tensor costs every sparsifier.
+"""How fast GPT-2 is evaluated against its bare forward passes, and what its largest tensor costs
+every sparsifier.
 
     python -m experiments.benchmark_text --folder DIR                   both sections; writes results/benchmarks/text.*
     python -m experiments.benchmark_text --folder DIR --only table      one section; the page keeps the other
 
-Everything is made in a folder under --folder (1.2 GB, removed at the end): a GPT-2 of the small size with random
-weights, and sentences of random words, as long as GLUE's. `evaluate` is the suite's own loop (tokens read from the
-cache, padding, forward, grading) over one split; the floor is the same module over the same padded batches, made
-beforehand. The two take turns; the share is the median of the ratios of neighbours, as a machine's pace drifts.
-`table` plans every cut of wte (50,257 x 768) for two tasks and reads the tensor through them; memory is the peak
-resident set above what lay there before (base and experts).
+Everything is made in a folder under --folder (1.2 GB, removed at the end): a GPT-2 of the small
+size with random weights, and sentences of random words, as long as GLUE's. `evaluate` is the
+suite's own loop (tokens read from the cache, padding, forward, grading) over one split; the floor
+is the same module over the same padded batches, made beforehand. The two take turns; the share is
+the median of the ratios of neighbours, as a machine's pace drifts. `table` plans every cut of wte
+(50,257 x 768) for two tasks and reads the tensor through them; memory is the peak resident set
+above what lay there before (base and experts).
 """
 
 import argparse
@@ -24,17 +26,19 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from experiments.benchmark_merge import ROOT, Page, earlier, seconds_of, verdict, write
-from experiments.recipes import CONF
-from tadrop import evaluate as evaluation
-from tadrop import pipeline
-from tadrop.checkpoint import Checkpoint
-from tadrop.evaluate import Bench, install
-from tadrop.files import write_tensors, write_text
-from tadrop.merge import merge
-from tadrop.meter import Meter
-from tadrop.seeds import generator
-from tadrop.stream import Sparse, TaskVectors, all_cuts, density
-from tadrop.types import Method
+from tadrop.app import pipeline
+from tadrop.app.meter import Meter
+from tadrop.app.places import CONF
+from tadrop.evaluation import bench as evaluation
+from tadrop.evaluation.bench import Bench, install
+from tadrop.merging.engine import merge
+from tadrop.merging.method import Method
+from tadrop.numerics.seeds import generator
+from tadrop.sparsify.cut_stream import Sparse, all_cuts
+from tadrop.storage.checkpoint import Checkpoint
+from tadrop.storage.files import write_tensors, write_text
+from tadrop.vectors.passes import density
+from tadrop.vectors.task_vectors import TaskVectors
 
 SECTIONS = ("evaluate", "table")
 FLOOR = 0.9  # of the bare forward passes' examples a second
@@ -44,12 +48,19 @@ STATUS = Path("/proc/self/status")
 
 def configured(folder: Path, *overrides: str):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        places = [f"paths.hub={folder}", f"paths.cache={folder}/cache", "tasks.names=[sst2]", "tasks.strict=false"]
+        places = [
+            f"paths.hub={folder}",
+            f"paths.cache={folder}/cache",
+            "tasks.names=[sst2]",
+            "tasks.strict=false",
+        ]
         return compose("config", ["model=gpt2", *places, *overrides])
 
 
 def write_model(folder: Path) -> None:
-    """GPT-2 small, its base and one classifier, with random weights; a byte-level BPE trained on nothing much."""
+    """GPT-2 small, its base and one classifier, with random weights; a byte-level BPE trained on
+    nothing much.
+    """
     from tokenizers import ByteLevelBPETokenizer
     from transformers import GPT2Config, GPT2Model
 
@@ -116,24 +127,44 @@ def evaluation_rate(page: Page, folder: Path, rows: int, repeat: int) -> None:
         for name, each in work.items():
             times[name].append(seconds_of(each))
     ours, floor = (rows / median(times[name]) for name in ("evaluate", "forward"))
-    share = median(bare / whole for bare, whole in zip(times["forward"], times["evaluate"], strict=True))
+    share = median(
+        bare / whole for bare, whole in zip(times["forward"], times["evaluate"], strict=True)
+    )
     head = ("examples", "tokens", "padded", "examples/s", "bare forward", "share", "at least", "")
     padded = sum(inputs.numel() for inputs in made)
-    row = [rows, tokens, padded, f"{ours:.2f}", f"{floor:.2f}", f"{share:.3f}", FLOOR, verdict(share >= FLOOR)]
+    row = [
+        rows,
+        tokens,
+        padded,
+        f"{ours:.2f}",
+        f"{floor:.2f}",
+        f"{share:.3f}",
+        FLOOR,
+        verdict(share >= FLOOR),
+    ]
     page.add("evaluate", f"GPT-2 small evaluated on {bench.device}", head, [row])
 
 
 def resident(key: str) -> int:
     """VmRSS or VmHWM of this process, in bytes."""
-    return next(int(line.split()[1]) * 1024 for line in STATUS.read_text().splitlines() if line.startswith(key))
+    return next(
+        int(line.split()[1]) * 1024
+        for line in STATUS.read_text().splitlines()
+        if line.startswith(key)
+    )
 
 
 def rules() -> dict[str, object]:
     """Every sparsifier there is, by its name in the configuration."""
     names = sorted(path.stem for path in (CONF / "sparsify").glob("*.yaml") if path.stem != "none")
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        found = {f"sparsify={name}": compose("config", [f"sparsify={name}"]).sparsify for name in names}
-        return found | {f"tadrop {word}": compose("config", [f"tadrop.norm={word}"]).tadrop for word in ("l1", "none")}
+        found = {
+            f"sparsify={name}": compose("config", [f"sparsify={name}"]).sparsify for name in names
+        }
+        return found | {
+            f"tadrop {word}": compose("config", [f"tadrop.norm={word}"]).tadrop
+            for word in ("l1", "none")
+        }
 
 
 def wte(tasks: int = 2) -> TaskVectors:
@@ -167,7 +198,9 @@ def table_cost(page: Page) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--folder", type=Path, required=True, help="a place with 1.2 GB to spare")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--rows", type=int, default=32, help="sentences")

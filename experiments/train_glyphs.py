@@ -2,10 +2,11 @@
 
     python -m experiments.train_glyphs --out DIR [--tasks greek_lower arabic] [--workers 2]
 
-The base learns to name characters that belong to no task. Each task then gets a linear head, fitted on the base's
-features of clean renderings of its characters (what CLIP's class-name prompts are to its zero-shot heads) and frozen,
-and the encoder is fine-tuned. A file that exists is kept, so an interrupted run goes on where it stopped. Every model
-is trained in a process with one thread: its bits do not depend on how many run side by side.
+The base learns to name characters that belong to no task. Each task then gets a linear head, fitted
+on the base's features of clean renderings of its characters (what CLIP's class-name prompts are to
+its zero-shot heads) and frozen, and the encoder is fine-tuned. A file that exists is kept, so an
+interrupted run goes on where it stopped. Every model is trained in a process with one thread: its
+bits do not depend on how many run side by side.
 """
 
 import argparse
@@ -23,10 +24,10 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
-from tadrop.backbones.glyph_vit import GlyphViT
-from tadrop.checkpoint import MANIFEST, sha256
-from tadrop.files import write_tensors, write_text
-from tadrop.seeds import generator
+from tadrop.models.glyph_vit import GlyphViT
+from tadrop.numerics.seeds import generator
+from tadrop.storage.checkpoint import MANIFEST, sha256
+from tadrop.storage.files import write_tensors, write_text
 from tadrop.tasks import glyphs
 from tadrop.tasks.rendering import Family, render
 
@@ -51,8 +52,18 @@ def batches(count: int, steps: int, rng: np.random.Generator) -> Iterable[Tensor
         yield order[at : at + BATCH]
 
 
-def train(model: GlyphViT, images: Tensor, labels: Tensor, steps: int, rate: float, decay: float, words: str) -> None:
-    """AdamW, a tenth of the steps as warm-up, cosine to zero, gradient clip 1. Trains what requires a gradient."""
+def train(
+    model: GlyphViT,
+    images: Tensor,
+    labels: Tensor,
+    steps: int,
+    rate: float,
+    decay: float,
+    words: str,
+) -> None:
+    """AdamW, a tenth of the steps as warm-up, cosine to zero, gradient clip 1. Trains what requires
+    a gradient.
+    """
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, rate, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -70,9 +81,15 @@ def train(model: GlyphViT, images: Tensor, labels: Tensor, steps: int, rate: flo
 
 
 def clean(task: str) -> Family:
-    """The task's characters in the base's plain look: turned and mirrored as the task is, but nothing else of it."""
+    """The task's characters in the base's plain look: turned and mirrored as the task is, but
+    nothing else of it.
+    """
     family = glyphs.FAMILIES["digits" if task == glyphs.HANDWRITTEN else task]
-    turned = {} if task == glyphs.HANDWRITTEN else {"turn": family.look.turn, "mirror": family.look.mirror}
+    turned = (
+        {}
+        if task == glyphs.HANDWRITTEN
+        else {"turn": family.look.turn, "mirror": family.look.mirror}
+    )
     return replace(family, look=replace(glyphs.PRETRAINING.look, **turned))
 
 
@@ -82,7 +99,9 @@ def features(model: GlyphViT, images: Tensor) -> Tensor:
 
 
 def fit_head(model: GlyphViT, task: str) -> tuple[Tensor, Tensor]:
-    """Logistic regression with a small ridge on the base's features of clean renderings: weight [c, w], bias [c]."""
+    """Logistic regression with a small ridge on the base's features of clean renderings: weight [c,
+    w], bias [c].
+    """
     family, rng = clean(task), generator("train_glyphs", "head", task)
     count = len(family.chars)
     labels = rng.permutation(np.arange(count * PROMPTS) % count)
@@ -126,9 +145,19 @@ def train_base(path: Path) -> float:
     labels = rng.permutation(np.arange(BASE["images"]) % len(family.chars))
     halves = np.split(labels, 2)
     looks = (family, replace(family, look=replace(family.look, invert=True)))
-    images = np.concatenate([render(look, half, "train", rng) for look, half in zip(looks, halves, strict=True)])
+    images = np.concatenate(
+        [render(look, half, "train", rng) for look, half in zip(looks, halves, strict=True)]
+    )
     model = GlyphViT(len(family.chars))
-    train(model, tensors(images), torch.from_numpy(labels), BASE["steps"], BASE["rate"], BASE["decay"], "base")
+    train(
+        model,
+        tensors(images),
+        torch.from_numpy(labels),
+        BASE["steps"],
+        BASE["rate"],
+        BASE["decay"],
+        "base",
+    )
     encoder = {n: t for n, t in model.state_dict().items() if not n.startswith("head.")}
     seconds = time.perf_counter() - start
     save(path, encoder, {"recipe": BASE, "seconds": round(seconds), "classes": len(family.chars)})
@@ -148,9 +177,21 @@ def train_task(base: Path, path: Path, task: str) -> tuple[str, float, float]:
     model.head.weight.data, model.head.bias.data = weight, bias
     model.head.requires_grad_(False)
     images, labels = glyphs.generate(task, "train")
-    train(model, tensors(images), torch.from_numpy(labels), TASK["steps"], TASK["rate"], TASK["decay"], task)
+    train(
+        model,
+        tensors(images),
+        torch.from_numpy(labels),
+        TASK["steps"],
+        TASK["rate"],
+        TASK["decay"],
+        task,
+    )
     value, seconds = accuracy(model, task, "validation"), time.perf_counter() - start
-    save(path, model.state_dict(), {"recipe": TASK, "seconds": round(seconds), "validation_accuracy": value})
+    save(
+        path,
+        model.state_dict(),
+        {"recipe": TASK, "seconds": round(seconds), "validation_accuracy": value},
+    )
     return task, value, seconds
 
 
@@ -208,9 +249,15 @@ def _metadata(path: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for base.safetensors and one file a task")
-    parser.add_argument("--tasks", nargs="*", default=glyphs.NAMES, choices=glyphs.NAMES, metavar="TASK")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for base.safetensors and one file a task"
+    )
+    parser.add_argument(
+        "--tasks", nargs="*", default=glyphs.NAMES, choices=glyphs.NAMES, metavar="TASK"
+    )
     parser.add_argument("--workers", type=int, default=2, help="models trained side by side")
     options = parser.parse_args()
     base = options.out / "base.safetensors"
@@ -219,7 +266,10 @@ def main() -> None:
         if not base.exists():
             print(f"base: {BASE['steps']} steps, about 10 minutes ...", flush=True)
             print(f"base: {pool.submit(train_base, base).result():.0f} s", flush=True)
-        jobs = [pool.submit(train_task, base, options.out / f"{task}.safetensors", task) for task in owed]
+        jobs = [
+            pool.submit(train_task, base, options.out / f"{task}.safetensors", task)
+            for task in owed
+        ]
         for job in track(as_completed(jobs), description="fine-tuning", total=len(jobs)):
             task, value, seconds = job.result()
             print(f"{task}: validation accuracy {value:.3f}, {seconds:.0f} s", flush=True)

@@ -1,10 +1,12 @@
-"""Trains a small GPT-2 from nothing and fine-tunes it on seven text tasks: the language path on real text, offline.
+"""Trains a small GPT-2 from nothing and fine-tunes it on seven text tasks: the language path on
+real text, offline.
 
     python -m experiments.train_small_gpt2 --hub DIR [--out checkpoints/gpt2_small] [--threads 2]
 
-DIR is laid out like the hub and holds the data sets of conf/tasks/text7.yaml. A byte-level BPE is trained on the
-training sentences, then a language model on their tokens, then a classifier per task. A file that exists is kept, so an
-interrupted run goes on where it stopped. Then: python run.py model=gpt2_small paths.hub=DIR
+DIR is laid out like the hub and holds the data sets of conf/tasks/text7.yaml. A byte-level BPE is
+trained on the training sentences, then a language model on their tokens, then a classifier per
+task. A file that exists is kept, so an interrupted run goes on where it stopped. Then: python
+run.py model=gpt2_small paths.hub=DIR
 """
 
 import argparse
@@ -22,11 +24,11 @@ from rich.progress import Progress, TaskID
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiments.recipes import CONF
-from tadrop.backbones.gpt2 import Classifier
-from tadrop.console import told_in_one_line
-from tadrop.files import write_tensors, write_text
-from tadrop.seeds import generator
+from tadrop.app.console import told_in_one_line
+from tadrop.app.places import CONF
+from tadrop.models.gpt2 import Classifier
+from tadrop.numerics.seeds import generator
+from tadrop.storage.files import write_tensors, write_text
 from tadrop.tasks.glue import TextTasks, Tokens, pad, read_rows
 
 SIZES = {"vocab_size": 4096, "n_positions": 256, "n_embd": 128, "n_layer": 4, "n_head": 4}
@@ -52,7 +54,9 @@ def train_tokenizer(tasks: TextTasks, hub: str, folder: Path) -> None:
         columns, _ = read_rows(source.files(source.train, hub), source.columns)
         texts += [text for column in columns for text in column]
     tokenizer = ByteLevelBPETokenizer()
-    tokenizer.train_from_iterator(texts, SIZES["vocab_size"], special_tokens=[END], show_progress=False)
+    tokenizer.train_from_iterator(
+        texts, SIZES["vocab_size"], special_tokens=[END], show_progress=False
+    )
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_model(str(folder))
     write_text(folder / "tokenizer_config.json", json.dumps({"tokenizer_class": "GPT2Tokenizer"}))
@@ -72,7 +76,10 @@ def windows(tasks: TextTasks) -> Tensor:
     texts = []
     for task in tasks.names:
         tokens = tasks.tokens(task, "train")
-        texts += [torch.cat([row, row.new_zeros(1)]) for row in torch.tensor_split(tokens.ids, tokens.ends[:-1])]
+        texts += [
+            torch.cat([row, row.new_zeros(1)])
+            for row in torch.tensor_split(tokens.ids, tokens.ends[:-1])
+        ]
     order = generator("train_small_gpt2", "order").permutation(len(texts))
     stream = torch.cat([texts[i] for i in order]).long()
     length = BASE["window"] + 1
@@ -94,7 +101,9 @@ def pretraining(tasks: TextTasks) -> tuple[int, Iterator[Tensor]]:
 
 
 def fine_tuning(task: str, tokens: Tokens) -> tuple[int, Iterator[tuple[Tensor, Tensor]]]:
-    """How many steps there are, and the batches: texts of like length together, batches in random order."""
+    """How many steps there are, and the batches: texts of like length together, batches in random
+    order.
+    """
     lengths = np.diff(tokens.ends.numpy(), prepend=0)
     per_epoch = math.ceil(len(lengths) / TASK["batch"])
 
@@ -102,7 +111,9 @@ def fine_tuning(task: str, tokens: Tokens) -> tuple[int, Iterator[tuple[Tensor, 
         for epoch in range(TASK["epochs"]):
             rng = generator("train_small_gpt2", task, epoch)
             order = np.argsort(lengths + rng.uniform(0, 8, len(lengths)), kind="stable")
-            for rows in (order[at * TASK["batch"] :][: TASK["batch"]] for at in rng.permutation(per_epoch)):
+            for rows in (
+                order[at * TASK["batch"] :][: TASK["batch"]] for at in rng.permutation(per_epoch)
+            ):
                 yield pad(tokens, rows), tokens.labels[torch.from_numpy(rows)]
 
     return TASK["epochs"] * per_epoch, draw()
@@ -110,7 +121,9 @@ def fine_tuning(task: str, tokens: Tokens) -> tuple[int, Iterator[tuple[Tensor, 
 
 def optimise(model: nn.Module, losses: Iterator[Tensor], steps: int, recipe: dict, tick) -> None:
     """AdamW, a tenth of the steps as warm-up, cosine to zero, gradient clip 1."""
-    optimizer = torch.optim.AdamW(model.parameters(), recipe["rate"], betas=(0.9, 0.98), weight_decay=recipe["decay"])
+    optimizer = torch.optim.AdamW(
+        model.parameters(), recipe["rate"], betas=(0.9, 0.98), weight_decay=recipe["decay"]
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda i: min((i + 1) / (0.1 * steps), 0.5 * (1 + math.cos(math.pi * i / steps)))
     )
@@ -138,12 +151,20 @@ def train_base(tasks: TextTasks, folder: Path, bar: Progress, line: TaskID) -> N
     torch.manual_seed(0)
     model, config = new_model()
     steps, batches = pretraining(tasks)
-    optimise(model, (language_loss(model, rows) for rows in batches), steps, BASE, ticker(bar, line, steps))
+    optimise(
+        model,
+        (language_loss(model, rows) for rows in batches),
+        steps,
+        BASE,
+        ticker(bar, line, steps),
+    )
     write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")
     save(model.transformer, folder / "model.safetensors", BASE)
 
 
-def train_task(tasks: TextTasks, task: str, base: Path, folder: Path, bar: Progress, line: TaskID) -> float:
+def train_task(
+    tasks: TextTasks, task: str, base: Path, folder: Path, bar: Progress, line: TaskID
+) -> float:
     """Fine-tunes all weights and a new head; saves them and returns the validation accuracy."""
     from safetensors.torch import load_file
 
@@ -158,7 +179,11 @@ def train_task(tasks: TextTasks, task: str, base: Path, folder: Path, bar: Progr
     optimise(model, losses, steps, TASK, ticker(bar, line, steps))
     with torch.inference_mode():
         right = torch.cat([tasks.grade(model(x), y) for x, y in tasks.batches(task, "validation")])
-    save(model, folder / "model.safetensors", TASK | {"validation_accuracy": float(right.float().mean())})
+    save(
+        model,
+        folder / "model.safetensors",
+        TASK | {"validation_accuracy": float(right.float().mean())},
+    )
     return float(right.float().mean())
 
 
@@ -174,8 +199,12 @@ def save(model: nn.Module, path: Path, recipe: dict) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hub", required=True, help="a folder laid out like the hub, with the data sets")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--hub", required=True, help="a folder laid out like the hub, with the data sets"
+    )
     parser.add_argument("--out", type=Path, default=Path("checkpoints/gpt2_small"))
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -196,7 +225,9 @@ def main() -> None:
                     bar.console.print(f"base: {time.perf_counter() - start:.0f} s")
                 else:
                     value = train_task(tasks, name, base, options.out / name, bar, line)
-                    bar.console.print(f"{name}: validation accuracy {value:.3f}, {time.perf_counter() - start:.0f} s")
+                    bar.console.print(
+                        f"{name}: validation accuracy {value:.3f}, {time.perf_counter() - start:.0f} s"
+                    )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,6 @@ merge_checkpoints("base", ["expert_a", "expert_b"], "out", merge="ties", tadrop=
 tadrop_(tau)                       # one task vector's tensor, in place
 """
 
-from tadrop.api import merge_checkpoints, tadrop_
+from tadrop.app.library import merge_checkpoints, tadrop_
 
 __all__ = ["merge_checkpoints", "tadrop_"]

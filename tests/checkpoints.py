@@ -21,11 +21,16 @@ def weights(seed, scale=1.0, dtype=torch.float32, shapes=None):
 
 
 def family(folder, tasks=3, dtype=torch.float32, layout="single", shapes=None):
-    """A base and experts as folders; returns (base folder, expert folders, base tensors, experts' tensors)."""
+    """A base and experts as folders; returns (base folder, expert folders, base tensors, experts'
+    tensors).
+    """
     base = weights(0, 1.0, dtype, shapes)
     base["steps"] = torch.arange(5)
     experts = [
-        {n: t if n == "steps" else (t.float() + d.float()).to(dtype) for n, t, d in zipped(base, i, shapes)}
+        {
+            n: t if n == "steps" else (t.float() + d.float()).to(dtype)
+            for n, t, d in zipped(base, i, shapes)
+        }
         for i in range(1, tasks + 1)
     ]
     paths = []

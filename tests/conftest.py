@@ -4,7 +4,9 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
-if "PYTEST_XDIST_WORKER" in os.environ:  # read when torch is first imported: workers share the cores
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # read when torch is first imported: workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
@@ -25,7 +27,9 @@ def clip_model():
 
 @pytest.fixture(scope="session")
 def clip_hub(clip_model, tmp_path_factory):
-    """A folder in the hub's layout with a base, three experts in three formats, and three data sets."""
+    """A folder in the hub's layout with a base, three experts in three formats, and three data
+    sets.
+    """
     from tests import tiny_clip as tiny
 
     folder = tmp_path_factory.mktemp("hub")

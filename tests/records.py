@@ -7,20 +7,42 @@ from typing import Any
 import numpy as np
 import torch
 
-from tadrop import record as records
+from tadrop.results import record as records
 from tadrop.types import Score
 
-TITLES = {"ties": "TIES", "emr": "EMR", "dare": "DARE", "individual": "Individual", "pretrained": "Pretrained"}
-ADAPTIVE = {"q_lo": 0.8, "q_hi": 0.95, "norm": "l2", "assign": "adaptive", "placement": "replace", "scope": "tensor"}
+TITLES = {
+    "ties": "TIES",
+    "emr": "EMR",
+    "dare": "DARE",
+    "individual": "Individual",
+    "pretrained": "Pretrained",
+}
+ADAPTIVE = {
+    "q_lo": 0.8,
+    "q_hi": 0.95,
+    "norm": "l2",
+    "assign": "adaptive",
+    "placement": "replace",
+    "scope": "tensor",
+}
 
 
-def config(merge: str, tadrop: Mapping[str, Any] | None = None, seed: int = 0, chance: bool = False) -> dict[str, Any]:
-    """A resolved configuration. tadrop: changes to the adaptive default, None is off; chance: a node takes the seed."""
+def config(
+    merge: str, tadrop: Mapping[str, Any] | None = None, seed: int = 0, chance: bool = False
+) -> dict[str, Any]:
+    """A resolved configuration. tadrop: changes to the adaptive default, None is off; chance: a
+    node takes the seed.
+    """
     return {
         "model": {"name": "tiny", "base": "base.safetensors"},
         "tasks": {"names": ["mnist", "svhn"]},
         "sparsify": {"keep": 0.1, "seed": seed} if chance else None,
-        "merge": {"name": merge, "title": TITLES[merge], "scale": 0.3, "scale_grid": [0.1, 0.3, 0.5]},
+        "merge": {
+            "name": merge,
+            "title": TITLES[merge],
+            "scale": 0.3,
+            "scale_grid": [0.1, 0.3, 0.5],
+        },
         "tadrop": None if tadrop is None else ADAPTIVE | dict(tadrop),
         "seed": seed,
         "select": "fixed",
@@ -67,10 +89,19 @@ def record(
     }
 
 
-def write(folder: Path, made: Mapping[str, Any], correct: Mapping[str, np.ndarray] | None = None) -> Path:
+def write(
+    folder: Path, made: Mapping[str, Any], correct: Mapping[str, np.ndarray] | None = None
+) -> Path:
     """Writes a record, with per-example values where they are given."""
     scores = [
-        Score(task, "test", "accuracy", float(np.mean(bits)), len(bits), torch.from_numpy(np.asarray(bits)))
+        Score(
+            task,
+            "test",
+            "accuracy",
+            float(np.mean(bits)),
+            len(bits),
+            torch.from_numpy(np.asarray(bits)),
+        )
         for task, bits in (correct or {}).items()
     ]
     return records.write(folder, made, scores=scores)

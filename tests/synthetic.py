@@ -5,20 +5,26 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import recipes
-from tadrop import pipeline, record
-from tadrop.seeds import generator
-from tadrop.stream import numel
+from tadrop.app import boards as recipes
+from tadrop.app import pipeline
+from tadrop.numerics.seeds import generator
+from tadrop.results import record
+from tadrop.vectors.names import numel
 from tests import records as hand
 
 SHAPES = {
-    f"blocks.{i}.{kind}.weight": (8, 8 * (1 + j)) for i in range(3) for j, kind in enumerate(("qkv", "proj", "fc1"))
+    f"blocks.{i}.{kind}.weight": (8, 8 * (1 + j))
+    for i in range(3)
+    for j, kind in enumerate(("qkv", "proj", "fc1"))
 }
 SHAPES |= {"stem.weight": (4, 9), "position": (16,)}
 
 
-def fill(folder: Path, recipe: str, extra: Sequence[str] = (), count: int = 200, skip: int = 0) -> list[str]:
-    """Writes a record, with per-example and per-tensor files, for every run of a recipe; returns the keys.
+def fill(
+    folder: Path, recipe: str, extra: Sequence[str] = (), count: int = 200, skip: int = 0
+) -> list[str]:
+    """Writes a record, with per-example and per-tensor files, for every run of a recipe; returns
+    the keys.
 
     skip: every skip-th run is left out
     """
@@ -35,16 +41,29 @@ def write(folder: Path, config: dict, count: int = 200) -> None:
     """A record of one configuration, with its per-example and per-tensor files."""
     key, tasks = record.key(config), config["tasks"]["names"]
     rng = generator("synthetic", key)
-    level = 0.6 + 0.3 * generator("level", config["merge"]["name"]).random() + 0.03 * (config["tadrop"] is not None)
+    level = (
+        0.6
+        + 0.3 * generator("level", config["merge"]["name"]).random()
+        + 0.03 * (config["tadrop"] is not None)
+    )
     bits = {task: rng.random(count) < min(level - 0.002 * i, 0.99) for i, task in enumerate(tasks)}
-    made = hand.record("ties") | {"key": key, "label": pipeline.label(config), "config": record.science(config)}
+    made = hand.record("ties") | {
+        "key": key,
+        "label": pipeline.label(config),
+        "config": record.science(config),
+    }
     made |= {"data": {f"{task}/{config['split']}": "f" * 16 for task in tasks}}
     if config["select"] == "grid":
-        grid = [[scale, float(level - 0.3 * abs(scale - 0.4) ** 2)] for scale in config["merge"]["scale_grid"]]
+        grid = [
+            [scale, float(level - 0.3 * abs(scale - 0.4) ** 2)]
+            for scale in config["merge"]["scale_grid"]
+        ]
         best = max(grid, key=lambda point: point[1])[0]
         made |= {"selection": {"rule": "grid", "scale": best, "split": "validation", "grid": grid}}
     score = {"split": config["split"], "metric": "accuracy", "count": count}
-    made |= {"scores": [score | {"task": task, "value": float(b.mean())} for task, b in bits.items()]}
+    made |= {
+        "scores": [score | {"task": task, "value": float(b.mean())} for task, b in bits.items()]
+    }
     hand.write(folder, made, bits)
     if config["tadrop"] is not None:
         record.write(folder, made, _tensors(tasks, rng))
@@ -57,6 +76,14 @@ def _tensors(tasks: Sequence[str], rng: np.random.Generator) -> list[dict]:
     for task in tasks:
         for name, shape in SHAPES.items():
             ratio = float(rng.uniform(0.3, 0.7))
-            rows.append({"task": task, "tensor": name, "size": numel(shape), "ratio": ratio, "sparsity": ratio})
+            rows.append(
+                {
+                    "task": task,
+                    "tensor": name,
+                    "size": numel(shape),
+                    "ratio": ratio,
+                    "sparsity": ratio,
+                }
+            )
             rows[-1]["scale"] = 1 + ratio
     return rows

@@ -1,4 +1,6 @@
-"""A tiny folder laid out like the hub: a random GPT-2, fine-tunings of it, a byte-level BPE and parquet GLUE."""
+"""A tiny folder laid out like the hub: a random GPT-2, fine-tunings of it, a byte-level BPE and
+parquet GLUE.
+"""
 
 import json
 from pathlib import Path
@@ -6,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tadrop.seeds import generator
+from tadrop.numerics.seeds import generator
 
 GLUE = {
     "cola": (["sentence"], ["validation"], 2),
@@ -48,7 +50,9 @@ def write_tokenizer(folder: Path) -> None:
     rng = generator("tests", "tokenizer")
     tokenizer = ByteLevelBPETokenizer()
     texts = [sentence(rng) for _ in range(200)]
-    tokenizer.train_from_iterator(texts, vocab_size=400, special_tokens=["<|endoftext|>"], show_progress=False)
+    tokenizer.train_from_iterator(
+        texts, vocab_size=400, special_tokens=["<|endoftext|>"], show_progress=False
+    )
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_model(str(folder))
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer"}))
@@ -75,7 +79,9 @@ def config(**changes):
 
 
 def write_models(folder: Path, tasks: dict[str, int]) -> None:
-    """The base as GPT2LMHeadModel's hub file has it (no prefix, mask buffers), experts as transformers saves them."""
+    """The base as GPT2LMHeadModel's hub file has it (no prefix, mask buffers), experts as
+    transformers saves them.
+    """
     from safetensors.torch import save_file
     from transformers import GPT2ForSequenceClassification, GPT2Model
 
@@ -84,7 +90,10 @@ def write_models(folder: Path, tasks: dict[str, int]) -> None:
     target = folder / "openai-community" / "gpt2"
     target.mkdir(parents=True, exist_ok=True)
     masks = {f"h.{layer}.attn.bias": torch.ones(1, 1, 8, 8).tril() for layer in range(2)}
-    save_file({n: t.contiguous() for n, t in base.state_dict().items()} | masks, target / "model.safetensors")
+    save_file(
+        {n: t.contiguous() for n, t in base.state_dict().items()} | masks,
+        target / "model.safetensors",
+    )
     (target / "config.json").write_text(json.dumps(base.config.to_diff_dict()))
     for task, classes in tasks.items():
         expert = GPT2ForSequenceClassification(config(num_labels=classes, pad_token_id=0))

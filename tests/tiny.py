@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tadrop.backbones.backbone import Backbone, layouts
-from tadrop.checkpoint import open_checkpoint
-from tadrop.evaluate import Bench, set_up
-from tadrop.seeds import generator
-from tadrop.stream import TaskVectors
+from tadrop.evaluation.bench import Bench, set_up
+from tadrop.models.backbone import Backbone, layouts
+from tadrop.numerics.seeds import generator
+from tadrop.storage.checkpoint import open_checkpoint
+from tadrop.vectors.task_vectors import TaskVectors
 
 WIDTH, CLASSES = 6, 4
 
@@ -32,7 +32,9 @@ class Net(nn.Module):
 
 
 def equip(module: nn.Module, private: Mapping[str, Tensor]) -> None:
-    module.head.load_state_dict({name.removeprefix("head."): tensor for name, tensor in private.items()})
+    module.head.load_state_dict(
+        {name.removeprefix("head."): tensor for name, tensor in private.items()}
+    )
 
 
 def normal(*shape: int, words: object) -> Tensor:
@@ -41,7 +43,9 @@ def normal(*shape: int, words: object) -> Tensor:
 
 @dataclass(frozen=True)
 class TinyTasks:
-    """Gaussian inputs with a mean of each task's own; labels are whatever the individual model says."""
+    """Gaussian inputs with a mean of each task's own; labels are whatever the individual model
+    says.
+    """
 
     names: tuple[str, ...]
     sizes: Mapping[str, int]
@@ -50,7 +54,9 @@ class TinyTasks:
     batch: int = 7
 
     def inputs(self, task: str, split: str) -> Tensor:
-        return normal(self.sizes[split], 5, words=(task, split)) + 2 * normal(5, words=(task, "mean"))
+        return normal(self.sizes[split], 5, words=(task, split)) + 2 * normal(
+            5, words=(task, "mean")
+        )
 
     def batches(self, task, split):
         for part in self.inputs(task, split).split(self.batch):
@@ -63,14 +69,23 @@ class TinyTasks:
         return f"{task}-{split}-{self.sizes[split]}"
 
 
-def bench(folder: Path, tasks: int = 3, spread: float = 0.5, sizes: Mapping[str, int] | None = None) -> Bench:
+def bench(
+    folder: Path, tasks: int = 3, spread: float = 0.5, sizes: Mapping[str, int] | None = None
+) -> Bench:
     """A bench of so many tasks whose experts lie `spread` from the base, written to the folder."""
-    state = {n: 0.5 * normal(*p.shape, words=n) for n, p in Net().named_parameters() if not n.startswith("head")}
+    state = {
+        n: 0.5 * normal(*p.shape, words=n)
+        for n, p in Net().named_parameters()
+        if not n.startswith("head")
+    }
     save_file(state, folder / "base.safetensors")
     names = tuple(f"t{i}" for i in range(tasks))
     for task in names:
         tensors = {n: t + spread * normal(*t.shape, words=(task, n)) for n, t in state.items()}
-        heads = {"head.weight": normal(CLASSES, WIDTH, words=task), "head.bias": normal(CLASSES, words=task)}
+        heads = {
+            "head.weight": normal(CLASSES, WIDTH, words=task),
+            "head.bias": normal(CLASSES, words=task),
+        }
         save_file(tensors | heads, folder / f"{task}.safetensors")
     backbone = Backbone(
         "tiny",
@@ -84,12 +99,18 @@ def bench(folder: Path, tasks: int = 3, spread: float = 0.5, sizes: Mapping[str,
     )
     experts = {task: backbone.open_expert(task) for task in names}
     suite = TinyTasks(names, sizes or {"train": 20, "validation": 10, "test": 24})
-    return set_up(backbone, open_checkpoint(folder / "base.safetensors"), experts, suite, torch.device("cpu"))
+    return set_up(
+        backbone, open_checkpoint(folder / "base.safetensors"), experts, suite, torch.device("cpu")
+    )
 
 
 def stream(bench: Bench) -> TaskVectors:
     """The task vectors of a bench."""
     shapes = {name: tensor.shape for name, tensor in bench.base.tensors.items()}
     return TaskVectors(
-        bench.base, bench.experts, ("head.*",), bench.device, layouts("tiny", bench.backbone.matrices, shapes)
+        bench.base,
+        bench.experts,
+        ("head.*",),
+        bench.device,
+        layouts("tiny", bench.backbone.matrices, shapes),
     )

@@ -1,4 +1,6 @@
-"""A CLIP of two layers, its experts in the exact formats of every public source, and data sets in the hub's layout."""
+"""A CLIP of two layers, its experts in the exact formats of every public source, and data sets in
+the hub's layout.
+"""
 
 import io
 import json
@@ -20,7 +22,11 @@ CONFIG = {
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 128, "patch_size": 16, "head_width": 64},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
 }
-TASKS = {"mnist": "ylecun/mnist", "eurosat": "tanganke/eurosat", "fer2013": "clip-benchmark/wds_fer2013"}
+TASKS = {
+    "mnist": "ylecun/mnist",
+    "eurosat": "tanganke/eurosat",
+    "fer2013": "clip-benchmark/wds_fer2013",
+}
 CLASSES = {"mnist": 10, "eurosat": 10, "fer2013": 7}
 BASE = "openai/clip-vit-base-patch32"
 
@@ -29,8 +35,18 @@ def hf_clip(seed: int = 0) -> "transformers.CLIPModel":
     """The tiny model as transformers builds it, with weights that are not at their initial scale."""
     from transformers import CLIPConfig, CLIPModel
 
-    text = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2}
-    vision = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = {
+        "hidden_size": 64,
+        "intermediate_size": 256,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    vision = {
+        "hidden_size": 128,
+        "intermediate_size": 512,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     config = CLIPConfig(
         text_config=text | {"eos_token_id": 49407, "bos_token_id": 49406},
         vision_config=vision | {"image_size": 32, "patch_size": 16},
@@ -43,7 +59,9 @@ def hf_clip(seed: int = 0) -> "transformers.CLIPModel":
     return model
 
 
-def moved(state: Mapping[str, Tensor], seed: int, only: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
+def moved(
+    state: Mapping[str, Tensor], seed: int, only: Callable[[str], bool] = lambda name: True
+) -> dict[str, Tensor]:
     """A fine-tuned copy: a small random step on the chosen tensors."""
     generator = torch.Generator().manual_seed(seed)
     step = {n: 0.02 * torch.randn(t.shape, generator=generator) for n, t in sorted(state.items())}
@@ -57,8 +75,14 @@ def vision_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def encoder_state(model: nn.Module, seed: int | None = None) -> dict[str, Tensor]:
-    """open_clip's state dict of the same weights by a rule of its own, text transformer left out; None: the base."""
-    state = model.state_dict() if seed is None else dict(model.state_dict()) | moved(vision_state(model), seed)
+    """open_clip's state dict of the same weights by a rule of its own, text transformer left out;
+    None: the base.
+    """
+    state = (
+        model.state_dict()
+        if seed is None
+        else dict(model.state_dict()) | moved(vision_state(model), seed)
+    )
     clip = open_clip.model.CLIP(**CONFIG)
     out = {}
     for name in clip.state_dict():
@@ -79,7 +103,9 @@ def by_hand(name: str, state: Mapping[str, Tensor]) -> Tensor:
         "ln_final.weight": lambda: state["text_model.final_layer_norm.weight"],
         "ln_final.bias": lambda: state["text_model.final_layer_norm.bias"],
         "visual.class_embedding": lambda: state["vision_model.embeddings.class_embedding"],
-        "visual.positional_embedding": lambda: state["vision_model.embeddings.position_embedding.weight"],
+        "visual.positional_embedding": lambda: state[
+            "vision_model.embeddings.position_embedding.weight"
+        ],
         "visual.conv1.weight": lambda: state["vision_model.embeddings.patch_embedding.weight"],
         "visual.ln_pre.weight": lambda: state["vision_model.pre_layrnorm.weight"],
         "visual.ln_pre.bias": lambda: state["vision_model.pre_layrnorm.bias"],
@@ -99,7 +125,9 @@ def by_hand(name: str, state: Mapping[str, Tensor]) -> Tensor:
 
 
 def image_encoder(state: Mapping[str, Tensor]) -> nn.Module:
-    """A whole ImageEncoder as the task_vectors code pickled it; its class exists only while it is being written."""
+    """A whole ImageEncoder as the task_vectors code pickled it; its class exists only while it is
+    being written.
+    """
     module = ModuleType("src.modeling")
 
     class ImageEncoder(nn.Module):
@@ -129,7 +157,9 @@ def write_base(hub: Path, model: nn.Module) -> None:
 
 
 def write_experts(hub: Path, model: nn.Module, source: str) -> None:
-    """Every task's expert in a source's own format; the same weights whatever the source, projections aside."""
+    """Every task's expert in a source's own format; the same weights whatever the source,
+    projections aside.
+    """
     for seed, task in enumerate(TASKS, start=1):
         if source == "hub":
             folder = hub / "models" / f"tanganke/clip-vit-base-patch32_{task}"
@@ -139,9 +169,14 @@ def write_experts(hub: Path, model: nn.Module, source: str) -> None:
         tall = {"mnist": "MNIST", "eurosat": "EuroSAT", "fer2013": "FER2013"}[task]
         state = encoder_state(model, seed)
         if source == "tall_masks":
-            file = hub / f"models/nik-dim/tall_masks/single_task/ViT-B-32/{tall}Val/nonlinear_finetuned.pt"
+            file = (
+                hub
+                / f"models/nik-dim/tall_masks/single_task/ViT-B-32/{tall}Val/nonlinear_finetuned.pt"
+            )
             file.parent.mkdir(parents=True)
-            torch.save({f"model.{n}": t for n, t in state.items()} | {"model_name": "ViT-B-32"}, file)
+            torch.save(
+                {f"model.{n}": t for n, t in state.items()} | {"model_name": "ViT-B-32"}, file
+            )
         else:
             file = hub / f"models/task_vectors/checkpoints/ViT-B-32/{tall}/finetuned.pt"
             file.parent.mkdir(parents=True)
@@ -166,7 +201,10 @@ def write_dataset(hub: Path, task: str, count: int = 40, train: int = 60) -> Non
     for split, size in (("train", train), ("test", count)):
         rng = np.random.default_rng([len(task), size])
         shape = (28, 28) if task == "mnist" else (40, 52, 3)
-        images = [{"bytes": png(rng.integers(0, 256, shape, dtype=np.uint8)), "path": None} for _ in range(size)]
+        images = [
+            {"bytes": png(rng.integers(0, 256, shape, dtype=np.uint8)), "path": None}
+            for _ in range(size)
+        ]
         labels = (np.arange(size) % CLASSES[task]).tolist()
         folder = hub / "datasets" / TASKS[task] / "data"
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
-"""DARE's random drop (arXiv 2311.03099): each entry stays with probability `keep`, survivors are divided by it.
+"""DARE's random drop (arXiv 2311.03099): each entry stays with probability `keep`, survivors are
+divided by it.
 
-The paper's drop rate p is 1 - keep. The draw of an entry depends on (seed, task, tensor name, index) alone, so the same
-entries stay whatever the order, the pieces or the machine.
+The paper's drop rate p is 1 - keep. The draw of an entry depends on (seed, task, tensor name,
+index) alone, so the same entries stay whatever the order, the pieces or the machine.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from tadrop.types import Vector, check_keep, check_scope
 
 @dataclass(frozen=True)
 class Dare:
-    """rescale=False is what the authors' scripts do unless told otherwise; the paper rescales by 1 / keep."""
+    """rescale=False is what the authors' scripts do unless told otherwise; the paper rescales by 1
+    / keep.
+    """
 
     keep: float
     seed: int

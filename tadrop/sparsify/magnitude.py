@@ -1,4 +1,5 @@
-"""Magnitude pruning: keep the largest entries of a vector, an exact count of them, ties by lowest index.
+"""Magnitude pruning: keep the largest entries of a vector, an exact count of them, ties by lowest
+index.
 
 `count` says how the fraction becomes a number of entries.
 nearest: round(keep * n), at least 1.
@@ -11,8 +12,8 @@ floor:   int(keep * n), at least 1.
 
 from dataclasses import dataclass
 
-from tadrop.quantile import spectrum
-from tadrop.sparsify.cut import TopCut, check_norm, restored, top
+from tadrop.numerics.quantile import spectrum
+from tadrop.numerics.top_cut import TopCut, check_norm, restored, top
 from tadrop.types import TadropError, Vector, check_keep, check_scope
 
 COUNTS = {
@@ -25,7 +26,9 @@ COUNTS = {
 
 @dataclass(frozen=True)
 class Magnitude:
-    """Keeps the top fraction of |tau|; norm: rescale survivors to the vector's l1 or l2 norm, or not (none)."""
+    """Keeps the top fraction of |tau|; norm: rescale survivors to the vector's l1 or l2 norm, or
+    not (none).
+    """
 
     keep: float
     count: str = "nearest"

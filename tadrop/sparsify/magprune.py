@@ -1,9 +1,11 @@
-"""MagPrune, DELLA's random drop (arXiv 2406.11617): the larger an entry in its row, the likelier it stays.
+"""MagPrune, DELLA's random drop (arXiv 2406.11617): the larger an entry in its row, the likelier it
+stays.
 
-A row of n entries, along the last axis, is ranked by ascending magnitude (equal ones by index); rank r stays with
-probability q = keep - window / 2 + window * r / (n - 1) and is divided by q. keep is 1 - the paper's drop rate. A row
-of one entry stays with probability keep (the authors' code divides 0 by 0); tensors of any number of axes are taken
-by their last, where that code knows one or two. The draw of an entry depends on (seed, task, tensor name, index) alone.
+A row of n entries, along the last axis, is ranked by ascending magnitude (equal ones by index);
+rank r stays with probability q = keep - window / 2 + window * r / (n - 1) and is divided by q. keep
+is 1 - the paper's drop rate. A row of one entry stays with probability keep (the authors' code
+divides 0 by 0); tensors of any number of axes are taken by their last, where that code knows one or
+two. The draw of an entry depends on (seed, task, tensor name, index) alone.
 """
 
 from dataclasses import dataclass
@@ -11,13 +13,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tadrop.protocols import Cut
 from tadrop.sparsify.cut import draws
-from tadrop.types import Cut, TadropError, Tau, Vector, check_keep, check_scope
+from tadrop.types import TadropError, Tau, Vector, check_keep, check_scope
 
 
 @dataclass(frozen=True)
 class RankCut(Cut):
-    """Keeps entries by a draw against a probability that grows with the rank in the row; a piece holds whole rows."""
+    """Keeps entries by a draw against a probability that grows with the rank in the row; a piece
+    holds whole rows.
+    """
 
     words: tuple[object, ...]
     row: int
@@ -62,4 +67,6 @@ class MagPrune:
 
     def plan(self, vector: Vector) -> RankCut:
         words = ("magprune", self.seed, vector.task, vector.name)
-        return RankCut(words, max(vector.shape[-1], 1) if vector.shape else 1, self.keep, self.window)
+        return RankCut(
+            words, max(vector.shape[-1], 1) if vector.shape else 1, self.keep, self.window
+        )

@@ -1,16 +1,19 @@
-"""Magnitude pruning row by row, along the last axis: the lower cut of Model Breadcrumbs (arXiv 2312.06795).
+"""Magnitude pruning row by row, along the last axis: the lower cut of Model Breadcrumbs (arXiv
+2312.06795).
 
-Every row of n entries keeps its int(keep * n) + int(outliers * n) largest: the authors' code removes the outliers first
-and keeps the top `keep` of what remains, and the outliers are removed by the formula (baselines/breadcrumbs.py), so
-that they also go where another rule stands in this one's place. A vector is one row; a tensor without axes is kept.
+Every row of n entries keeps its int(keep * n) + int(outliers * n) largest: the authors' code
+removes the outliers first and keeps the top `keep` of what remains, and the outliers are removed by
+the formula (baselines/breadcrumbs.py), so that they also go where another rule stands in this one's
+place. A vector is one row; a tensor without axes is kept.
 """
 
 from dataclasses import dataclass
 
 import torch
 
-from tadrop.ops import largest
-from tadrop.types import Cut, TadropError, Tau, Vector, check_keep, check_scope
+from tadrop.numerics.ops import largest
+from tadrop.protocols import Cut
+from tadrop.types import TadropError, Tau, Vector, check_keep, check_scope
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,18 @@ class RowCut(Cut):
         return torch.where(largest(rows.abs(), self.count), rows, 0).view(tau.shape)
 
     def facts(self) -> dict[str, float]:
-        return {"size": self.size, "kept": self.size // self.row * min(self.count, self.row), "scale": 1.0}
+        return {
+            "size": self.size,
+            "kept": self.size // self.row * min(self.count, self.row),
+            "scale": 1.0,
+        }
 
 
 @dataclass(frozen=True)
 class RowMagnitude:
-    """keep: the fraction of a row that survives the merge; outliers: the fraction above it that the formula removes."""
+    """keep: the fraction of a row that survives the merge; outliers: the fraction above it that the
+    formula removes.
+    """
 
     keep: float
     outliers: float = 0.0

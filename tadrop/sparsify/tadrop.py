@@ -1,16 +1,16 @@
 """TADrop, Tensor-wise Adaptive Drop (arXiv 2508.06163): every tensor gets its own sparsity.
 
-The paper's text could not be read in full; this is our reading of its published description. With v = |tau| of one
-task's tensor, R = Q_lo(v) / Q_hi(v) in [0, 1] is small for a heavy tail, which should keep more, and large for a dense,
-even one. The fraction dropped is s = R (or a map of it), the smallest magnitudes go, and the survivors are rescaled to
-the norm of the whole tensor.
+The paper's text could not be read in full; this is our reading of its published description. With v
+= |tau| of one task's tensor, R = Q_lo(v) / Q_hi(v) in [0, 1] is small for a heavy tail, which
+should keep more, and large for a dense, even one. The fraction dropped is s = R (or a map of it),
+the smallest magnitudes go, and the survivors are rescaled to the norm of the whole tensor.
 """
 
 from dataclasses import dataclass, replace
 from math import floor
 
-from tadrop.quantile import Bounds, Spectrum, spectrum
-from tadrop.sparsify.cut import TopCut, check_norm, restored, top
+from tadrop.numerics.quantile import Bounds, Spectrum, spectrum
+from tadrop.numerics.top_cut import TopCut, check_norm, restored, top
 from tadrop.types import TadropError, Vector, check_scope
 
 MAPS = ("identity", "power", "affine")
@@ -48,19 +48,27 @@ class TADrop:
 
     def __post_init__(self) -> None:
         if not 0 < self.q_lo < self.q_hi <= 1:
-            raise TadropError(f"q_lo is {self.q_lo} and q_hi is {self.q_hi}; 0 < q_lo < q_hi <= 1 must hold")
+            raise TadropError(
+                f"q_lo is {self.q_lo} and q_hi is {self.q_hi}; 0 < q_lo < q_hi <= 1 must hold"
+            )
         check_norm(self.norm)
         check_scope(self.scope, ("tensor", "layer", "model"))
         if not 0 <= self.s_min <= self.s_max <= 1:
-            raise TadropError(f"s_min is {self.s_min} and s_max is {self.s_max}; 0 <= s_min <= s_max <= 1 must hold")
+            raise TadropError(
+                f"s_min is {self.s_min} and s_max is {self.s_max}; 0 <= s_min <= s_max <= 1 must hold"
+            )
         if self.gamma <= 0:
             raise TadropError(f"gamma is {self.gamma}; it must be positive")
         for word, allowed in (("map", MAPS), ("assign", ASSIGNMENTS), ("placement", PLACEMENTS)):
             if getattr(self, word) not in allowed:
-                raise TadropError(f"{word} is {getattr(self, word)!r}; it must be one of {', '.join(allowed)}")
+                raise TadropError(
+                    f"{word} is {getattr(self, word)!r}; it must be one of {', '.join(allowed)}"
+                )
 
     def ratio(self, magnitudes: Spectrum) -> float:
-        """R = Q_lo / Q_hi, in [0, 1]; 0 where Q_hi is 0, so that a mostly-zero tensor loses nothing."""
+        """R = Q_lo / Q_hi, in [0, 1]; 0 where Q_hi is 0, so that a mostly-zero tensor loses
+        nothing.
+        """
         low, high = magnitudes.quantiles([self.q_lo, self.q_hi])
         return low / high if high > 0 else 0.0
 

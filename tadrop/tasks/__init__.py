@@ -1,0 +1,1 @@
+"""Task families: data, splits and grading, by the Tasks protocol. Imports models and below."""

@@ -1,4 +1,6 @@
-"""What every set of tasks asks of its names and its limit, and what it says of data that are not the published ones."""
+"""What every set of tasks asks of its names and its limit, and what it says of data that are not
+the published ones.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -20,7 +22,9 @@ def check_limit(limit: int | None) -> None:
 
 
 def differing(task: str, counts: Mapping[str, tuple[int, int | None]]) -> list[str]:
-    """What is not as expected, in words. counts: (found, expected or None where nothing is) by what is counted."""
+    """What is not as expected, in words. counts: (found, expected or None where nothing is) by what
+    is counted.
+    """
     return [
         f"{task} has {found} of {expected} {what}"
         for what, (found, expected) in counts.items()

@@ -1,13 +1,15 @@
-"""Text classification from parquet files: GLUE (Wang et al., arXiv 1804.07461) and whatever is laid out like it.
+"""Text classification from parquet files: GLUE (Wang et al., arXiv 1804.07461) and whatever is laid
+out like it.
 
-Texts are tokenised once by the model's own tokenizer, pairs as its two segments, and cached under the content of the
-files and of the tokenizer. Batches hold texts of like length and are padded to their longest only: a causal model, or
-one that masks padding, gives the logits it would give at any other length. Every example keeps its place in an order
-that depends on the data alone (by length, ties in the files' order), so results of two runs can be paired.
+Texts are tokenised once by the model's own tokenizer, pairs as its two segments, and cached under
+the content of the files and of the tokenizer. Batches hold texts of like length and are padded to
+their longest only: a causal model, or one that masks padding, gives the logits it would give at any
+other length. Every example keeps its place in an order that depends on the data alone (by length,
+ties in the files' order), so results of two runs can be paired.
 
-The reported split is the one the source calls `test` (GLUE's labelled validation split). What the suite calls
-validation is the source's own, or a tenth of its training split: held out here, but models from elsewhere were trained
-on it.
+The reported split is the one the source calls `test` (GLUE's labelled validation split). What the
+suite calls validation is the source's own, or a tenth of its training split: held out here, but
+models from elsewhere were trained on it.
 """
 
 import functools
@@ -21,21 +23,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tadrop.checkpoint import sha256
-from tadrop.files import write_tensors
-from tadrop.hub import resolve
-from tadrop.seeds import generator
+from tadrop.numerics.seeds import generator
+from tadrop.storage.checkpoint import sha256
+from tadrop.storage.files import write_tensors
+from tadrop.storage.hub import resolve
 from tadrop.tasks.checks import check_limit, differing, known_names, refuse
 from tadrop.types import TadropError
 
 VERSION = 1  # part of every cache key and of the protocol: raise it when tokens or splits change
-TOKENIZER_FILES = ("tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json", "*.model", "*.spm")
-HELD_OUT, MOST_HELD_OUT = 0.1, 2000  # of a training split, where a source has no validation split of its own
+TOKENIZER_FILES = (
+    "tokenizer*.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "*.model",
+    "*.spm",
+)
+HELD_OUT, MOST_HELD_OUT = (
+    0.1,
+    2000,
+)  # of a training split, where a source has no validation split of its own
 
 
 def matthews(predicted: np.ndarray, labels: np.ndarray) -> Mapping[str, float]:
     """Matthews' correlation of two classes; 0 where it is not defined."""
-    table = np.array([[np.sum((predicted == p) & (labels == y)) for y in (0, 1)] for p in (0, 1)], dtype=np.float64)
+    table = np.array(
+        [[np.sum((predicted == p) & (labels == y)) for y in (0, 1)] for p in (0, 1)],
+        dtype=np.float64,
+    )
     (tn, fn), (fp, tp) = table
     norm = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
     return {"Matthews correlation": float((tp * tn - fp * fn) / norm) if norm else 0.0}
@@ -57,7 +72,8 @@ METRICS = {"matthews": matthews, "correlation": correlation}
 
 @dataclass(frozen=True)
 class Source:
-    """Where one task's texts are: {data}/{folder}/{split}-*.parquet with text columns and an integer column `label`.
+    """Where one task's texts are: {data}/{folder}/{split}-*.parquet with text columns and an
+    integer column `label`.
 
     rows:    the official number of rows of a split, where there is one
     classes: the official number of classes
@@ -76,14 +92,19 @@ class Source:
 
     def __post_init__(self) -> None:
         if self.metric not in ("accuracy", *METRICS):
-            raise TadropError(f"no metric is called {self.metric!r}; there are accuracy, {', '.join(METRICS)}")
+            raise TadropError(
+                f"no metric is called {self.metric!r}; there are accuracy, {', '.join(METRICS)}"
+            )
 
     def files(self, split: str, hub: str | None) -> tuple[Path, ...]:
         """The parquet files of a split as the source names it."""
         folder = resolve("datasets", self.data, hub, [f"{self.folder}/*.parquet"]) / self.folder
         found = tuple(sorted(folder.glob(f"{split}-*.parquet")))
         if not found:
-            there = ", ".join(sorted({f.name.split("-")[0] for f in folder.glob("*.parquet")})) or "no parquet file"
+            there = (
+                ", ".join(sorted({f.name.split("-")[0] for f in folder.glob("*.parquet")}))
+                or "no parquet file"
+            )
             raise TadropError(f"{folder}: no {split}-*.parquet; there is {there}")
         return found
 
@@ -91,12 +112,18 @@ class Source:
         """What of a whole split is not as it officially is."""
         classes = None if self.classes is None else len(labels.unique())
         return differing(
-            task, {f"{split} rows": (len(labels), self.rows.get(split)), "classes": (classes, self.classes)}
+            task,
+            {
+                f"{split} rows": (len(labels), self.rows.get(split)),
+                "classes": (classes, self.classes),
+            },
         )
 
 
 class Tokens(NamedTuple):
-    """Token ids of all rows, one after the other; ends[i] is where row i stops; labels are class numbers."""
+    """Token ids of all rows, one after the other; ends[i] is where row i stops; labels are class
+    numbers.
+    """
 
     ids: Tensor
     ends: Tensor
@@ -110,7 +137,9 @@ class Tokens(NamedTuple):
 
 
 def read_rows(files: Sequence[Path], columns: Sequence[str]) -> tuple[list[list[str]], np.ndarray]:
-    """The text columns as lists, and the labels. Raises TadropError naming the file and column that do not fit."""
+    """The text columns as lists, and the labels. Raises TadropError naming the file and column that
+    do not fit.
+    """
     import pyarrow.parquet as pq
 
     texts, labels = [[] for _ in columns], []
@@ -119,14 +148,20 @@ def read_rows(files: Sequence[Path], columns: Sequence[str]) -> tuple[list[list[
             table = pq.read_table(file)
         except Exception as error:  # arrow's errors are many; to the reader they are one
             raise TadropError(f"{file}: not a readable parquet file ({error})") from error
-        if missing := [column for column in (*columns, "label") if column not in table.column_names]:
-            raise TadropError(f"{file}: no column called {missing[0]}; there are {', '.join(table.column_names)}")
+        if missing := [
+            column for column in (*columns, "label") if column not in table.column_names
+        ]:
+            raise TadropError(
+                f"{file}: no column called {missing[0]}; there are {', '.join(table.column_names)}"
+            )
         for texts_of_column, column in zip(texts, columns, strict=True):
             texts_of_column += table.column(column).to_pylist()
         labels += table.column("label").to_pylist()
     values = np.array(labels)
     if values.dtype.kind not in "if" or (values.dtype.kind == "i" and values.min(initial=0) < 0):
-        raise TadropError(f"{files[0]}: labels must be class numbers from 0; a hidden test split has none")
+        raise TadropError(
+            f"{files[0]}: labels must be class numbers from 0; a hidden test split has none"
+        )
     return texts, values
 
 
@@ -134,7 +169,9 @@ def tokenizer_fingerprint(folder: Path) -> str:
     """A hash of the tokenizer's files. Raises TadropError if there are none."""
     files = sorted({file for pattern in TOKENIZER_FILES for file in folder.glob(pattern)})
     if not files:
-        raise TadropError(f"{folder}: no tokenizer in this directory (tokenizer.json, or vocab.json and merges.txt)")
+        raise TadropError(
+            f"{folder}: no tokenizer in this directory (tokenizer.json, or vocab.json and merges.txt)"
+        )
     return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()[:16]
 
 
@@ -151,13 +188,24 @@ def tokenise(texts: Sequence[Sequence[str]], folder: Path, max_length: int) -> l
 
 @functools.cache
 def load(
-    files: tuple[Path, ...], columns: tuple[str, ...], folder: Path, max_length: int, cache: Path | None
+    files: tuple[Path, ...],
+    columns: tuple[str, ...],
+    folder: Path,
+    max_length: int,
+    cache: Path | None,
 ) -> Tokens:
     """A split's tokens, from this process's memory, the cache folder, or made anew and put there."""
     from safetensors.torch import load_file
     from transformers import __version__
 
-    content = [VERSION, __version__, columns, max_length, tokenizer_fingerprint(folder), *map(sha256, files)]
+    content = [
+        VERSION,
+        __version__,
+        columns,
+        max_length,
+        tokenizer_fingerprint(folder),
+        *map(sha256, files),
+    ]
     key = hashlib.sha256(repr(content).encode()).hexdigest()[:16]
     path = None if cache is None else cache / "text" / f"{key}.safetensors"
     if path is not None and path.exists():
@@ -165,7 +213,9 @@ def load(
     texts, labels = read_rows(files, columns)
     rows = tokenise(texts, folder, max_length)
     if not all(rows):
-        raise TadropError(f"{files[0]}: row {next(i for i, r in enumerate(rows) if not r)} is an empty text")
+        raise TadropError(
+            f"{files[0]}: row {next(i for i, r in enumerate(rows) if not r)} is an empty text"
+        )
     lengths = torch.tensor([len(row) for row in rows])
     ids = torch.from_numpy(np.concatenate([np.array(row, dtype=np.int32) for row in rows]))
     tokens = Tokens(ids, lengths.cumsum(0), torch.from_numpy(labels))
@@ -175,7 +225,9 @@ def load(
 
 
 def buckets(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
-    """Rows in order of length, in batches of at most `budget` tokens after padding (a longer row is alone)."""
+    """Rows in order of length, in batches of at most `budget` tokens after padding (a longer row is
+    alone).
+    """
     order = np.argsort(lengths, kind="stable")
     start = 0
     for stop in range(1, len(order) + 1):
@@ -199,7 +251,8 @@ def pad(tokens: Tokens, rows: np.ndarray) -> Tensor:
 class TextTasks:
     """Text tasks as the evaluator sees them.
 
-    tokenizer: a folder or hub id; batch: tokens in a batch, padding included; limit: only so many rows of each split
+    tokenizer: a folder or hub id; batch: tokens in a batch, padding included; limit: only so many
+    rows of each split
     strict:    whether the official numbers of rows and classes must hold; the protocol says where they do not
     """
 
@@ -225,7 +278,9 @@ class TextTasks:
             raise TadropError(f"tasks.sources.{task}: {error}") from error
 
     def _whole(self, task: str, split: str) -> Tokens:
-        """A split as the source names it. Raises TadropError where it is not the official one, if strict."""
+        """A split as the source names it. Raises TadropError where it is not the official one, if
+        strict.
+        """
         source = self.source(task)
         folder = resolve("models", self.tokenizer, self.hub_dir)
         cache = Path(self.cache) if self.cache else None
@@ -248,10 +303,16 @@ class TextTasks:
         held_out = np.zeros(count, dtype=bool)
         size = min(round(HELD_OUT * count), MOST_HELD_OUT)
         held_out[generator("glue", VERSION, task, "validation").permutation(count)[:size]] = True
-        return self._limited(whole.select(np.flatnonzero(held_out if split == "validation" else ~held_out)))
+        return self._limited(
+            whole.select(np.flatnonzero(held_out if split == "validation" else ~held_out))
+        )
 
     def _limited(self, tokens: Tokens) -> Tokens:
-        return tokens if self.limit is None else tokens.select(np.arange(min(self.limit, len(tokens.labels))))
+        return (
+            tokens
+            if self.limit is None
+            else tokens.select(np.arange(min(self.limit, len(tokens.labels))))
+        )
 
     def batches(self, task: str, split: str) -> Iterator[tuple[Tensor, Tensor]]:
         """(token ids [batch, length] with -1 after the end, labels [batch]), shortest texts first.
@@ -264,9 +325,15 @@ class TextTasks:
             yield pad(tokens, rows), labels[torch.from_numpy(rows)]
 
     def grade(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """1 where the largest logit is the label's; with float targets the prediction and the target, [batch, 2]."""
+        """1 where the largest logit is the label's; with float targets the prediction and the
+        target, [batch, 2].
+        """
         predicted = outputs.squeeze(1) if outputs.shape[1] == 1 else outputs.argmax(1)
-        return torch.stack([predicted, targets], 1) if targets.is_floating_point() else predicted == targets
+        return (
+            torch.stack([predicted, targets], 1)
+            if targets.is_floating_point()
+            else predicted == targets
+        )
 
     def measure(self, task: str, split: str, kept: Tensor) -> Mapping[str, float] | None:
         """Correlations of predictions and targets; None where accuracy is asked for."""
@@ -281,7 +348,9 @@ class TextTasks:
 
     @property
     def protocol(self) -> str:
-        """The text version, splits that go by more than one name, and where the data are not the official ones."""
+        """The text version, splits that go by more than one name, and where the data are not the
+        official ones.
+        """
         words, odd = [f"text-{VERSION}"], []
         for task in self.names:
             source = self.source(task)

@@ -1,9 +1,10 @@
 """The embedded tasks: name the character of one writing system or symbol family.
 
-Images are drawn from the typefaces that ship inside matplotlib; one task is scikit-learn's real handwritten digits.
-Every family has a look of its own (inversion, contrast, background, noise, geometry), so that models fine-tuned on
-different families pull a shared encoder in different directions. Faces are held out of training where a family has
-eight or more; the seeds of train, validation and test never meet.
+Images are drawn from the typefaces that ship inside matplotlib; one task is scikit-learn's real
+handwritten digits. Every family has a look of its own (inversion, contrast, background, noise,
+geometry), so that models fine-tuned on different families pull a shared encoder in different
+directions. Faces are held out of training where a family has eight or more; the seeds of train,
+validation and test never meet.
 """
 
 import hashlib
@@ -18,8 +19,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tadrop.files import write_bytes
-from tadrop.seeds import generator
+from tadrop.numerics.seeds import generator
+from tadrop.storage.files import write_bytes
 from tadrop.tasks.rendering import MASTER, Family, Look, paint, render, warp
 from tadrop.types import TadropError
 
@@ -27,7 +28,12 @@ VERSION = 1  # part of every seed: raise it when images change, and numbers stop
 SPLITS = {"train": 6144, "validation": 1000, "test": 2000}
 
 SANS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique")
-MONO = ("DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique", "DejaVuSansMono-BoldOblique")
+MONO = (
+    "DejaVuSansMono",
+    "DejaVuSansMono-Bold",
+    "DejaVuSansMono-Oblique",
+    "DejaVuSansMono-BoldOblique",
+)
 SERIF = ("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic")
 STIX = ("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta")
 DEJAVU = SANS + MONO + SERIF
@@ -44,10 +50,16 @@ FAMILIES: dict[str, Family] = {
     # --- glyph8
     "latin_upper": Family(span("A", "Z"), LATIN, Look(background="ramp", texture=70, noise=22)),
     "greek_lower": Family(span("α", "ω", "ς"), LATIN, Look(invert=True, noise=30, rotate=14)),
-    "cyrillic_upper": Family(span("А", "Я"), LATIN, Look(background="stripes", texture=60, contrast=(110, 180))),
-    "hebrew": Family(span("א", "ת"), SANS, Look(invert=True, background="checks", texture=50, turn=1)),
+    "cyrillic_upper": Family(
+        span("А", "Я"), LATIN, Look(background="stripes", texture=60, contrast=(110, 180))
+    ),
+    "hebrew": Family(
+        span("א", "ת"), SANS, Look(invert=True, background="checks", texture=50, turn=1)
+    ),
     "arabic": Family(
-        span("ء", "غ") + span("ف", "ي"), UPRIGHT, Look(contrast=(60, 110), noise=8, rotate=5, zoom=(0.95, 1.15))
+        span("ء", "غ") + span("ف", "ي"),
+        UPRIGHT,
+        Look(contrast=(60, 110), noise=8, rotate=5, zoom=(0.95, 1.15)),
     ),
     "math": Family(
         "∀∂∃∅∆∇∈∉∋∏∑−∓∕∗∘√∝∞∠∣∥∧∨∩∪∫∬∮∴∼≃≅≈≠≡≤≥≪≫⊂⊃⊆⊇⊕⊗⊙⊥",
@@ -57,22 +69,42 @@ FAMILIES: dict[str, Family] = {
     "braille": Family(
         "⠁⠃⠉⠙⠑⠋⠛⠓⠊⠚⠅⠇⠍⠝⠕⠏⠟⠗⠎⠞⠥⠧⠺⠭⠽⠵⠯⠿⠷⠮⠾⠡",
         SANS + SERIF,
-        Look(invert=True, background="ramp", texture=60, contrast=(70, 130), rotate=4, shift=1.0, zoom=(0.95, 1.05)),
+        Look(
+            invert=True,
+            background="ramp",
+            texture=60,
+            contrast=(70, 130),
+            rotate=4,
+            shift=1.0,
+            zoom=(0.95, 1.05),
+        ),
         anchor="line",
     ),
     # --- glyph14
-    "latin_lower": Family(span("a", "z"), LATIN, Look(invert=True, background="stripes", texture=70, noise=18)),
+    "latin_lower": Family(
+        span("a", "z"), LATIN, Look(invert=True, background="stripes", texture=70, noise=18)
+    ),
     "armenian_upper": Family(span("Ա", "Ֆ"), DEJAVU, Look(noise=34, contrast=(140, 200))),
-    "georgian": Family(span("ა", "ჰ"), SANS + SERIF, Look(background="checks", texture=60, mirror=True)),
+    "georgian": Family(
+        span("ა", "ჰ"), SANS + SERIF, Look(background="checks", texture=60, mirror=True)
+    ),
     "arrows": Family(
         "←↑→↓↔↕↖↗↘↙↚↛↜↝↞↟↠↡↢↣↤↥↦↧↩↪↫↬↰↱↲↳↶↷↺↻⇐⇑⇒⇓",
         DEJAVU,
         Look(invert=True, background="blobs", texture=60, rotate=10, noise=14),
     ),
-    "currency": Family("$¢£¤¥₠₡₢₣₤₥₦₧₨₩₪₫€₭₮₯₰₱₲₳₴₵₸₹", SANS, Look(background="stripes", texture=80, turn=2, noise=14)),
-    "syllabics": Family("ᐁᐃᐅᐊᐯᐱᐳᐸᑌᑎᑐᑕᑫᑭᑯᑲᒉᒋᒍᒐᒣᒥᒧᒪᓀᓂᓄᓇᓓᓕᓗᓚᓭᓯᓱᓴ", SANS, Look(contrast=(80, 140), noise=24, rotate=5)),
+    "currency": Family(
+        "$¢£¤¥₠₡₢₣₤₥₦₧₨₩₪₫€₭₮₯₰₱₲₳₴₵₸₹",
+        SANS,
+        Look(background="stripes", texture=80, turn=2, noise=14),
+    ),
+    "syllabics": Family(
+        "ᐁᐃᐅᐊᐯᐱᐳᐸᑌᑎᑐᑕᑫᑭᑯᑲᒉᒋᒍᒐᒣᒥᒧᒪᓀᓂᓄᓇᓓᓕᓗᓚᓭᓯᓱᓴ", SANS, Look(contrast=(80, 140), noise=24, rotate=5)
+    ),
     # --- glyph20
-    "cyrillic_lower": Family(span("а", "я"), LATIN, Look(invert=True, contrast=(60, 120), noise=14, shear=0.2)),
+    "cyrillic_lower": Family(
+        span("а", "я"), LATIN, Look(invert=True, contrast=(60, 120), noise=14, shear=0.2)
+    ),
     "armenian_lower": Family(span("ա", "ֆ"), DEJAVU, Look(background="ramp", texture=90, turn=3)),
     "phonetic": Family(
         "ɐɑɓɔɕɖɗɘəɚɛɜɞɟɠɡɣɤɥɦɪɬɭɮɯɰɱɲɳɵɷɸɹɻɽʀʁʂʃʄʉʊʋʌʍʎʏʐʒʔʘʞ",
@@ -96,14 +128,24 @@ FAMILIES: dict[str, Family] = {
         anchor="line",
     ),
     # --- glyph30
-    "greek_upper": Family(span("Α", "Ω", "\u03a2"), LATIN, Look(contrast=(70, 130), mirror=True, noise=16)),
-    "digits": Family(span("0", "9"), LATIN, Look(background="blobs", texture=110, noise=30, rotate=15)),
-    "lao": Family(
-        "ກຂຄງຈຊຍດຕຖທນບປຜຝພຟມຢຣລວສຫອຮ", SANS, Look(invert=True, background="stripes", texture=50, mirror=True)
+    "greek_upper": Family(
+        span("Α", "Ω", "\u03a2"), LATIN, Look(contrast=(70, 130), mirror=True, noise=16)
     ),
-    "old_italic": Family(span("𐌀", "𐌞"), SANS, Look(noise=30, background="ramp", texture=50, rotate=12)),
+    "digits": Family(
+        span("0", "9"), LATIN, Look(background="blobs", texture=110, noise=30, rotate=15)
+    ),
+    "lao": Family(
+        "ກຂຄງຈຊຍດຕຖທນບປຜຝພຟມຢຣລວສຫອຮ",
+        SANS,
+        Look(invert=True, background="stripes", texture=50, mirror=True),
+    ),
+    "old_italic": Family(
+        span("𐌀", "𐌞"), SANS, Look(noise=30, background="ramp", texture=50, rotate=12)
+    ),
     "lisu": Family(span("ꓐ", "ꓷ"), SANS, Look(invert=True, turn=2, contrast=(90, 150), noise=18)),
-    "hexagrams": Family(span("䷀", "䷿"), SANS, Look(contrast=(170, 240), noise=5, rotate=2, shift=1.0, shear=0.02)),
+    "hexagrams": Family(
+        span("䷀", "䷿"), SANS, Look(contrast=(170, 240), noise=5, rotate=2, shift=1.0, shear=0.02)
+    ),
     "pieces_and_planets": Family(
         span("♔", "♟") + span("⚀", "⚅") + span("♈", "♓") + span("☿", "♇") + span("☰", "☷"),
         SANS,
@@ -122,27 +164,39 @@ FAMILIES: dict[str, Family] = {
     "emoticons": Family(
         "😀😁😂😃😄😅😆😇😈😉😊😋😌😍😎😏😐😒😓😔😖😘😚😜😝😞😠😡😢😣😥😨😩😪😫😭😰😱😲😳",
         SANS,
-        Look(background="ramp", texture=40, noise=5, rotate=4, shift=1.0, zoom=(0.98, 1.06), shear=0.03),
+        Look(
+            background="ramp",
+            texture=40,
+            noise=5,
+            rotate=4,
+            shift=1.0,
+            zoom=(0.98, 1.06),
+            shear=0.03,
+        ),
     ),
 }
-PRETRAINING = Family(  # characters of no task, every second one of each block: what the base is trained on
-    (
-        span("À", "ÿ", "×÷")
-        + span("Ą", "ſ")
-        + span("ƀ", "ɏ")
-        + span("Ґ", "Ӈ", "ҜҝҨҩҸҹҼҽҾҿӅӆ")
-        + span("Ḁ", "ẙ")
-        + span("ἀ", "ἕ")
-        + span("Ⴀ", "Ⴥ")
-        + span("ᴀ", "ᴣ")
-        + span("⟰", "⟿")
-    )[::2],
-    SANS + SERIF,
-    Look(contrast=(120, 240), noise=8, rotate=10, shift=2.5, zoom=(0.8, 1.15), shear=0.15),
+PRETRAINING = (
+    Family(  # characters of no task, every second one of each block: what the base is trained on
+        (
+            span("À", "ÿ", "×÷")
+            + span("Ą", "ſ")
+            + span("ƀ", "ɏ")
+            + span("Ґ", "Ӈ", "ҜҝҨҩҸҹҼҽҾҿӅӆ")
+            + span("Ḁ", "ẙ")
+            + span("ἀ", "ἕ")
+            + span("Ⴀ", "Ⴥ")
+            + span("ᴀ", "ᴣ")
+            + span("⟰", "⟿")
+        )[::2],
+        SANS + SERIF,
+        Look(contrast=(120, 240), noise=8, rotate=10, shift=2.5, zoom=(0.8, 1.15), shear=0.15),
+    )
 )
 HANDWRITTEN = "handwritten_digits"
 NAMES = (*FAMILIES, HANDWRITTEN)
-HANDWRITTEN_LOOK = Look(background="stripes", texture=40, noise=16, rotate=10, contrast=(120, 200), shift=1.5)
+HANDWRITTEN_LOOK = Look(
+    background="stripes", texture=40, noise=16, rotate=10, contrast=(120, 200), shift=1.5
+)
 
 
 def _handwritten(split: str, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -154,7 +208,9 @@ def _handwritten(split: str, count: int, rng: np.random.Generator) -> tuple[np.n
     chosen = rng.permutation(np.arange(count) % (end - begin)) + begin
     ink = []
     for image in digits.images[chosen]:
-        grey = Image.fromarray((image * 255 / 16).astype(np.uint8)).resize((40, 40), Image.Resampling.BICUBIC)
+        grey = Image.fromarray((image * 255 / 16).astype(np.uint8)).resize(
+            (40, 40), Image.Resampling.BICUBIC
+        )
         master = Image.new("L", (MASTER, MASTER))
         master.paste(grey, (8, 8))
         ink.append(warp(master, HANDWRITTEN_LOOK, rng))
@@ -167,7 +223,9 @@ def classes(task: str) -> tuple[str, ...]:
 
 
 def generate(task: str, split: str, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The images [count, SIZE, SIZE] uint8 and labels [count] int64 of one split; classes are balanced."""
+    """The images [count, SIZE, SIZE] uint8 and labels [count] int64 of one split; classes are
+    balanced.
+    """
     count = SPLITS[split] if count is None else count
     rng = generator("glyphs", VERSION, task, split)
     if task == HANDWRITTEN:
@@ -185,7 +243,9 @@ def _recipe() -> str:
 
     sources = [Path(__file__), Path(__file__).with_name("rendering.py")]
     libraries = (PIL.__version__, matplotlib.__version__, np.__version__, sklearn.__version__)
-    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources) + "/".join(libraries).encode())
+    digest = hashlib.sha256(
+        b"".join(source.read_bytes() for source in sources) + "/".join(libraries).encode()
+    )
     return digest.hexdigest()[:16]
 
 

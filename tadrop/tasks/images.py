@@ -1,7 +1,9 @@
-"""Images made ready once: decoded, resized and cropped into a memory-mapped uint8 file that later runs read.
+"""Images made ready once: decoded, resized and cropped into a memory-mapped uint8 file that later
+runs read.
 
-The same steps in the same order as open_clip's transform, on PIL images, to the last bit: resize, crop, then RGB.
-Scaling and normalisation are the model's first layer, so one cache serves every model of the same input size.
+The same steps in the same order as open_clip's transform, on PIL images, to the last bit: resize,
+crop, then RGB. Scaling and normalisation are the model's first layer, so one cache serves every
+model of the same input size.
 """
 
 import hashlib
@@ -20,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tadrop.files import write_text
+from tadrop.storage.files import write_text
 from tadrop.types import TadropError
 
 VERSION = 1  # part of every key: raise it when the pixels change
@@ -29,7 +31,9 @@ CHUNK = 256  # images decoded side by side before they are written
 
 
 def prepare(image: Image.Image, size: int, resize: str = "shortest") -> np.ndarray:
-    """uint8 [size, size, 3]. shortest: bicubic on the shorter side, centre crop; squash: bicubic on both sides."""
+    """uint8 [size, size, 3]. shortest: bicubic on the shorter side, centre crop; squash: bicubic on
+    both sides.
+    """
     width, height = image.size
     if resize == "squash":
         target = (size, size)
@@ -45,7 +49,9 @@ def prepare(image: Image.Image, size: int, resize: str = "shortest") -> np.ndarr
 
 @dataclass(frozen=True)
 class Images:
-    """One split of one task: images [n, size, size, 3] uint8 on disk, labels [n], and what is known of them."""
+    """One split of one task: images [n, size, size, 3] uint8 on disk, labels [n], and what is known
+    of them.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -59,11 +65,17 @@ def open_images(folder: Path) -> Images:
     file = folder / "images.u8"
     if file.stat().st_size != int(np.prod(shape)):
         raise TadropError(f"{folder}: the cached images are damaged; delete this folder")
-    return Images(np.memmap(file, np.uint8, "r", shape=shape), np.load(folder / "labels.npy"), facts)
+    return Images(
+        np.memmap(file, np.uint8, "r", shape=shape), np.load(folder / "labels.npy"), facts
+    )
 
 
 def cached(
-    folder: Path, rows: Callable[[], Iterable[tuple[bytes, int]]], size: int, resize: str, facts: Mapping[str, Any]
+    folder: Path,
+    rows: Callable[[], Iterable[tuple[bytes, int]]],
+    size: int,
+    resize: str,
+    facts: Mapping[str, Any],
 ) -> Images:
     """The split in this folder; made from rows of (encoded image, label) if it is not there yet."""
     if resize not in RESIZES:
@@ -73,8 +85,16 @@ def cached(
     return open_images(folder)
 
 
-def _build(folder: Path, rows: Iterable[tuple[bytes, int]], size: int, resize: str, facts: Mapping[str, Any]) -> None:
-    """Writes beside the target and renames: an interrupted build leaves nothing that looks finished."""
+def _build(
+    folder: Path,
+    rows: Iterable[tuple[bytes, int]],
+    size: int,
+    resize: str,
+    facts: Mapping[str, Any],
+) -> None:
+    """Writes beside the target and renames: an interrupted build leaves nothing that looks
+    finished.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     digest, labels = hashlib.sha256(), []
@@ -89,7 +109,9 @@ def _build(folder: Path, rows: Iterable[tuple[bytes, int]], size: int, resize: s
         digest.update(array.tobytes())
         np.save(temporary / "labels.npy", array)
         more = {"count": len(labels), "size": size, "fingerprint": digest.hexdigest()[:16]}
-        write_text(temporary / "facts.json", json.dumps({**facts, **more}, ensure_ascii=False, indent=1))
+        write_text(
+            temporary / "facts.json", json.dumps({**facts, **more}, ensure_ascii=False, indent=1)
+        )
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
@@ -98,7 +120,9 @@ def _build(folder: Path, rows: Iterable[tuple[bytes, int]], size: int, resize: s
         raise
 
 
-def _prepared(rows: Iterable[tuple[bytes, int]], size: int, resize: str) -> Iterator[tuple[np.ndarray, int]]:
+def _prepared(
+    rows: Iterable[tuple[bytes, int]], size: int, resize: str
+) -> Iterator[tuple[np.ndarray, int]]:
     """Decodes in threads (PIL lets go of the interpreter), in order, a chunk at a time."""
     rows = iter(rows)
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -1,7 +1,9 @@
-"""Draws characters as small grey images: typeface to clean master, random affine view, ink on paper.
+"""Draws characters as small grey images: typeface to clean master, random affine view, ink on
+paper.
 
-Everything is integer arithmetic, PIL's affine transform and single-rounding float32 operations on PCG64 draws, so that
-the same images come out on every machine with the same Pillow, matplotlib and numpy.
+Everything is integer arithmetic, PIL's affine transform and single-rounding float32 operations on
+PCG64 draws, so that the same images come out on every machine with the same Pillow, matplotlib and
+numpy.
 """
 
 from dataclasses import dataclass
@@ -65,7 +67,8 @@ def _font(face: str, points: int) -> ImageFont.FreeTypeFont:
 def masters(chars: str, face: str, anchor: str = "glyph") -> list[Image.Image]:
     """Clean renderings, white on black, [len(chars)] images of MASTER x MASTER pixels.
 
-    One scale serves the whole family, so that sizes within it stay comparable; only what would not fit shrinks.
+    One scale serves the whole family, so that sizes within it stay comparable; only what would not
+    fit shrinks.
     """
     font = _font(face, 64)
     boxes = np.array([font.getbbox(c, anchor="ls") for c in chars])
@@ -92,11 +95,17 @@ def warp(image: Image.Image, look: Look, rng: np.random.Generator) -> np.ndarray
     dx, dy = rng.uniform(-look.shift, look.shift, size=2)
     cos, sin = np.cos(angle), np.sin(angle)
     # output pixel -> master pixel, about the centres of both
-    matrix = np.array([[cos, -sin], [sin, cos]]) @ np.array([[1 / zoom_x, shear], [0, 1 / zoom_y]]) * (MASTER / SIZE)
+    matrix = (
+        np.array([[cos, -sin], [sin, cos]])
+        @ np.array([[1 / zoom_x, shear], [0, 1 / zoom_y]])
+        * (MASTER / SIZE)
+    )
     offset = MASTER / 2 - matrix @ np.array([SIZE / 2 + dx, SIZE / 2 + dy])
     a, b, c, d = matrix.ravel().tolist()
     coefficients = (a, b, float(offset[0]), c, d, float(offset[1]))
-    view = image.transform((SIZE, SIZE), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+    view = image.transform(
+        (SIZE, SIZE), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
+    )
     array = np.asarray(view)
     if look.mirror:
         array = array[:, ::-1]
@@ -118,7 +127,10 @@ def background(look: Look, count: int, rng: np.random.Generator) -> np.ndarray:
         pattern = (((rows + phase) // period + (columns + phase) // period) % 2) - np.float32(0.5)
     elif look.background == "blobs":
         coarse = rng.integers(0, 256, size=(count, 5, 5)).astype(np.uint8)
-        smooth = [np.asarray(Image.fromarray(c).resize((SIZE, SIZE), Image.Resampling.BILINEAR)) for c in coarse]
+        smooth = [
+            np.asarray(Image.fromarray(c).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+            for c in coarse
+        ]
         pattern = np.stack(smooth).astype(np.float32) / 255 - np.float32(0.5)
     else:
         pattern = np.zeros((count, SIZE, SIZE))
@@ -126,9 +138,13 @@ def background(look: Look, count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def paint(ink: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarray:
-    """Puts ink [count, SIZE, SIZE] uint8 on paper: background, contrast, inversion, noise; uint8 again."""
+    """Puts ink [count, SIZE, SIZE] uint8 on paper: background, contrast, inversion, noise; uint8
+    again.
+    """
     count = len(ink)
-    contrast = rng.integers(look.contrast[0], look.contrast[1] + 1, size=(count, 1, 1)).astype(np.float32)
+    contrast = rng.integers(look.contrast[0], look.contrast[1] + 1, size=(count, 1, 1)).astype(
+        np.float32
+    )
     paper = (rng.uniform(0, 1, size=(count, 1, 1)).astype(np.float32)) * (255 - contrast)
     image = paper + background(look, count, rng)
     alpha = ink.astype(np.float32) / 255
@@ -140,9 +156,14 @@ def paint(ink: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarray:
 
 
 def render(family: Family, labels: np.ndarray, split: str, rng: np.random.Generator) -> np.ndarray:
-    """Images of the given classes, each in a random face of the split, [len(labels), SIZE, SIZE] uint8."""
+    """Images of the given classes, each in a random face of the split, [len(labels), SIZE, SIZE]
+    uint8.
+    """
     faces = family.faces_of(split)
     sheets = [masters(family.chars, face, family.anchor) for face in faces]
     chosen = rng.integers(0, len(faces), size=len(labels))
-    ink = [warp(sheets[face][label], family.look, rng) for face, label in zip(chosen, labels, strict=True)]
+    ink = [
+        warp(sheets[face][label], family.look, rng)
+        for face, label in zip(chosen, labels, strict=True)
+    ]
     return paint(np.stack(ink), family.look, rng)

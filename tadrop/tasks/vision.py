@@ -1,13 +1,15 @@
-"""Image classification tasks: hub data sets, folders of images, and the registries that describe them.
+"""Image classification tasks: hub data sets, folders of images, and the registries that describe
+them.
 
-A registry (tadrop/assets/tasks/*.yaml) has one entry a task; `tasks.entries.NAME={...}` adds one or changes one, and a
-name with a slash needs none: it is a data set's id. Data come from DIR/datasets/org/name if paths.hub=DIR has it, else
-from the hub. Expected class and example counts are checked: a wrong split or a cut is seen at once.
-limit=N is a seeded sample of the whole split, which may be sorted by class: ten rows each from row groups of its
-parquet files, in a seeded order. Only these groups are downloaded, about N / 10 of the usual 100 to 1,000 rows. Other
-files, such as tar archives, are read from end to end.
-Validation is a seeded tenth of train, at most 5,000. For checkpoints that were trained on all of train (the hub's) it
-is training data: a scale chosen on it is chosen on what the experts have seen.
+A registry (tadrop/assets/tasks/*.yaml) has one entry a task; `tasks.entries.NAME={...}` adds one or
+changes one, and a name with a slash needs none: it is a data set's id. Data come from
+DIR/datasets/org/name if paths.hub=DIR has it, else from the hub. Expected class and example counts
+are checked: a wrong split or a cut is seen at once. limit=N is a seeded sample of the whole split,
+which may be sorted by class: ten rows each from row groups of its parquet files, in a seeded order.
+Only these groups are downloaded, about N / 10 of the usual 100 to 1,000 rows. Other files, such as
+tar archives, are read from end to end. Validation is a seeded tenth of train, at most 5,000. For
+checkpoints that were trained on all of train (the hub's) it is training data: a scale chosen on it
+is chosen on what the experts have seen.
 """
 
 import hashlib
@@ -24,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tadrop import hub as hubs
-from tadrop.seeds import generator
+from tadrop.numerics.seeds import generator
+from tadrop.storage import hub as hubs
 from tadrop.tasks.checks import check_limit, differing, refuse
 from tadrop.tasks.images import VERSION, Images, cached, open_images
 from tadrop.types import TadropError
@@ -66,22 +68,30 @@ def registry(name: str) -> dict[str, Any]:
     file = Path(name) if name.endswith((".yaml", ".yml")) else REGISTRIES / f"{name}.yaml"
     if not file.is_file():
         known = ", ".join(sorted(path.stem for path in REGISTRIES.glob("*.yaml")))
-        raise TadropError(f"tasks.registry={name}: no such registry; there are {known}, or a YAML file of your own")
+        raise TadropError(
+            f"tasks.registry={name}: no such registry; there are {known}, or a YAML file of your own"
+        )
     return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
 def _entry(task: str, known: Mapping[str, Any], variants: Mapping[str, str]) -> Entry:
     if task not in known and "/" not in task:
-        raise TadropError(f"no task is called {task!r}; there are {', '.join(known)}, or a data set's org/name")
+        raise TadropError(
+            f"no task is called {task!r}; there are {', '.join(known)}, or a data set's org/name"
+        )
     node = dict(known.get(task, {"id": task}))
     if task in variants:
         choices = node.get("variants", {})
         if variants[task] not in choices:
-            raise TadropError(f"task {task!r} has no variant {variants[task]!r}; it has {', '.join(choices) or 'none'}")
+            raise TadropError(
+                f"task {task!r} has no variant {variants[task]!r}; it has {', '.join(choices) or 'none'}"
+            )
         node.update(choices[variants[task]])
     allowed = {f.name for f in fields(Entry)}
     if unknown := sorted(set(node) - allowed):
-        raise TadropError(f"task {task!r}: unknown key {unknown[0]!r}; an entry has {', '.join(sorted(allowed))}")
+        raise TadropError(
+            f"task {task!r}: unknown key {unknown[0]!r}; an entry has {', '.join(sorted(allowed))}"
+        )
     short = task.split("/")[-1]
     return Entry(**{"hub": short, "tall": short, **node})
 
@@ -111,45 +121,73 @@ class VisionTasks:
     def __post_init__(self) -> None:
         check_limit(self.limit)
         known, extra = registry(self.registry), self.entries
-        merged = {**known, **{name: {**known.get(name, {}), **entry} for name, entry in extra.items()}}
+        merged = {
+            **known,
+            **{name: {**known.get(name, {}), **entry} for name, entry in extra.items()},
+        }
         object.__setattr__(self, "names", tuple(self.names))
-        object.__setattr__(self, "_entries", {name: _entry(name, merged, self.variants) for name in self.names})
+        object.__setattr__(
+            self, "_entries", {name: _entry(name, merged, self.variants) for name in self.names}
+        )
         object.__setattr__(self, "_opened", {})
 
     @property
     def protocol(self) -> str:
-        """What a number depends on beside the data: registry, variants, input, and counts that are not as expected."""
+        """What a number depends on beside the data: registry, variants, input, and counts that are
+        not as expected.
+        """
         variants = [f"{task} {name}" for task, name in self.variants.items()]
         odd = [fact for images in self._opened.values() for fact in images.facts["odd"]]
         size, resize = self.preprocess["size"], self.preprocess.get("resize", "shortest")
-        words = [self.label or self.registry, *variants, f"{size} px {resize}", *(["not strict", *odd] if odd else [])]
+        words = [
+            self.label or self.registry,
+            *variants,
+            f"{size} px {resize}",
+            *(["not strict", *odd] if odd else []),
+        ]
         return ", ".join(words)
 
     def entry(self, task: str) -> Entry:
         return self._entries[task]
 
     def classes(self, task: str) -> tuple[str, ...]:
-        """Class names in label order: the entry's, or the data's own where there are none or they are of a cut."""
+        """Class names in label order: the entry's, or the data's own where there are none or they
+        are of a cut.
+        """
         if self.strict and self.entry(task).classes:
             return tuple(self.entry(task).classes)
         return tuple(self.images(task, "test").facts["classes"])
 
     def published(self, source: str, model: str) -> dict[str, float]:
-        """Reported accuracies in percent of a source's individual models, where they were measured on these data."""
+        """Reported accuracies in percent of a source's individual models, where they were measured
+        on these data.
+        """
         if self.registry not in ("vision", source):
             return {}
         found = registry("published").get(source, {})
-        known, leaked, theirs = found.get(model, {}), found.get("leaked", ()), found.get("variants", {})
-        same = [task for task in self.names if self.variants.get(task) == theirs.get(task) and task not in leaked]
+        known, leaked, theirs = (
+            found.get(model, {}),
+            found.get("leaked", ()),
+            found.get("variants", {}),
+        )
+        same = [
+            task
+            for task in self.names
+            if self.variants.get(task) == theirs.get(task) and task not in leaked
+        ]
         return {task: known[task] for task in same if task in known}
 
     def batches(self, task: str, split: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """(images uint8 [batch, size, size, 3], labels [batch]); the next batch is read while this one is used."""
+        """(images uint8 [batch, size, size, 3], labels [batch]); the next batch is read while this
+        one is used.
+        """
         data = self.images(task, split)
 
         def read(at: int) -> tuple[Tensor, Tensor]:
             part = slice(at, at + self.batch)
-            return torch.from_numpy(np.array(data.images[part])), torch.from_numpy(data.labels[part])
+            return torch.from_numpy(np.array(data.images[part])), torch.from_numpy(
+                data.labels[part]
+            )
 
         with ThreadPoolExecutor(1) as ahead:
             coming = ahead.submit(read, 0)
@@ -177,8 +215,19 @@ class VisionTasks:
     def _open(self, task: str, split: str) -> Images:
         source = source_of(task, self.entry(task), self.hub_dir)
         size, resize = self.preprocess["size"], self.preprocess.get("resize", "shortest")
-        words = [VERSION, vars(source), split, self.limit, size, resize, VALIDATION, PER_GROUP if self.limit else None]
-        key = hashlib.sha256(json.dumps(words, sort_keys=True, default=str).encode()).hexdigest()[:24]
+        words = [
+            VERSION,
+            vars(source),
+            split,
+            self.limit,
+            size,
+            resize,
+            VALIDATION,
+            PER_GROUP if self.limit else None,
+        ]
+        key = hashlib.sha256(json.dumps(words, sort_keys=True, default=str).encode()).hexdigest()[
+            :24
+        ]
         folder = Path(self.cache) / "images" / key
         if not (folder / "facts.json").exists():
             facts = {"source": source.place, "split": split, "names": source.class_names()}
@@ -186,13 +235,17 @@ class VisionTasks:
         return self._checked(task, split, open_images(folder))
 
     def _checked(self, task: str, split: str, data: Images) -> Images:
-        """Adds the class names to use and what is not as expected. Raises TadropError for the latter if strict."""
+        """Adds the class names to use and what is not as expected. Raises TadropError for the
+        latter if strict.
+        """
         entry, names = self.entry(task), data.facts["names"]
         expected = getattr(entry, split, None) if split != "train" and self.limit is None else None
         odd = differing(task, {f"{split} examples": (data.facts["count"], expected)})
         classes = list(entry.classes) if entry.classes else names
         if classes is None:
-            raise TadropError(f"task {task!r}: the data name no classes; give tasks.entries.{task}.classes=[...]")
+            raise TadropError(
+                f"task {task!r}: the data name no classes; give tasks.entries.{task}.classes=[...]"
+            )
         if names is not None and len(names) != len(classes):
             odd += differing(task, {"classes": (len(names), len(classes))})
             classes = names
@@ -200,13 +253,17 @@ class VisionTasks:
         if not len(data.labels):
             raise TadropError(f"{data.facts['source']}: split {split!r} is empty")
         if not 0 <= data.labels.min() <= data.labels.max() < len(classes):
-            raise TadropError(f"{data.facts['source']}: label {data.labels.max()} of {len(classes)} classes")
+            raise TadropError(
+                f"{data.facts['source']}: label {data.labels.max()} of {len(classes)} classes"
+            )
         return Images(data.images, data.labels, {**data.facts, "classes": classes, "odd": odd})
 
 
 @dataclass(frozen=True)
 class HubSource:
-    """A data set in a local folder of the hub's layout, or on the hub. stamp: changes when the data do."""
+    """A data set in a local folder of the hub's layout, or on the hub. stamp: changes when the data
+    do.
+    """
 
     place: str
     stamp: Any
@@ -228,16 +285,24 @@ class HubSource:
         disable_progress_bar()
         name = self._name(split)
         try:
-            data = load_dataset(self.place, self.config, split=name, revision=self.revision, streaming=True)
+            data = load_dataset(
+                self.place, self.config, split=name, revision=self.revision, streaming=True
+            )
             for column in (self.image, self.label):
                 if column not in (data.features or data._resolve_features().features):
-                    raise TadropError(f"{self.place}: no column {column!r}; it has {', '.join(data.features)}")
-            return data.select_columns([self.image, self.label]).cast_column(self.image, Image(decode=False))
+                    raise TadropError(
+                        f"{self.place}: no column {column!r}; it has {', '.join(data.features)}"
+                    )
+            return data.select_columns([self.image, self.label]).cast_column(
+                self.image, Image(decode=False)
+            )
         except TadropError:
             raise
         except Exception as error:  # the library's zoo of exceptions; all mean the same to the user
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise TadropError(f"{self.place}, split {name!r}: not a readable data set ({reason})") from error
+            raise TadropError(
+                f"{self.place}, split {name!r}: not a readable data set ({reason})"
+            ) from error
 
     def class_names(self) -> list[str] | None:
         """The names of the label column, if it has them."""
@@ -245,7 +310,9 @@ class HubSource:
         return list(feature.names) if hasattr(feature, "names") else None
 
     def rows(self, split: str, limit: int | None) -> Iterator[tuple[bytes, int]]:
-        """(encoded image, label): all, or a seeded sample of the split, for which only some row groups are read."""
+        """(encoded image, label): all, or a seeded sample of the split, for which only some row
+        groups are read.
+        """
         data = self._load(split)
         files = [] if limit is None else self._parquet(split)
         for row in self._some(files, split, limit) if files else self._streamed(data, split, limit):
@@ -278,20 +345,28 @@ class HubSource:
 
         try:
             with ExitStack() as stack:
-                opened = [ParquetFile(stack.enter_context(fsspec.open(file, "rb"))) for file in files]
+                opened = [
+                    ParquetFile(stack.enter_context(fsspec.open(file, "rb"))) for file in files
+                ]
                 groups = [(file, at) for file in opened for at in range(file.num_row_groups)]
                 sizes = [file.metadata.row_group(at).num_rows for file, at in groups]
                 for place, rows in scattered(sizes, usable(sum(sizes), split), limit):
                     file, at = groups[place]
-                    yield from file.read_row_group(at, [self.image, self.label]).take(rows).to_pylist()
+                    yield from (
+                        file.read_row_group(at, [self.image, self.label]).take(rows).to_pylist()
+                    )
         except (OSError, ValueError) as error:  # pyarrow's are of these
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise TadropError(f"{self.place}, split {split!r}: cannot be read ({reason})") from error
+            raise TadropError(
+                f"{self.place}, split {split!r}: cannot be read ({reason})"
+            ) from error
 
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Images in DIR/SPLIT/CLASS/*, or in DIR/CLASS/* with a seeded share of each class held out for test."""
+    """Images in DIR/SPLIT/CLASS/*, or in DIR/CLASS/* with a seeded share of each class held out for
+    test.
+    """
 
     place: str
     stamp: Any
@@ -302,14 +377,18 @@ class FolderSource:
         return sorted(path.name for path in self._folder("test").iterdir() if path.is_dir())
 
     def _folder(self, split: str) -> Path:
-        name = self.splits.get("train" if split == "validation" else split, "train" if split == "validation" else split)
+        name = self.splits.get(
+            "train" if split == "validation" else split, "train" if split == "validation" else split
+        )
         named = Path(self.place) / name
         return named if named.is_dir() else Path(self.place)
 
     def rows(self, split: str, limit: int | None) -> Iterator[tuple[bytes, int]]:
         folder, rows = self._folder(split), []
         for label, name in enumerate(self.class_names()):
-            files = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in FOLDER_SUFFIXES)
+            files = sorted(
+                p for p in (folder / name).rglob("*") if p.suffix.lower() in FOLDER_SUFFIXES
+            )
             if folder == Path(self.place):
                 order = generator("holdout", name).permutation(len(files))
                 test = set(order[: max(1, round(self.holdout * len(files)))].tolist())
@@ -339,7 +418,8 @@ def usable(count: int, split: str) -> np.ndarray:
 
 
 def scattered(sizes: Sequence[int], rows: np.ndarray, limit: int) -> list[tuple[int, list[int]]]:
-    """A seeded sample of `limit` of these rows, as (group, rows in it), from as few groups as PER_GROUP allows.
+    """A seeded sample of `limit` of these rows, as (group, rows in it), from as few groups as
+    PER_GROUP allows.
 
     sizes: rows of each group. A larger limit takes the same rows and more.
     """
@@ -365,13 +445,19 @@ def source_of(task: str, entry: Entry, hub: str | None) -> HubSource | FolderSou
     if entry.folder:
         place = hubs.local("datasets", entry.folder, hub)
         if place is None:
-            raise TadropError(f"task {task!r}: no folder {entry.folder}; set tasks.entries.{task}.folder=DIR")
+            raise TadropError(
+                f"task {task!r}: no folder {entry.folder}; set tasks.entries.{task}.folder=DIR"
+            )
         return FolderSource(str(place), _stamp(place), dict(entry.splits), entry.holdout)
     if entry.id is None:
-        raise TadropError(f"task {task!r} has no data set; set tasks.entries.{task}.id=ORG/NAME or .folder=DIR")
+        raise TadropError(
+            f"task {task!r} has no data set; set tasks.entries.{task}.id=ORG/NAME or .folder=DIR"
+        )
     columns = (entry.image, entry.label, dict(entry.splits))
     if place := hubs.local("datasets", entry.id, hub):
-        return HubSource(str(place), _stamp(place), entry.config if _has_configs(place) else None, None, *columns)
+        return HubSource(
+            str(place), _stamp(place), entry.config if _has_configs(place) else None, None, *columns
+        )
     if reason := hubs.unreachable():
         raise hubs.absent("datasets", entry.id, hub, f"task {task!r}", reason)
     return HubSource(entry.id, _published_stamp(entry), entry.config, entry.revision, *columns)

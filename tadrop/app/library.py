@@ -1,0 +1,107 @@
+"""The suite as a library: two functions. Nothing heavy is imported before one of them is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tadrop.app.places import CONF
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from torch import Tensor
+
+    from tadrop.merging.export import Written
+
+
+def merge_checkpoints(
+    base: str | Path,
+    experts: Sequence[str | Path],
+    out: str | Path,
+    merge: str = "task_arithmetic",
+    *,
+    tadrop: bool = False,
+    scale: float | None = None,
+    private: Sequence[str] = (),
+    dtype: str | None = None,
+    expand: bool = False,
+    overwrite: bool = False,
+    overrides: Sequence[str] = (),
+) -> Written:
+    """Merges checkpoints of one architecture on disk into the folder `out`; returns what was
+    written and where.
+
+    base, experts: folders or files, safetensors (also sharded) or torch zip
+    merge:         a row of conf/merge, for example average, task_arithmetic, ties, dare, emr
+    tadrop:        whether Tensor-wise Adaptive Drop sparsifies the task vectors, in the place of the row's own rule
+    scale:         lambda; None for the row's own
+    private:       patterns of tensors that are each expert's own (heads) and not merged
+    dtype:         fp32, fp16 or bf16; None for the base's
+    expand:        also write each task's full checkpoint, out/TASK, where tasks get weights of their own
+    overrides:     anything else as on the command line, for example "tadrop.q_lo=0.7"
+
+    Raises TadropError, naming the file and the tensor, if the checkpoints do not fit.
+    """
+    from omegaconf import OmegaConf
+
+    from tadrop.app import pipeline
+
+    cfg = _compose(
+        ["model=local", f"merge={merge}", f"tadrop={'on' if tadrop else 'off'}", *overrides]
+    )
+    values = {
+        "model": {
+            "base": str(base),
+            "experts": [str(path) for path in experts],
+            "private": list(private),
+        },
+        "merge": {} if scale is None else {"scale": scale},
+        "export": {"dir": str(out), "dtype": dtype, "expand": expand},
+        "overwrite": overwrite,
+        "evaluate": False,
+    }
+    return pipeline.merge_only(OmegaConf.merge(cfg, values))
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    """The configuration that these words select, also inside an application that uses Hydra itself."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    outer = GlobalHydra.instance().hydra
+    try:
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("config", list(overrides))
+    finally:
+        GlobalHydra.instance().hydra = outer
+
+
+def tadrop_(tau: Tensor, q_lo: float = 0.3, q_hi: float = 0.9, norm: str = "l1") -> Tensor:
+    """Tensor-wise Adaptive Drop of one task vector's tensor, in place; returns it.
+
+    Drops the fraction Q_lo / Q_hi of the smallest magnitudes and rescales the survivors to the
+    tensor's l1 or l2 norm. The defaults are those of conf/tadrop/on.yaml. Raises TadropError if an
+    entry is NaN or infinite.
+    """
+    import torch
+
+    from tadrop.numerics.threads import in_order
+    from tadrop.sparsify.tadrop import TADrop
+    from tadrop.types import Vector
+
+    rule = TADrop(q_lo, q_hi, norm)
+    with torch.no_grad():
+        flat = tau.detach().float().reshape(-1)
+        cut = rule.plan(Vector.of(flat, name="tau"))
+        starts = range(0, flat.numel(), PIECE)
+        threads = torch.get_num_threads() if tau.device.type == "cpu" else 1
+        for _ in in_order(
+            lambda start: cut.apply_(flat[start : start + PIECE], start), starts, threads
+        ):
+            pass
+        return tau if flat.data_ptr() == tau.data_ptr() else tau.copy_(flat.view(tau.shape))
+
+
+PIECE = 1 << 20  # entries cut at a time

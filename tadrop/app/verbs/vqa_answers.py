@@ -1,0 +1,88 @@
+"""Writes a merged model's answers to VQAv2's test questions as the file that the evaluation server
+takes.
+
+    python -m tadrop.app.verbs.vqa_answers OUT.json model=beit3 merge=emr tadrop=on paths.hub=DIR
+    [split=test-dev2015]
+
+The official format: [{"question_id": 1, "answer": "yes"}, ...], one entry a question. Questions are
+read from v2_OpenEnded_mscoco_{split}_questions.json and images from test2015/ beside VQA's other
+files. What comes after OUT.json are run.py's own overrides; the merge is that of all the model's
+tasks. Nothing is recorded: the server has the answers.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from rich.progress import track
+
+from tadrop.app import pipeline
+from tadrop.app.console import Progress, err, told_in_one_line
+from tadrop.app.places import CONF
+from tadrop.evaluation.bench import Bench, install
+from tadrop.storage.files import write_text
+from tadrop.tasks.multimodal import vqa_answers, vqa_questions
+from tadrop.types import TadropError
+from tadrop.vectors.merged import Merged, materialise
+
+SPLIT = "test-dev2015"
+
+
+def merged_model(cfg: DictConfig) -> tuple[Bench, Merged, float]:
+    """The merge of a configuration, as run.py makes it, and its scale."""
+    bench, stream = pipeline.load(OmegaConf.to_container(cfg, resolve=True))
+    quiet = Progress()
+    sparse = pipeline.sparsify(stream, cfg.sparsify, cfg.tadrop, quiet)
+    statistics = pipeline.statistics(cfg, bench, stream, quiet)
+    merged = pipeline.merge(sparse, cfg.merge.method, statistics, quiet)
+    merged, selection = pipeline.select(cfg, bench, sparse, statistics, merged, quiet)
+    return (
+        bench,
+        pipeline.refine(cfg, bench, sparse, merged, selection.scale, quiet),
+        selection.scale,
+    )
+
+
+@torch.inference_mode()
+def answers(bench: Bench, merged: Merged, scale: float, split: str) -> Iterator[dict[str, object]]:
+    """The most likely answer to every question of a split."""
+    root = bench.tasks.root("vqa")
+    words, questions = vqa_answers(root), vqa_questions(root, split)[: bench.tasks.limit]
+    install(bench.backbone.places(bench.module), materialise(bench.base, merged, "vqa", scale))
+    bench.equip("vqa")
+    with merged.attached(bench.module, "vqa"):
+        for inputs, numbers in bench.tasks.shown("vqa", questions):
+            best = bench.module(inputs.to(bench.device)).argmax(1).tolist()
+            yield from (
+                {"question_id": q, "answer": words[b]}
+                for q, b in zip(numbers.tolist(), best, strict=True)
+            )
+
+
+def main() -> None:
+    out, split, overrides = None, SPLIT, []
+    for word in sys.argv[1:]:
+        if word.startswith("split="):
+            split = word.removeprefix("split=")
+        elif "=" in word or word.startswith("+"):
+            overrides.append(word)
+        else:
+            out = Path(word)
+    if out is None:
+        sys.exit(__doc__)
+    with told_in_one_line():
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("config", ["model=beit3", *overrides])
+        if "vqa" not in cfg.tasks.names:
+            raise TadropError("tasks.names has no vqa: there is nobody to ask")
+        found = list(track(answers(*merged_model(cfg), split), "questions", console=err))
+    write_text(out, json.dumps(found) + "\n")
+    print(f"wrote {out}: {len(found)} answers of {split}, for the VQA evaluation server")
+
+
+if __name__ == "__main__":
+    main()

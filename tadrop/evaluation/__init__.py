@@ -1,0 +1,1 @@
+"""A model on its tasks: the bench, selection on validation data, statistics. Imports tasks and below."""

@@ -1,0 +1,1 @@
+"""CLIP: the model, names in every packaging, zero-shot heads."""

@@ -1,0 +1,245 @@
+"""Compiled loops for what torch has no single operator for; each has its reference in plain torch
+beside its caller.
+
+Same results to the bit: the loops do what the reference does, in one pass and without temporaries.
+They are compiled when this module is first imported and kept in numba's cache; importing it costs a
+second even then, so callers come here only for tensors of at least `compiled.FROM` entries, and
+with smaller ones once it is there.
+"""
+
+import numpy as np
+from numba import carray, float32, int32, int64, njit, types, uint32, uint64, void
+from numba.extending import intrinsic
+
+Bits, Floats, Rows = uint32[::1], float32[::1], float32[:, ::1]
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+TILE = 2048  # entries of a row that stay in the innermost cache while all tasks go over them
+
+MAGNITUDE = np.uint32(0x7FFFFFFF)
+LOW = np.uint32(0xFFFF)
+LOW_BITS = np.uint32(16)
+COUNT_BITS, LOW_SUM = (
+    np.uint64(40),
+    np.uint64((1 << 40) - 1),
+)  # of a word that counts and adds up lower bits
+ROOM = 1 << 23
+STRIP = 256  # entries looked over at once for the few that are wanted
+
+
+@njit(void(Bits, int64[:, ::1]), nogil=True, cache=True)
+def count_upper(bits, table):
+    """table[0, upper 15 bits of |x|] += 1; table[1, the same] += lower 16 bits.
+
+    A word of a lane holds both, 1 << 40 and the lower bits, for 2**23 entries at least. Two lanes,
+    because a processor waits for a sum that it has just stored.
+    """
+    one, bins = np.uint64(1 << 40), table.shape[1]
+    first, second = np.zeros(bins, np.uint64), np.zeros(bins, np.uint64)
+    for low in range(0, bits.size, ROOM):
+        some = bits[low : low + ROOM]
+        half = some.size // 2
+        for i in range(half):
+            u, v = some[2 * i] & MAGNITUDE, some[2 * i + 1] & MAGNITUDE
+            first[u >> LOW_BITS] += one + np.uint64(u & LOW)
+            second[v >> LOW_BITS] += one + np.uint64(v & LOW)
+        for i in range(2 * half, some.size):
+            u = some[i] & MAGNITUDE
+            first[u >> LOW_BITS] += one + np.uint64(u & LOW)
+        for i in range(bins):
+            u, v = first[i], second[i]
+            table[0, i] += np.int64(u >> COUNT_BITS) + np.int64(v >> COUNT_BITS)
+            table[1, i] += np.int64(u & LOW_SUM) + np.int64(v & LOW_SUM)
+            first[i] = second[i] = np.uint64(0)
+
+
+@njit(void(Bits, int64[::1]), nogil=True, cache=True)
+def sum_squares(bits, table):
+    """table[upper 15 bits of |x|] += the square of the lower 16 bits."""
+    for i in range(bits.size):
+        u = bits[i] & MAGNITUDE
+        low = np.int64(u & LOW)
+        table[u >> LOW_BITS] += low * low
+
+
+@njit(void(Bits, int32[::1], int64[:, ::1]), nogil=True, cache=True)
+def count_lower(bits, slots, fine):
+    """fine[slot of the upper bits, lower bits] += 1, for the upper bits that have a slot."""
+    for i in range(bits.size):
+        u = bits[i] & MAGNITUDE
+        slot = slots[u >> LOW_BITS]
+        if slot >= 0:
+            fine[slot, u & LOW] += 1
+
+
+@njit(int64(Bits, int64, Bits, Bits, Bits, int64[::1], int64), nogil=True, cache=True)
+def gather(bits, start, lows, widths, values, places, found):
+    """Appends the magnitudes inside any of the ranges and their flat indices; returns how many
+    there are by then.
+
+    A strip is flagged without branches first, and eight flags are looked at as one word, because
+    most are not set.
+    """
+    flags = np.zeros(STRIP, np.uint8)
+    words = flags.view(np.uint64)
+    for low in range(0, bits.size, STRIP):
+        some = bits[low : low + STRIP]
+        for i in range(STRIP):
+            flags[i] = 0
+        for r in range(lows.size):
+            first, width = lows[r], widths[r]
+            for i in range(some.size):
+                flags[i] |= np.uint8(np.uint32((some[i] & MAGNITUDE) - first) < width)
+        for k in range(words.size):
+            if words[k]:
+                for i in range(8 * k, 8 * k + 8):
+                    if flags[i]:
+                        values[found], places[found] = some[i] & MAGNITUDE, start + low + i
+                        found += 1
+    return found
+
+
+@njit(int64(Bits, uint32, int64), nogil=True, cache=True)
+def nth_equal(bits, value, nth):
+    """The index of the nth magnitude (from 1) with exactly these bits; -1 - how many there are if
+    they are fewer.
+    """
+    count = 0
+    for low in range(0, bits.size, TILE):
+        some = bits[low : low + TILE]
+        here = np.uint32(0)
+        for i in range(some.size):
+            here += np.uint32((some[i] & MAGNITUDE) == value)
+        if count + here >= nth:
+            for i in range(some.size):
+                count += (some[i] & MAGNITUDE) == value
+                if count == nth:
+                    return low + i
+        count += here
+    return -1 - count
+
+
+@intrinsic
+def _pointer(context, address):
+    """An address as a pointer to float32."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(types.float32)(types.uint64), generate
+
+
+@njit(int64(uint64[::1], uint64, int64, Rows), nogil=True, cache=True)
+def load(thetas, theta0, start, taus):
+    """taus[t] = theta_t - theta0 for a run of entries, given addresses; returns how many are NaN or
+    infinite.
+    """
+    size, bad = taus.shape[1], 0
+    base = carray(_pointer(theta0), (start + size,))[start:]
+    for t in range(taus.shape[0]):
+        theta, tau = carray(_pointer(thetas[t]), (start + size,))[start:], taus[t]
+        for i in range(size):
+            x = theta[i] - base[i]
+            tau[i] = x
+            bad += x - x != 0
+    return bad
+
+
+@njit(int64(uint64[::1], uint64, int64, Rows, Floats, int64[::1], Floats), nogil=True, cache=True)
+def load_cut(thetas, theta0, start, taus, thresholds, ties, scales):
+    """load(), then cut_from() for task t's first ties[t] entries and cut_above() for the rest, in
+    one pass.
+    """
+    size, bad = taus.shape[1], 0
+    base = carray(_pointer(theta0), (start + size,))[start:]
+    for t in range(taus.shape[0]):
+        theta, tau = carray(_pointer(thetas[t]), (start + size,))[start:], taus[t]
+        threshold, scale, tie_end = thresholds[t], scales[t], min(max(ties[t], 0), size)
+        for i in range(tie_end):
+            x = theta[i] - base[i]
+            bad += x - x != 0
+            tau[i] = x * scale if abs(x) >= threshold else np.float32(0)
+        for i in range(tie_end, size):
+            x = theta[i] - base[i]
+            bad += x - x != 0
+            tau[i] = x * scale if abs(x) > threshold else np.float32(0)
+    return bad
+
+
+@njit(int64(uint32[:, ::1]), nogil=True, cache=True)
+def count_nonzero(bits):
+    """How many floats, given by their bits, are neither 0 nor -0."""
+    count = 0
+    for row in range(bits.shape[0]):
+        some = np.uint32(0)
+        for i in range(bits.shape[1]):
+            some += np.uint32((bits[row, i] & MAGNITUDE) != 0)
+        count += some
+    return count
+
+
+@njit(void(Floats, float32, float32), nogil=True, cache=True)
+def cut_above(tau, threshold, scale):
+    """tau times scale where |tau| > threshold, else 0; in place: an array that may be another is
+    not vectorised.
+    """
+    for i in range(tau.size):
+        x = tau[i]
+        tau[i] = x * scale if abs(x) > threshold else np.float32(0)
+
+
+@njit(void(Floats, float32, float32), nogil=True, cache=True)
+def cut_from(tau, threshold, scale):
+    """tau times scale where |tau| >= threshold, else 0; in place."""
+    for i in range(tau.size):
+        x = tau[i]
+        tau[i] = x * scale if abs(x) >= threshold else np.float32(0)
+
+
+@njit(uint64(uint64), inline="always")
+def _mixed(z):
+    """SplitMix64's finaliser."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@njit(void(Floats, uint64, float32, uint32), nogil=True, cache=True)
+def cut_random(tau, first, scale, limit):
+    """tau times scale where the 32-bit draw of the entry is below the limit, else 0; in place.
+
+    Entries come in pairs from one 64-bit word, lower half first; first: the word's state for entry
+    0. Masking bits and not branching, because a coin cannot be predicted.
+    """
+    words = np.empty(TILE // 2, np.uint64)
+    draws = words.view(np.uint32)
+    for low in range(0, tau.size, TILE):
+        some = tau[low : low + TILE]
+        state = first + np.uint64(low // 2) * GOLDEN
+        for i in range((some.size + 1) // 2):
+            words[i] = _mixed(state)
+            state += GOLDEN
+        for i in range(some.size):
+            some[i] *= scale
+        bits = some.view(np.uint32)
+        for i in range(some.size):
+            bits[i] = bits[i] if draws[i] < limit else np.uint32(0)
+
+
+@njit(void(Rows, int64, Floats), nogil=True, cache=True)
+def add_tile(taus, low, out):
+    """out = the sum over tasks, first to last, of the entries from low on."""
+    size = out.size
+    first = taus[0, low : low + size]
+    for i in range(size):
+        out[i] = first[i]
+    for t in range(1, taus.shape[0]):
+        tau = taus[t, low : low + size]
+        for i in range(size):
+            out[i] += tau[i]
+
+
+@njit(void(Rows, Floats), nogil=True, cache=True)
+def add_rows(taus, out):
+    """The sum over tasks, first to last."""
+    for low in range(0, out.size, TILE):
+        add_tile(taus, low, out[low : low + TILE])

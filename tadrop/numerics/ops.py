@@ -1,0 +1,50 @@
+"""Arithmetic that several formulas share, in an order that does not depend on how a tensor is cut
+into pieces.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tadrop.types import Deltas, Taus
+
+
+def total(taus: Taus) -> Deltas:
+    """The sum over tasks, first to last, [1, *shape]: the same bits whatever the piece it is
+    computed on.
+    """
+    result = taus[:1].clone()
+    for tau in taus[1:]:
+        result += tau
+    return result
+
+
+def compiled_total(taus: Taus) -> Deltas:
+    """total() in one compiled pass, same bits; contiguous float32 on the CPU."""
+    from tadrop.numerics import kernels
+
+    result = torch.empty_like(taus[:1])
+    kernels.add_rows(taus.view(len(taus), -1).numpy(), result.view(-1).numpy())
+    return result
+
+
+def rows(taus: Taus) -> Float[Tensor, "task n"]:
+    """Every task's entries as one row, scalars included."""
+    return taus.reshape(len(taus), -1)
+
+
+def along(values: Float[Tensor, " task"], taus: Taus) -> Tensor:
+    """One value per task, shaped and typed to go with taus entry by entry."""
+    return values.to(taus).view(-1, *[1] * (taus.dim() - 1))
+
+
+def largest(magnitudes: Tensor, count: int) -> Tensor:
+    """The mask of exactly `count` largest entries along the last axis; among equals the lowest
+    indices.
+    """
+    size = magnitudes.shape[-1]
+    if count <= 0 or count >= size:
+        return torch.full_like(magnitudes, count > 0, dtype=torch.bool)
+    at = magnitudes.topk(count, dim=-1).values[..., -1:]
+    above, equal = magnitudes > at, magnitudes == at
+    return above | equal & (equal.cumsum(-1) <= count - above.sum(-1, keepdim=True))

@@ -1,0 +1,1 @@
+"""Records, and what is derived from them: tables, intervals, figures, published numbers. Imports evaluation and below."""

@@ -1,0 +1,197 @@
+"""Checkpoints on disk, read lazily: a tensor's bytes are touched when the tensor is asked for.
+
+Reads safetensors and torch zip files (weights only: nothing is unpickled but tensors), one file or
+shards with an index. Everything is memory-mapped; a directory is opened by looking for the usual
+file names in it. Tensors that share their bytes (tied embeddings) count once: the first name in
+order stands for the others, its aliases.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tadrop.types import TadropError
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+INDEX = ".index.json"
+FILES = (
+    "model.safetensors",
+    f"model.safetensors{INDEX}",
+    "pytorch_model.bin",
+    f"pytorch_model.bin{INDEX}",
+)
+MANIFEST = "SHA256SUMS"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Named tensors on disk. `tensors` are views of mapped files: reading one costs no memory until
+    it is used.
+
+    aliases: names that are not in tensors -> the name in tensors whose bytes they share
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    tensors: Mapping[str, Tensor]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+    def fingerprint(self) -> str:
+        """The sha256 of the files' contents, in order; 16 hex digits."""
+        digest = hashlib.sha256("".join(sha256(file) for file in self.files).encode())
+        return digest.hexdigest()[:16]
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file; computed once per path, size and modification time."""
+    stat = path.stat()
+    return _sha256(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _sha256(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def locate(path: Path) -> Path:
+    """The file to open for a path: itself, or what a checkpoint directory holds."""
+    if path.is_file():
+        return path
+    if path.is_dir():
+        for name in FILES:
+            if (path / name).is_file():
+                return path / name
+        raise TadropError(f"{path}: none of {', '.join(FILES)} is in this directory")
+    raise TadropError(f"{path}: no such checkpoint")
+
+
+@contextmanager
+def _reading(path: Path):
+    try:
+        yield
+    except TadropError:
+        raise
+    except (
+        Exception
+    ) as error:  # every reader has its own zoo of exceptions; all mean the same to the user
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TadropError(f"{path}: not a readable checkpoint ({reason})") from error
+
+
+Opened = tuple[dict[str, Tensor], dict[str, str]]  # tensors and aliases
+
+
+def _open_safetensors(path: Path) -> Opened:
+    from safetensors import safe_open
+
+    with _reading(path), safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata() or {}
+    tied = {
+        alias: name for alias, name in metadata.items() if alias != "format" and name in tensors
+    }
+    return tensors, {alias: name for alias, name in tied.items() if alias not in tensors}
+
+
+def _open_torch(path: Path) -> Opened:
+    with _reading(path):
+        state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise TadropError(f"{path}: holds {type(state).__name__}, not a state dict of tensors")
+    return _untied({name: tensor.contiguous() for name, tensor in state.items()})
+
+
+def _untied(state: Mapping[str, Tensor]) -> Opened:
+    """Every distinct tensor under its first name, and the other names as aliases of it."""
+    first: dict[tuple, str] = {}
+    aliases = {}
+    for name, tensor in sorted(state.items()):
+        place = (tensor.data_ptr(), tensor.shape, tensor.dtype) if tensor.numel() else name
+        if first.setdefault(place, name) != name:
+            aliases[name] = first[place]
+    return {name: tensor for name, tensor in state.items() if name not in aliases}, aliases
+
+
+def _opener(path: Path) -> Callable[[Path], Opened]:
+    if path.suffix == ".safetensors":
+        return _open_safetensors
+    if path.suffix in SUFFIXES:
+        return _open_torch
+    raise TadropError(f"{path}: unknown kind of checkpoint; expected one of {', '.join(SUFFIXES)}")
+
+
+def _shards(index: Path) -> dict[str, Path]:
+    with _reading(index):
+        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    if not isinstance(weight_map, dict):
+        raise TadropError(
+            f"{index}: weight_map is {type(weight_map).__name__}, not a map of tensor names to files"
+        )
+    for name, shard in weight_map.items():
+        if not isinstance(shard, str) or Path(shard).name != shard:
+            raise TadropError(f"{index}: {name!r} points outside the directory ({shard!r})")
+    return {name: index.parent / shard for name, shard in weight_map.items()}
+
+
+def _open_sharded(index: Path) -> tuple[tuple[Path, ...], Opened]:
+    where = _shards(index)
+    files = tuple(sorted(set(where.values())))
+    for file in files:
+        if not file.is_file():
+            raise TadropError(f"{index}: shard {file.name} is missing")
+    opened = {file: _opener(file)(file) for file in files}
+    tensors, aliases = {}, {}
+    for name, file in where.items():
+        found, tied = opened[file]
+        if name in found:
+            tensors[name] = found[name]
+        elif name not in tied:
+            raise TadropError(f"{file}: tensor {name!r} is in the index but not in the shard")
+    for found, tied in opened.values():
+        aliases |= {alias: name for alias, name in tied.items() if name in found}
+    return files, (tensors, aliases)
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Opens a checkpoint file or directory. Raises TadropError naming the file if it cannot be
+    understood.
+    """
+    path = Path(path)
+    file = locate(path)
+    if file.name.endswith(INDEX):
+        files, (tensors, aliases) = _open_sharded(file)
+    else:
+        files, (tensors, aliases) = (file,), _opener(file)(file)
+    return Checkpoint(path, files, dict(sorted(tensors.items())), dict(sorted(aliases.items())))
+
+
+def verify(path: Path) -> None:
+    """Checks a file against the SHA256SUMS beside it. Raises TadropError where it differs or is not
+    listed.
+    """
+    manifest = path.parent / MANIFEST
+    if not manifest.is_file():
+        raise TadropError(f"{manifest}: missing; the checkpoints beside it cannot be checked")
+    sums = dict(
+        reversed(line.split()) for line in manifest.read_text().splitlines() if line.strip()
+    )
+    if path.name not in sums:
+        raise TadropError(f"{manifest}: does not list {path.name}")
+    if sha256(path) != sums[path.name]:
+        raise TadropError(
+            f"{path}: contents differ from {MANIFEST}; restore the file, e.g. git checkout {path}"
+        )

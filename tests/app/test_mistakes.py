@@ -1,0 +1,72 @@
+"""What a user gets wrong ends a script with one line that names it, and says no more."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import benchmark_evaluate
+from tadrop.app.console import mistake, told_in_one_line
+from tadrop.app.verbs import leaderboard, similarity, tune, vqa_answers
+from tadrop.app.verbs import table as tables
+from tadrop.types import TadropError
+
+ROOT = Path(__file__).parents[2]
+MISTAKES = [
+    (
+        leaderboard,
+        ["nonsense"],
+        "Could not find 'tasks/nonsense' Available options in 'tasks': .* vision8$",
+    ),
+    (
+        leaderboard,
+        ["glyph8", "--only", "ties,nonsense"],
+        "no row is called nonsense; there are adamerging, ",
+    ),
+    (tables, ["demo", "nonsense"], "Error parsing override 'nonsense' missing EQUAL at '<EOF>'$"),
+    (tables, ["nonsense"], "no recipe is called 'nonsense'; there are "),
+    (similarity, ["tasks.names=[nonsense]"], "no glyph task is called 'nonsense'; there are "),
+    (similarity, ["tasks.nonsense=1"], "Could not override 'tasks.nonsense'"),
+    (benchmark_evaluate, ["model=nonsense"], "Could not find 'model/nonsense'"),
+    (vqa_answers, ["out.json", "tasks.names=[imagenet]"], "tasks.names has no vqa"),
+    (tune, ["study", "merge=ties"], "nothing to search"),
+]
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "said"), MISTAKES, ids=lambda part: getattr(part, "__name__", None)
+)
+def test_a_mistake_is_one_line(monkeypatch, script, words, said):
+    monkeypatch.setattr(sys, "argv", [script.__name__, *words])
+    with pytest.raises(SystemExit, match=f"^error: (In 'config': )?{said}") as info:
+        script.main()
+    assert "\n" not in info.value.code
+
+
+def test_finetuning_a_task_that_is_not_there_is_one_line():
+    """A program of Hydra's own, and any task of the registry will do, not those of the default set
+    alone.
+    """
+    words = ["-m", "tadrop.app.verbs.finetune", "recipe=small", "paths.hub=/nowhere"]
+    for task, said in (("nonsense", "no task is called 'nonsense'"), ("kmnist", "/nowhere")):
+        done = subprocess.run(
+            [sys.executable, *words, f"task={task}"], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: ")
+        assert said in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_mistake_is_found_wherever_it_is_wrapped():
+    ours, other = TadropError("ours"), ValueError("other")
+    other.__cause__ = ours
+    assert mistake(ours) is mistake(other) is ours
+    assert mistake(ValueError("other")) is None
+    assert mistake(None) is None
+
+
+def test_what_is_no_mistake_of_the_users_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError), told_in_one_line():
+        _ = 1 / 0

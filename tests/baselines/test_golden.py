@@ -1,0 +1,139 @@
+"""Every method against values worked out by hand or in float64 numpy, not by this code."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import tensor
+
+from baselines import average, emr, reference, task_arithmetic, ties
+from tadrop.merging.engine import merge
+from tadrop.merging.method import Method
+from tadrop.sparsify.cut_stream import Sparse, all_cuts
+from tadrop.sparsify.magnitude import Magnitude
+from tests.golden import TAUS, flat, golden, stream_of
+
+TIES = {"survey": ties.survey}
+EMR = {"merge": emr.merge, "tally": emr.tally}
+
+
+def delta(stream, method, task="t1"):
+    merged = merge(stream, method)
+    return flat({name: merged.delta(task, name) for name in stream.names})
+
+
+def bits(text):
+    return [int(c) for c in text]
+
+
+def test_task_arithmetic_is_the_sum():
+    expected = tensor([5, -2.5, 1, 0, 0, 5, 0.75, -1, 0, 0.3])
+    torch.testing.assert_close(
+        delta(golden(), Method(task_arithmetic.merge)), expected, atol=1e-6, rtol=0
+    )
+
+
+def test_average_is_the_mean():
+    expected = tensor([5, -2.5, 1, 0, 0, 5, 0.75, -1, 0, 0.3]) / 3
+    torch.testing.assert_close(delta(golden(), Method(average.merge)), expected, atol=1e-6, rtol=0)
+
+
+def trimmed():
+    return Sparse(golden(), Magnitude(0.5, count="ties", scope="model"))
+
+
+def test_ties_trim_keeps_the_authors_count():
+    cuts = all_cuts(trimmed())
+    assert [cuts[task, "model"].kept for task in ("t1", "t2", "t3")] == [6, 6, 6]
+    assert [int((flat({n: trimmed().taus(n)[i] for n in "Ab"}) != 0).sum()) for i in range(3)] == [
+        6,
+        6,
+        6,
+    ]
+
+
+def test_ties_elected_sign():
+    stream = trimmed()
+    majority = ties.survey(stream)
+    sign = torch.cat([ties.elect(stream.taus(n), majority).reshape(-1) for n in "Ab"])
+    assert sign.tolist() == [1, -1, 1, 1, 1, 1, 1, -1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("combine", "expected"),
+    [
+        ("mean", [3, -1.5, 1, 0, 3, 2.75, 0.75, -4, 0, 0]),
+        ("sum", [6, -3, 2, 0, 3, 5.5, 0.75, -4, 0, 0]),
+        ("max", [4, -2, 1.5, 0, 3, 3, 0.75, -4, 0, 0]),
+    ],
+)
+def test_ties(combine, expected):
+    method = Method(partial(ties.merge, combine=combine), **TIES)
+    assert delta(trimmed(), method).tolist() == expected
+
+
+def doubles(name):
+    """All tasks' float64 deltas of one tensor: .1 - .3 + .2 leaves a positive residue there, and
+    elects +.
+    """
+    exact = {
+        "A": TAUS,
+        "b": {"t1": {"b": [0.1, -0.2]}, "t2": {"b": [-0.3, 0.4]}, "t3": {"b": [0.2, 0.1]}},
+    }[name]
+    return torch.stack(
+        [torch.as_tensor(taus[name], dtype=torch.float64) for taus in exact.values()]
+    )
+
+
+def test_emr_unified_vector_and_masks():
+    parts = [emr.merge(doubles(name)) for name in "Ab"]
+    unified = torch.cat([p.shared.reshape(-1) for p in parts])
+    masks = torch.cat([p.masks.reshape(3, -1) for p in parts], dim=1)
+    torch.testing.assert_close(
+        unified, tensor([4, -2, 1.5, 0, -2, 3, 0.75, -4, 0.2, 0.4], dtype=torch.float64)
+    )
+    assert masks.int().tolist() == [bits(m) for m in ("1110111010", "0110001101", "1000110011")]
+
+
+def test_emr_sign_of_an_exact_zero_is_negative():
+    merged = emr.merge(tensor([[1.0, 2.0], [-1.0, -2.0]]))
+    assert merged.shared.tolist() == [-1, -2]
+    assert merged.masks.int().tolist() == [[0, 0], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("paper", [0.895911, 1.554913, 0.994792]),
+        ("code", [0.921708, 1.578680, 0.916667]),
+        ("least_squares", [0.891360, 1.000000, 0.602055]),
+    ],
+)
+def test_emr_rescaler(rule, expected):
+    tallies = torch.stack([emr.tally(doubles(name), emr.merge(doubles(name))) for name in "Ab"])
+    torch.testing.assert_close(
+        emr.rescale(tallies, tensor([8, 2]), rule), tensor(expected), atol=1e-6, rtol=0
+    )
+
+
+def test_emr_of_a_task_that_was_dropped_entirely_is_finite():
+    taus = {"t1": TAUS["t1"], "t2": {n: torch.zeros_like(t) for n, t in TAUS["t2"].items()}}
+    merged = merge(stream_of(taus), Method(rescale=emr.rescale, **EMR))
+    assert merged.factors[1] == 1
+    assert all(merged.delta("t2", n).abs().sum() == 0 for n in "Ab")
+
+
+@pytest.mark.parametrize("rule", ["paper", "code"])
+def test_a_tensor_without_entries_does_not_touch_the_emr_rescaler(rule):
+    method = Method(rescale=partial(emr.rescale, rule=rule), **EMR)
+    wider = {task: {**taus, "none": torch.zeros(0, 4)} for task, taus in TAUS.items()}
+    merged = merge(stream_of(wider), method)
+    assert torch.equal(merged.factors, merge(golden(), method).factors)
+    assert merged.delta("t1", "none").shape == (0, 4)
+
+
+def test_individual_and_pretrained():
+    individual = merge(golden(), Method(reference.individual))
+    for task, taus in TAUS.items():
+        assert all(torch.equal(individual.delta(task, name), tau) for name, tau in taus.items())
+    assert delta(golden(), Method(reference.pretrained)).abs().sum() == 0

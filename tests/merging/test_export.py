@@ -1,0 +1,399 @@
+"""Merging checkpoints on disk into checkpoints on disk, as a user calls it and piece by piece."""
+
+import errno
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import tensor
+
+from baselines import emr, reference, task_arithmetic, ties
+from tadrop import merge_checkpoints, tadrop_
+from tadrop.merging import export
+from tadrop.merging.engine import merge
+from tadrop.merging.export import Plan, TensorFile, held, streamed
+from tadrop.merging.method import Method
+from tadrop.numerics import compiled
+from tadrop.sparsify.cut_stream import Sparse
+from tadrop.sparsify.dare import Dare
+from tadrop.sparsify.tadrop import TADrop
+from tadrop.storage.checkpoint import open_checkpoint
+from tadrop.types import TadropError
+from tadrop.vectors.merged import materialise
+from tadrop.vectors.task_vectors import TaskVectors
+from tests.checkpoints import family, save, weights
+
+ROOT = Path(__file__).parents[2]
+EMR = Method(emr.merge, tally=emr.tally, rescale=emr.rescale, compiled=emr.fused)
+TA = Method(task_arithmetic.merge, compiled=task_arithmetic.fused)
+
+
+def opened(base, experts, private=()):
+    return TaskVectors(
+        open_checkpoint(base), {e.name: open_checkpoint(e) for e in experts}, private
+    )
+
+
+@pytest.mark.parametrize("layout", ["single", "sharded", "torch"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_task_arithmetic_by_hand(tmp_path, layout, dtype):
+    base, experts, theta0, thetas = family(tmp_path, dtype=dtype, layout=layout)
+    written = merge_checkpoints(base, experts, tmp_path / "out", "task_arithmetic", scale=0.3)
+    assert written.kind == "full"
+    merged = load_file(tmp_path / "out" / "model.safetensors")
+    assert merged.keys() == theta0.keys()
+    assert torch.equal(merged["steps"], theta0["steps"])
+    for name in set(theta0) - {"steps"}:
+        taus = [theta[name].float() - theta0[name].float() for theta in thetas]
+        expected = (theta0[name].float() + 0.3 * (taus[0] + taus[1] + taus[2])).to(dtype)
+        assert torch.equal(merged[name], expected), name
+
+
+@pytest.mark.parametrize("word", ["fp32", "fp16", "bf16"])
+def test_export_dtype_and_configuration_files(tmp_path, word):
+    base, experts, theta0, _ = family(tmp_path)
+    (base / "config.json").write_text(json.dumps({"model_type": "x", "torch_dtype": "float32"}))
+    (base / "tokenizer.json").write_text("{}")
+    (base / "optimizer.pt").write_text("no")
+    merge_checkpoints(base, experts, tmp_path / "out", "average", dtype=word)
+    merged = load_file(tmp_path / "out" / "model.safetensors")
+    assert {t.dtype for n, t in merged.items() if n != "steps"} == {export.DTYPES[word]}
+    assert merged["steps"].dtype == theta0["steps"].dtype
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config == {
+        "model_type": "x",
+        "torch_dtype": str(export.DTYPES[word]).removeprefix("torch."),
+    }
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert files == {"model.safetensors", "config.json", "tokenizer.json", "tadrop.json"}
+
+
+def test_metadata_says_how_it_was_made(tmp_path):
+    base, experts, *_ = family(tmp_path)
+    merge_checkpoints(
+        base, experts, tmp_path / "out", "ties", tadrop=True, overrides=["tadrop.q_lo=0.7"]
+    )
+    with safe_open(tmp_path / "out" / "model.safetensors", framework="pt") as file:
+        made = json.loads(file.metadata()["tadrop"])
+    assert made["merge"]["name"] == "ties"
+    assert made["tadrop"]["q_lo"] == 0.7
+    assert list(made["checkpoints"]) == ["base", "a", "b", "c"]
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("row", ["average", "ties", "dare", "emr"])
+@pytest.mark.parametrize("tadrop", [False, True])
+def test_bits_depend_on_neither_threads_nor_the_compiler(tmp_path, row, tadrop, monkeypatch):
+    base, experts, *_ = family(tmp_path)
+    monkeypatch.setattr("tadrop.vectors.passes.BLOCK", 9000)
+    monkeypatch.setattr("tadrop.vectors.passes.SPAN", 20_000)
+    sums = set()
+    before = torch.get_num_threads()
+    for number, (threads, least) in enumerate([(1, 1 << 60), (3, 1 << 60), (2, 0), (1, 0)]):
+        torch.set_num_threads(threads)
+        monkeypatch.setattr(compiled, "FROM", least)
+        out = tmp_path / f"out{number}"
+        merge_checkpoints(base, experts, out, row, tadrop=tadrop)
+        sums.add(sha256(next(out.glob("*.safetensors"))))
+    torch.set_num_threads(before)
+    assert len(sums) == 1
+
+
+@pytest.mark.parametrize(
+    "row", [TA, Method(ties.merge, survey=ties.survey, compiled=ties.fused), EMR]
+)
+@pytest.mark.parametrize("rule", [None, TADrop(0.8, 0.95, "l2"), Dare(0.3, 0)])
+def test_blocks_give_the_bits_of_whole_tensors(tmp_path, row, rule, monkeypatch):
+    base, experts, *_ = family(tmp_path)
+    stream = opened(base, experts)
+    stream = stream if rule is None else Sparse(stream, rule)
+    monkeypatch.setattr(compiled, "FROM", 1 << 60)
+    whole = merge(stream, row)
+    monkeypatch.setattr(compiled, "FROM", 0)
+    monkeypatch.setattr("tadrop.vectors.passes.BLOCK", 1000)
+    blocks = merge(Sparse(opened(base, experts), rule) if rule else opened(base, experts), row)
+    for name in stream.names:
+        assert torch.equal(
+            whole.deltas[name].view(torch.int32), blocks.deltas[name].view(torch.int32)
+        ), name
+        assert name not in whole.masks or torch.equal(whole.masks[name], blocks.masks[name])
+    assert whole.density == blocks.density
+    if row.rescale:
+        torch.testing.assert_close(whole.factors, blocks.factors, rtol=2e-7, atol=0)
+
+
+def test_compact_form_reads_back_and_expands(tmp_path):
+    base, experts, *_ = family(tmp_path)
+    merged = merge(opened(base, experts), EMR)
+    written = merge_checkpoints(base, experts, tmp_path / "out", "emr", expand=True)
+    assert written.kind == "compact"
+    again = export.read(tmp_path / "out")
+    assert again.tasks == merged.tasks
+    assert export.scale(tmp_path / "out") == 1.0
+    for task in merged.tasks:
+        full = open_checkpoint(written.expanded[task])
+        for name, expected in materialise(open_checkpoint(base), merged, task, 1.0):
+            assert torch.equal(again.delta(task, name), merged.delta(task, name))
+            assert torch.equal(full[name], expected)
+        assert torch.equal(full["steps"], torch.arange(5))
+    with safe_open(tmp_path / "out" / "merged.safetensors", framework="pt") as file:
+        assert file.get_slice("mask/big.weight").get_shape() == [3, (300 * 301 + 7) // 8]
+        assert file.get_slice("delta/big.weight").get_shape() == [1, 300, 301]
+
+
+def test_a_delta_per_task_reads_back(tmp_path):
+    base, experts, _, thetas = family(tmp_path)
+    merge_checkpoints(base, experts, tmp_path / "out", "individual", expand=True)
+    for path, theta in zip(experts, thetas, strict=True):
+        full = load_file(tmp_path / "out" / path.name / "model.safetensors")
+        for name, expected in theta.items():
+            torch.testing.assert_close(full[name], expected, rtol=0, atol=3e-7)
+
+
+def test_a_method_may_widen_half_way(tmp_path):
+    """One model for vectors, one a task for matrices, masks for the last tensor: the file holds all
+    of them.
+    """
+    base, experts, *_ = family(tmp_path)
+
+    def mixed(taus):
+        if taus.dim() == 2:
+            return taus.mean(0, keepdim=True)
+        return emr.merge(taus) if taus.shape[-1] == 24 else taus
+
+    stream = opened(base, experts)
+    method = Method(mixed, scope="tensor")
+    export.export(streamed(stream, method), stream.base, {}, Plan(tmp_path / "out"))
+    again = export.read(tmp_path / "out")
+    expected = {name: mixed(stream.taus(name)) for name in stream.names}
+    assert torch.equal(again.delta("b", "big.weight"), expected["big.weight"][1])
+    assert torch.equal(again.delta("b", "norm.weight"), expected["norm.weight"][0])
+    shared, masks = expected["block.weight"]
+    assert torch.equal(again.delta("b", "block.weight"), shared * masks[1])
+
+
+def test_a_merge_in_memory_is_written_the_same(tmp_path):
+    base, experts, *_ = family(tmp_path)
+    stream = opened(base, experts)
+    for number, method in enumerate((TA, EMR, Method(reference.individual))):
+        files = []
+        for kind, source in (("a", streamed(stream, method)), ("b", held(merge(stream, method)))):
+            out = tmp_path / f"{kind}{number}"
+            export.export(source, stream.base, {}, Plan(out, 0.3))
+            files.append(sha256(next(out.glob("*.safetensors"))))
+        assert files[0] == files[1]
+
+
+def test_shards_and_their_index(tmp_path):
+    base, experts, *_ = family(tmp_path)
+    stream = opened(base, experts)
+    written = export.export(
+        streamed(stream, TA), stream.base, {}, Plan(tmp_path / "out", 0.3, shard=5000)
+    )
+    names = sorted(path.name for path in written.path.glob("*.safetensors"))
+    assert len(names) > 1
+    assert names[0] == f"model-00001-of-{len(names):05}.safetensors"
+    whole = dict(materialise(stream.base, merge(stream, TA), "a", 0.3))
+    again = open_checkpoint(written.path)
+    assert all(torch.equal(again[name], whole[name]) for name in stream.names)
+    assert torch.equal(again["steps"], torch.arange(5))
+
+
+def test_heads_stay_each_tasks_own(tmp_path):
+    base, experts, *_ = family(tmp_path)
+    heads = {}
+    for number, path in enumerate(experts):
+        state = load_file(path / "model.safetensors")
+        heads[path.name] = state["head.weight"] = torch.full((number + 2, 24), float(number))
+        save(tmp_path / "with" / path.name, state)
+    paths = [tmp_path / "with" / path.name for path in experts]
+    with pytest.raises(
+        TadropError, match=r"'head.weight' is not in the base .* name it in model.private"
+    ):
+        merge_checkpoints(base, paths, tmp_path / "out")
+    merge_checkpoints(base, paths, tmp_path / "out", private=["head.*"], expand=True)
+    assert "head.weight" not in load_file(tmp_path / "out" / "model.safetensors")
+    for task, head in heads.items():
+        assert torch.equal(
+            load_file(tmp_path / "out" / task / "model.safetensors")["head.weight"], head
+        )
+
+
+def test_tied_tensors_are_written_once_and_merged_as_one(tmp_path):
+    for name, seed in (("base", 0), ("a", 1), ("b", 2)):
+        state = weights(seed, shapes={"wte": (60, 8), "norm": (8,)})
+        save(tmp_path / name, state | {"lm_head": state["wte"]}, "torch")
+    stream = opened(tmp_path / "base", [tmp_path / "a", tmp_path / "b"])
+    assert stream.names == ("lm_head", "norm")
+    written = merge_checkpoints(
+        tmp_path / "base", [tmp_path / "a", tmp_path / "b"], tmp_path / "out", "dare"
+    )
+    again = open_checkpoint(written.path)
+    assert list(again.tensors) == ["lm_head", "norm"]
+    assert again.aliases == {"wte": "lm_head"}
+    only_wte = weights(3, shapes={"wte": (60, 8), "norm": (8,)})
+    save(tmp_path / "c", only_wte)
+    merge_checkpoints(tmp_path / "base", [tmp_path / "c"], tmp_path / "out2", "average")
+    torch.testing.assert_close(open_checkpoint(tmp_path / "out2")["lm_head"], only_wte["wte"])
+    save(tmp_path / "d", only_wte | {"lm_head": only_wte["wte"] + 1})
+    with pytest.raises(TadropError, match=r"d: tensors 'lm_head' and 'wte' differ"):
+        merge_checkpoints(tmp_path / "base", [tmp_path / "d"], tmp_path / "out3")
+
+
+def test_from_pretrained_loads_what_was_written(tmp_path):
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    config = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=16,
+    )
+    models = []
+    for seed, name in enumerate(("base", "x", "y")):
+        torch.manual_seed(seed)
+        models.append(CLIPVisionModel(config))
+        models[-1].save_pretrained(tmp_path / name)
+    merge_checkpoints(
+        tmp_path / "base", [tmp_path / "x", tmp_path / "y"], tmp_path / "out", "average"
+    )
+    loaded, report = CLIPVisionModel.from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    with torch.no_grad():
+        for mine, one, two in zip(
+            loaded.parameters(), models[1].parameters(), models[2].parameters(), strict=True
+        ):
+            torch.testing.assert_close(mine, (one + two) / 2, rtol=0, atol=1e-6)
+
+
+def listing(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    "fault", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()]
+)
+@pytest.mark.parametrize("row", ["average", "emr"])
+def test_a_failure_leaves_nothing_behind(tmp_path, fault, row, monkeypatch):
+    base, experts, *_ = family(tmp_path)
+    before, calls, write = listing(tmp_path), [], os.pwrite
+
+    def fails(handle, data, at):
+        calls.append(at)
+        if len(calls) == 6:
+            raise fault
+        return write(handle, data, at)
+
+    monkeypatch.setattr("os.pwrite", fails)
+    with pytest.raises(KeyboardInterrupt if isinstance(fault, KeyboardInterrupt) else TadropError):
+        merge_checkpoints(base, experts, tmp_path / "out", row, expand=True)
+    assert listing(tmp_path) == before
+
+
+def test_an_occupied_folder_is_not_touched(tmp_path):
+    base, experts, *_ = family(tmp_path)
+    merge_checkpoints(base, experts, tmp_path / "out")
+    with pytest.raises(TadropError, match=r"out: is already there; .*overwrite=true"):
+        merge_checkpoints(base, experts, tmp_path / "out")
+    merge_checkpoints(base, experts, tmp_path / "out", "emr", overwrite=True)
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+    with pytest.raises(TadropError, match=r"has no tadrop.json"):
+        merge_checkpoints(base, experts, base, overwrite=True)
+
+
+def test_float16_overflow_is_an_error(tmp_path):
+    for name, value in (("base", 0.0), ("a", 60_000.0), ("b", 60_000.0)):
+        save(tmp_path / name, {"w": tensor([value, 1.0])})
+    with pytest.raises(TadropError, match=r"'w' does not fit float16"):
+        merge_checkpoints(
+            tmp_path / "base",
+            [tmp_path / "a", tmp_path / "b"],
+            tmp_path / "out",
+            scale=1,
+            dtype="fp16",
+        )
+
+
+def test_tensor_file_is_what_safetensors_writes(tmp_path):
+    tensors = {
+        "a": torch.randn(7, 3),
+        "b": torch.arange(4),
+        "c": torch.tensor(2.5).bfloat16(),
+        "d": torch.empty(0, 3),
+    }
+    layout = {name: (t.dtype, tuple(t.shape)) for name, t in tensors.items()}
+    with TensorFile(tmp_path / "x.safetensors", layout, {"k": "v"}) as file:
+        for name, each in reversed(tensors.items()):
+            flat = each.reshape(-1)
+            for start in range(0, len(flat), 5):
+                file.write(name, start, flat[start : start + 5])
+    again = load_file(tmp_path / "x.safetensors")
+    assert again.keys() == tensors.keys()
+    assert all(torch.equal(again[n], t) and again[n].dtype == t.dtype for n, t in tensors.items())
+
+
+def command(*words):
+    return subprocess.run(
+        [sys.executable, "run.py", *words], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_the_command_line(tmp_path):
+    base, experts, *_ = family(tmp_path)
+    inputs = [
+        "model=local",
+        f"model.base={base}",
+        f"model.experts=[{','.join(map(str, experts))}]",
+        "evaluate=false",
+    ]
+    done = command(*inputs, "merge=ties", "tadrop=on", f"export.dir={tmp_path / 'out'}")
+    assert done.returncode == 0, done.stderr
+    assert f"wrote {tmp_path / 'out'} (full" in done.stdout
+    done = command(*inputs, "merge=ties")
+    assert done.returncode == 1
+    assert (
+        done.stderr.splitlines()[-1]
+        == "error: evaluate=false only merges: say where to, export.dir=OUT"
+    )
+
+
+@pytest.mark.parametrize("row", ["fisher", "surgery", "nps"])
+def test_a_row_that_looks_at_data_or_the_model_is_not_for_checkpoints_alone(tmp_path, row):
+    base, experts, *_ = family(tmp_path)
+    with pytest.raises(
+        TadropError, match=f"merge={row} looks at data or at the model: it needs evaluate=true"
+    ):
+        merge_checkpoints(base, experts, tmp_path / "out", merge=row)
+    assert not (tmp_path / "out").exists()
+
+
+def test_tadrop_in_place_is_the_rule_and_its_defaults_are_the_configuration():
+    from omegaconf import OmegaConf
+
+    on = OmegaConf.load(ROOT / "conf" / "tadrop" / "on.yaml")
+    tau = torch.randn(400, 300, generator=torch.Generator().manual_seed(1))
+    v = tau.abs().double().flatten()
+    ratio = float(torch.quantile(v, on.q_lo) / torch.quantile(v, on.q_hi))
+    kept = tau.numel() - int(ratio * tau.numel())
+    expected = torch.where(
+        v >= torch.sort(v, descending=True).values[kept - 1], tau.double().flatten(), 0
+    )
+    expected *= tau.double().norm(p=int(on.norm[1])) / expected.norm(p=int(on.norm[1]))
+    result = tau.clone()
+    assert tadrop_(result) is result
+    torch.testing.assert_close(result.double().flatten(), expected, rtol=1e-6, atol=0)
+    half = tau.bfloat16()
+    expected = tadrop_(half.float()).bfloat16()
+    assert torch.equal(tadrop_(half), expected)

@@ -1,0 +1,135 @@
+"""Published numbers: read strictly, matched to our rows, marked as published with their source."""
+
+from pathlib import Path
+from statistics import mean
+
+import pytest
+
+from tadrop.app import boards as recipes
+from tadrop.results import published, table
+from tadrop.results.published import SUMMARIES
+from tadrop.types import TadropError
+from tests.records import record
+
+FOLDER = Path(__file__).parents[2] / published.FOLDER
+FILES = sorted(FOLDER.rglob("*.csv"))
+HEAD = "model,tasks,checkpoints,method,merge,uses,source,note,mnist,svhn,average\n"
+
+
+@pytest.mark.parametrize("folder", [FOLDER, FOLDER / "sweeps"], ids=["tables", "sweeps"])
+def test_every_committed_row_is_a_fact_with_its_source(folder):
+    for fact in published.read(folder):
+        assert fact.model
+        assert fact.tasks
+        assert fact.method
+        assert len(fact.source) > 8
+        assert fact.values or fact.summaries
+        assert all(
+            -25 <= number <= 140 for number in (*fact.values.values(), *fact.summaries.values())
+        )
+
+
+def test_printed_averages_are_the_means_of_their_rows_or_say_that_they_are_not():
+    for fact in published.read(FOLDER):
+        if (
+            len(fact.values) > 1
+            and "average" in fact.summaries
+            and "average as printed" not in fact.note
+        ):
+            assert fact.summaries["average"] == pytest.approx(
+                mean(fact.values.values()), abs=0.16
+            ), fact
+
+
+def test_tadrop_s_own_claim_is_a_gain_and_never_an_accuracy():
+    (claim,) = [fact for fact in published.read(FOLDER) if "TADrop" in fact.method]
+    assert claim.values == {}
+    assert claim.summaries == {"gain": 2.0}
+    assert "not known" in claim.note
+
+
+def test_known_numbers():
+    facts = published.about(published.read(FOLDER), "vit_b32", "vision8")
+    emr = [fact for fact in facts if fact.merge == "emr" and fact.values]
+    assert {round(fact.summaries["average"], 2) for fact in emr} == {88.7, 87.75}
+    assert emr[0].uses == "task id, masks"
+
+
+def test_a_model_s_source_picks_its_checkpoint_family():
+    rows = published.read(FOLDER)
+    hub = published.about(rows, "vit_b32", "vision8", "hub")
+    assert {fact.checkpoints for fact in hub} == {"FusionBench", ""}
+    assert len(published.about(rows, "vit_b32", "vision8")) > len(hub)
+    assert published.about(rows, "glyph_vit", "glyph8") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (HEAD + "m,t,c,TIES,ties,,,,1,2,3\n", "line 2: a published number needs its source"),
+        (HEAD + "m,t,c,TIES,ties,,paper,,x,2,3\n", "line 2: mnist is 'x', not a number"),
+        (HEAD + "m,t,c,TIES,ties,,paper,,1,2,3,4\n", "line 2: the number of cells"),
+        (HEAD + "m,t,c,TIES,ties,,paper,,1\n", "line 2: the number of cells"),
+        (
+            "model,tasks,method,source,mnist\nm,t,TIES,paper,1\n",
+            "no column called checkpoints, merge, uses, note",
+        ),
+    ],
+)
+def test_what_is_not_a_fact_is_refused(tmp_path, text, complaint):
+    (tmp_path / "bad.csv").write_text(text)
+    with pytest.raises(TadropError, match=complaint):
+        published.read(tmp_path)
+
+
+def test_a_folder_that_is_not_there():
+    with pytest.raises(TadropError, match="no such folder"):
+        published.read(Path("nowhere"))
+
+
+def test_published_rows_stand_beside_ours(tmp_path):
+    text = (
+        HEAD
+        + "m,t,c,TIES as printed,ties,,paper one,,90.5,,80.0\nm,t,c,Newer,,task id,paper two,trap,,70.1,\n"
+    )
+    (tmp_path / "facts.csv").write_text(text)
+    ours = table.build(
+        [record("individual"), record("ties"), record("ties", tadrop={}), record("emr")]
+    )
+    both = published.beside(ours, published.read(tmp_path))
+    labels = [row.label.strip() for row in both.rows]
+    assert labels == [
+        "Individual", "TIES", "+ TADrop", "published: TIES as printed [1]", "EMR", "published: Newer [2]",
+    ]  # fmt: skip
+    beside = both.rows[3]
+    assert both.cells(beside)[:3] == ["90.5", "", "80.0"]
+    assert beside.keys == ()
+    assert beside.ends_section
+    assert not both.rows[2].ends_section
+    assert "[1] paper one; c checkpoints." in both.caption
+    assert "[2] paper two; c checkpoints; uses task id; trap." in both.caption
+    assert "published: TIES as printed" in table.markdown(both)
+    assert ",paper one\n" in table.csv(both)
+    assert "published: TIES" in table.latex(both)
+
+
+def test_without_facts_the_table_is_untouched():
+    ours = table.build([record("ties")])
+    assert published.beside(ours, []) is ours
+
+
+def test_summaries_are_not_tasks():
+    for fact in published.read(FOLDER):
+        assert not set(fact.values) & set(SUMMARIES)
+
+
+@pytest.mark.parametrize(
+    "recipe", ["table_vit_b32_8", "table_vit_b16_30", "table_gpt2_7", "table_beit3_5"]
+)
+def test_every_task_of_a_papers_table_finds_its_published_column(recipe):
+    with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
+        cfg = recipes.compose("config", recipes.overrides(recipe)[0])
+    chosen = recipes.choices(recipe)
+    facts = published.about(published.read(FOLDER), chosen["model"], chosen["tasks"])
+    columns = {published._squash(name) for fact in facts for name in fact.values}
+    assert [name for name in cfg.tasks.names if published._squash(name) not in columns] == []

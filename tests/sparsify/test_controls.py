@@ -1,0 +1,119 @@
+"""Controls keep as many entries as the adaptive rule; layers are cut as one."""
+
+import numpy as np
+import pytest
+import torch
+
+from tadrop.sparsify.controls import control
+from tadrop.sparsify.cut_stream import Sparse, all_cuts
+from tadrop.sparsify.magnitude import Magnitude
+from tadrop.sparsify.tadrop import TADrop
+from tadrop.vectors.names import cut_name, layer_of
+from tests.golden import stream_of
+
+SHAPES = {
+    "stem.weight": (7, 5), "stem.bias": (5,), "scale": (1,),
+    "blocks.0.fc.weight": (20, 30), "blocks.0.norm.weight": (30,),
+    "blocks.1.fc.weight": (20, 30), "blocks.1.norm.weight": (30,),
+    "head.norm.bias": (11,),
+}  # fmt: skip
+
+
+def stream():
+    """Two tasks whose tensors have tails of different weight."""
+    rng = np.random.default_rng(0)
+    degrees = dict(zip(SHAPES, (1, 3, 9, 2, 30, 5, 1.5, 8), strict=True))
+    draw = lambda name: torch.from_numpy(rng.standard_t(degrees[name], SHAPES[name])).float()  # noqa: E731
+    return stream_of({task: {name: draw(name) for name in SHAPES} for task in ("a", "b")})
+
+
+def planned(source, rule):
+    return all_cuts(Sparse(source, rule))
+
+
+def kept(cuts, task):
+    return {name: cut.facts()["kept"] for (t, name), cut in cuts.items() if t == task}
+
+
+RULE = TADrop(0.5, 0.95)
+
+
+@pytest.mark.parametrize("assign", ["inverted", "shuffled"])
+def test_a_redealt_task_keeps_exactly_as_many_entries(assign):
+    adaptive = planned(stream(), RULE)
+    dealt = planned(stream(), control(TADrop(0.5, 0.95, assign=assign), adaptive))
+    for task in ("a", "b"):
+        assert sum(kept(dealt, task).values()) == sum(kept(adaptive, task).values())
+        assert kept(dealt, task) != kept(adaptive, task)
+        assert kept(dealt, task)["scale"] == 1
+        assert all(count >= 1 for count in kept(dealt, task).values())
+
+
+def test_inverted_takes_most_where_the_adaptive_rule_takes_least():
+    adaptive = planned(stream(), RULE)
+    inverted = planned(stream(), control(TADrop(0.5, 0.95, assign="inverted"), adaptive))
+    large = ("blocks.0.fc.weight", "blocks.1.fc.weight", "stem.weight")
+    fractions = lambda cuts: [kept(cuts, "a")[name] / np.prod(SHAPES[name]) for name in large]  # noqa: E731
+    assert (
+        np.argsort(fractions(adaptive)).tolist() == np.argsort(fractions(inverted))[::-1].tolist()
+    )
+
+
+def test_shuffled_follows_its_seed_and_the_task():
+    adaptive = planned(stream(), RULE)
+    dealt = lambda seed: planned(
+        stream(), control(TADrop(0.5, 0.95, assign="shuffled", seed=seed), adaptive)
+    )
+    assert kept(dealt(0), "a") == kept(dealt(0), "a")
+    assert kept(dealt(0), "a") != kept(dealt(1), "a")
+
+
+def test_uniform_keeps_one_fraction_at_the_same_density():
+    adaptive = planned(stream(), RULE)
+    rule = control(TADrop(0.5, 0.95, norm="l1", assign="uniform"), adaptive)
+    total = sum(np.prod(shape) for shape in SHAPES.values()) * 2
+    assert isinstance(rule, Magnitude)
+    assert rule.norm == "l1"
+    assert rule.keep == pytest.approx(sum(sum(kept(adaptive, t).values()) for t in "ab") / total)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("blocks.3.fc1.weight", "blocks.3"),
+        ("visual.transformer.resblocks.11.attn.out_proj.bias", "visual.transformer.resblocks.11"),
+        ("stem.0.weight", "stem.0"),
+        ("norm.bias", "norm"),
+        ("visual.conv1.weight", "visual.conv1"),
+        ("position", "position"),
+    ],
+)
+def test_what_a_layer_is(name, layer):
+    assert layer_of(name) == layer
+    assert cut_name("layer", name) == layer
+    assert cut_name("tensor", name) == name
+    assert cut_name("model", name) == "model"
+
+
+@pytest.mark.parametrize("scope", ["layer", "model"])
+def test_a_joint_cut_keeps_the_largest_of_all_that_it_covers(scope):
+    source = stream()
+    sparse = Sparse(source, Magnitude(0.3, scope=scope))
+    for task in range(2):
+        for covered in {cut_name(scope, name) for name in source.names}:
+            names = [name for name in source.names if cut_name(scope, name) == covered]
+            before = torch.cat([source.taus(name)[task].reshape(-1) for name in names])
+            after = torch.cat([sparse.taus(name)[task].reshape(-1) for name in names])
+            wanted = max(round(0.3 * len(before)), 1)
+            assert int(torch.count_nonzero(after)) == wanted
+            assert set(after[after != 0].tolist()) == set(
+                before[before.abs().argsort()[-wanted:]].tolist()
+            )
+
+
+def test_pieces_of_a_jointly_cut_stream_are_its_tensors():
+    sparse = Sparse(stream(), Magnitude(0.3, scope="layer"))
+    name = "blocks.1.norm.weight"
+    whole = sparse.taus(name)
+    assert torch.equal(torch.cat([sparse.taus(name, 0, 13), sparse.taus(name, 13, 30)], 1), whole)
+    assert torch.equal(torch.cat(list(sparse.vector(1, name).pieces())), whole[1])
