@@ -1,4 +1,5 @@
-"""Merge fine-tuned models and measure the result: compose, load, sparsify, merge, evaluate, record.
+"""Merge fine-tuned models and measure the result: compose, load, sparsify, merge,
+evaluate, record.
 
 python run.py                                     the default run
 python run.py merge=ties tadrop=off               one row of the table

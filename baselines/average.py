@@ -1,4 +1,6 @@
-"""Weight averaging: theta = theta0 + mean of the task vectors (model soups, arXiv 2203.05482)."""
+"""Weight averaging: theta = theta0 + mean of the task vectors (model soups, arXiv
+2203.05482).
+"""
 
 from tadrop.numerics.ops import compiled_total, total
 from tadrop.types import Deltas, Taus

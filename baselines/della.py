@@ -1,9 +1,10 @@
 """DELLA-Merging (arXiv 2406.11617): MagPrune, elect, fuse.
 
-MagPrune is a sparsifier (conf/sparsify/magprune.yaml) and has run when this formula sees the task
-vectors. The elected sign is that of the sum, 0 counting as positive; fusing takes the mean of the
-tasks that agree. Weights are 1, the authors' default. Their row- and layer-adaptive variants pass
-an option that their config lacks, and equal this one.
+MagPrune is a sparsifier (conf/sparsify/magprune.yaml) and has run when this formula
+sees the task vectors. The elected sign is that of the sum, 0 counting as positive;
+fusing takes the mean of the tasks that agree. Weights are 1, the authors' default.
+Their row- and layer-adaptive variants pass an option that their config lacks, and equal
+this one.
 """
 
 import torch

@@ -1,14 +1,16 @@
-"""Isotropic merging (arXiv 2502.04959): give the merged matrix one singular value for all
-directions.
+"""Isotropic merging (arXiv 2502.04959): give the merged matrix one singular value for
+all directions.
 
-Iso-C flattens the spectrum of the sum of task vectors to its mean. Iso-CTS keeps the sum's first
-directions (`common` of them) and fills the rest with each task's leading directions outside that
-subspace, an equal number per task. Other tensors are averaged. Where fewer than T / 2 directions
-are left for the tasks their number rounds to 0 and Iso-CTS is Iso-C; where it would round up to
-more directions than a matrix has, it is rounded down (never at 0.8).
-Departure: dead directions (tadrop/linalg.py) stay dead, where the authors' code raises whatever
-LAPACK completes them with to the mean singular value. What rounding the weights leaves in
-differences of low rank (LoRA) is no dead direction to either, and is raised.
+Iso-C flattens the spectrum of the sum of task vectors to its mean. Iso-CTS keeps the
+sum's first directions (`common` of them) and fills the rest with each task's leading
+directions outside that subspace, an equal number per task. Other tensors are averaged.
+Where fewer than T / 2 directions are left for the tasks their number rounds to 0 and
+Iso-CTS is Iso-C; where it would round up to more directions than a matrix has, it is
+rounded down (never at 0.8).
+Departure: dead directions (tadrop/linalg.py) stay dead, where the authors' code raises
+whatever LAPACK completes them with to the mean singular value. What rounding the
+weights leaves in differences of low rank (LoRA) is no dead direction to either, and is
+raised.
 """
 
 import torch
@@ -38,4 +40,9 @@ def merge_cts(taus: Taus, common: float = 0.8) -> Deltas:
     values = torch.cat([own.values.reshape(-1), shared.values])
     left = polar(torch.cat([*own.left, shared.left], dim=1))
     right = polar(torch.cat([*own.right, shared.right]))
-    return SVD(left, values.mean().expand_as(values), right).matrix().to(taus.dtype).unsqueeze(0)
+    return (
+        SVD(left, values.mean().expand_as(values), right)
+        .matrix()
+        .to(taus.dtype)
+        .unsqueeze(0)
+    )

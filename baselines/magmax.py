@@ -1,7 +1,7 @@
 """MagMax (arXiv 2407.06322): per entry, the task vector with the largest magnitude.
 
-Of two equal magnitudes of opposite sign the positive one is taken, so that the order of tasks does
-not matter; the authors' loop keeps whichever came last.
+Of two equal magnitudes of opposite sign the positive one is taken, so that the order of
+tasks does not matter; the authors' loop keeps whichever came last.
 """
 
 import torch

@@ -1,5 +1,5 @@
-"""MetaGPT (arXiv 2406.11385): Task Arithmetic with lambda_t = ||tau_t||^2 / sum_j ||tau_j||^2 over
-the whole model.
+"""MetaGPT (arXiv 2406.11385): Task Arithmetic with lambda_t = ||tau_t||^2 / sum_j
+||tau_j||^2 over the whole model.
 """
 
 import torch

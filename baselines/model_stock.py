@@ -1,10 +1,10 @@
-"""Model Stock (arXiv 2403.19522): per tensor, how far to go from the base to the average follows
-from the angle.
+"""Model Stock (arXiv 2403.19522): per tensor, how far to go from the base to the
+average follows from the angle.
 
-With cos the mean cosine between the T task vectors, the average is scaled by T cos / (1 + (T - 1)
-cos). The paper derives it for models of one task, whose angles are acute; a negative mean cosine is
-taken as 0 here (the tensor stays pretrained), where the formula would overshoot or divide by zero.
-A task vector of zeros has cosine 0 with any other.
+With cos the mean cosine between the T task vectors, the average is scaled by T cos / (1
++ (T - 1) cos). The paper derives it for models of one task, whose angles are acute; a
+negative mean cosine is taken as 0 here (the tensor stays pretrained), where the formula
+would overshoot or divide by zero. A task vector of zeros has cosine 0 with any other.
 """
 
 import torch
@@ -20,7 +20,9 @@ def ratio(taus: Taus) -> float:
         return 1.0
     unit = torch.nn.functional.normalize(rows(taus).double(), dim=1)
     cosines = unit @ unit.T
-    cos = max(float((cosines.sum() - cosines.diagonal().sum()) / (tasks * (tasks - 1))), 0.0)
+    cos = max(
+        float((cosines.sum() - cosines.diagonal().sum()) / (tasks * (tasks - 1))), 0.0
+    )
     return tasks * cos / (1 + (tasks - 1) * cos)
 
 

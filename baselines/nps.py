@@ -1,19 +1,21 @@
-"""NPS-Pruning (arXiv 2505.18713): magnitude bands of each task vector weighed by search, pruning, a
-searched mix.
+"""NPS-Pruning (arXiv 2505.18713): magnitude bands of each task vector weighed by
+search, pruning, a searched mix.
 
-1. A task vector is split by magnitude into bands of equal count over the whole model, tau_t = sum_m
-   q_t,m (`weigh`). 2. CMA-ES looks for the weights w_t,m, all 1 at first, with which theta0 + sum_m
-   w_t,m q_t,m does best on the task's own validation data (`weigh`).
-3. The weighed vectors are pruned by magnitude: the row's sparsifier, so that TADrop can stand in
-   for it. 4. CMA-ES looks for one lambda_t a task, by the tasks' mean validation score (`mix`).
-   fuse=mean, the formula as printed, is sum lambda_t tau_t / sum lambda_t, in which a factor common
-   to all lambdas has no effect. fuse=disjoint divides an entry by the lambdas of the tasks that
-   kept it, as its authors' earlier PCB-Merging does; fuse=sum not at all.
+1. A task vector is split by magnitude into bands of equal count over the whole model,
+   tau_t = sum_m q_t,m (`weigh`). 2. CMA-ES looks for the weights w_t,m, all 1 at first,
+   with which theta0 + sum_m w_t,m q_t,m does best on the task's own validation data
+   (`weigh`).
+3. The weighed vectors are pruned by magnitude: the row's sparsifier, so that TADrop can
+   stand in for it. 4. CMA-ES looks for one lambda_t a task, by the tasks' mean
+   validation score (`mix`). fuse=mean, the formula as printed, is sum lambda_t tau_t /
+   sum lambda_t, in which a factor common to all lambdas has no effect. fuse=disjoint
+   divides an entry by the lambdas of the tasks that kept it, as its authors' earlier
+   PCB-Merging does; fuse=sum not at all.
 
-The authors' code could not be read, and neither the number of bands nor the search's budget, step,
-bounds or calibration data are known: `bands`, `evaluations` and `sigma` are our choices, the
-calibration data is the whole validation split. Of equal scores the first found is taken, so that
-what no search improves stays as it is.
+The authors' code could not be read, and neither the number of bands nor the search's
+budget, step, bounds or calibration data are known: `bands`, `evaluations` and `sigma`
+are our choices, the calibration data is the whole validation split. Of equal scores the
+first found is taken, so that what no search improves stays as it is.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,17 +54,19 @@ def search(
     seed: int,
     lowest: float = -np.inf,
 ) -> Found:
-    """The point of the largest value that CMA-ES meets in at most so many evaluations, the start
-    being the first.
+    """The point of the largest value that CMA-ES meets in at most so many evaluations,
+    the start being the first.
 
-    The library's own population size; a generation that the budget does not cover is not begun.
+    The library's own population size; a generation that the budget does not cover is
+    not begun.
     seed: up to 64 bits.
     """
     best = Found(tuple(start), value(start), 1)
     bounds = np.tile([lowest, np.inf], (len(start), 1))
     optimizer = CMA(np.array(start, dtype=np.float64), sigma, bounds, seed=seed % 2**32)
     while (
-        best.evaluations + optimizer.population_size <= evaluations and not optimizer.should_stop()
+        best.evaluations + optimizer.population_size <= evaluations
+        and not optimizer.should_stop()
     ):
         tried = [
             (point, value(point.tolist()))
@@ -77,12 +81,13 @@ def search(
 
 
 def edges(vector: Vector, bands: int) -> Tensor:
-    """The magnitudes at which the 2nd to last band begin, ascending, [bands - 1]; equal magnitudes
-    share a band.
+    """The magnitudes at which the 2nd to last band begin, ascending, [bands - 1]; equal
+    magnitudes share a band.
     """
     ranks = [vector.size * band // bands for band in range(1, bands)]
     return torch.tensor(
-        [found.value for found in spectrum(vector).order_statistics(ranks)], dtype=torch.float32
+        [found.value for found in spectrum(vector).order_statistics(ranks)],
+        dtype=torch.float32,
     )
 
 
@@ -93,8 +98,8 @@ def weighed(tau: Tau, edges: Tensor, weights: Tensor) -> Tau:
 
 @dataclass(frozen=True)
 class Weighed(Derived):
-    """A stream whose entries are weighed by band. edges, weights: a tensor per task, on the
-    stream's device.
+    """A stream whose entries are weighed by band. edges, weights: a tensor per task, on
+    the stream's device.
     """
 
     edges: Sequence[Tensor]
@@ -109,13 +114,21 @@ class Weighed(Derived):
         """See Stream."""
         rows = self.source.taus(name, start, stop)
         return torch.stack(
-            [weighed(*each) for each in zip(rows, self.edges, self.weights, strict=True)]
+            [
+                weighed(*each)
+                for each in zip(rows, self.edges, self.weights, strict=True)
+            ]
         )
 
     def vector(self, task: int, name: str | None) -> Vector:
         """See Stream."""
-        source, own = self.source.vector(task, name), (self.edges[task], self.weights[task])
-        return replace(source, pieces=lambda: (weighed(piece, *own) for piece in source.pieces()))
+        source, own = (
+            self.source.vector(task, name),
+            (self.edges[task], self.weights[task]),
+        )
+        return replace(
+            source, pieces=lambda: (weighed(piece, *own) for piece in source.pieces())
+        )
 
 
 def weigh(
@@ -136,15 +149,26 @@ def weigh(
     for index, task in enumerate(stream.tasks):
         ends.append(edges(stream.vector(index, None), bands).to(device))
 
-        def value(weights: Sequence[float], index: int = index, task: str = task) -> float:
-            own = (ends[index], torch.tensor(weights, dtype=torch.float32, device=device))
-            bench.load((n, bench.theta0(n) + weighed(tau, *own)) for n, tau in _one(stream, index))
+        def value(
+            weights: Sequence[float], index: int = index, task: str = task
+        ) -> float:
+            own = (
+                ends[index],
+                torch.tensor(weights, dtype=torch.float32, device=device),
+            )
+            bench.load(
+                (n, bench.theta0(n) + weighed(tau, *own))
+                for n, tau in _one(stream, index)
+            )
             on_step()
             return bench.score(task, split)
 
-        results[task] = search(value, [1.0] * bands, sigma, evaluations, key("nps", seed, task))
+        results[task] = search(
+            value, [1.0] * bands, sigma, evaluations, key("nps", seed, task)
+        )
     weights = [
-        torch.tensor(found.point, dtype=torch.float32, device=device) for found in results.values()
+        torch.tensor(found.point, dtype=torch.float32, device=device)
+        for found in results.values()
     ]
     told = {"bands": {task: vars(found) for task, found in results.items()}}
     return Weighed(stream, ends, weights, told)
@@ -186,8 +210,8 @@ def mix(
     start: float,
     fuse: str,
 ) -> Merged:
-    """Step 4: the task vectors with the lambdas that suit all tasks, before the scale. fuse: mean,
-    disjoint or sum.
+    """Step 4: the task vectors with the lambdas that suit all tasks, before the scale.
+    fuse: mean, disjoint or sum.
     """
     if fuse not in FUSE:
         raise TadropError(f"fuse is {fuse!r}; it must be one of {', '.join(FUSE)}")
@@ -197,9 +221,14 @@ def mix(
         return ((name, FUSE[fuse](stream.taus(name), row)) for name in stream.names)
 
     def value(lambdas: Sequence[float]) -> float:
-        bench.load((name, bench.theta0(name) + scale * delta) for name, delta in deltas(lambdas))
+        bench.load(
+            (name, bench.theta0(name) + scale * delta)
+            for name, delta in deltas(lambdas)
+        )
         on_step()
-        return sum(bench.score(task, split) for task in stream.tasks) / len(stream.tasks)
+        return sum(bench.score(task, split) for task in stream.tasks) / len(
+            stream.tasks
+        )
 
     found = search(
         value,
@@ -209,5 +238,10 @@ def mix(
         key("nps", seed, "lambdas"),
         lowest=0.0,
     )
-    told = {"lambdas": vars(found) | {"point": dict(zip(stream.tasks, found.point, strict=True))}}
-    return replace(merged, deltas={n: delta[None] for n, delta in deltas(found.point)}, found=told)
+    told = {
+        "lambdas": vars(found)
+        | {"point": dict(zip(stream.tasks, found.point, strict=True))}
+    }
+    return replace(
+        merged, deltas={n: delta[None] for n, delta in deltas(found.point)}, found=told
+    )

@@ -1,19 +1,21 @@
-"""OPCM (arXiv 2501.09522): models arrive one by one and are projected away from what is merged
-already.
+"""OPCM (arXiv 2501.09522): models arrive one by one and are projected away from what is
+merged already.
 
-For each linear layer the arriving tau_t is expressed in the singular vectors of the merged matrix
-so far; its diagonal and its block of the r first directions, those that hold more than `share` of
-the singular values' sum, are removed. Other tensors are added as they are. After each arrival the
-authors divide the whole merged vector by lambda_t = ||v_t|| / mean ||tau_1..t|| and multiply by it
-again at the next, and singular vectors do not know a factor: so the recursion is v_t = v_{t-1} +
-projected tau_t, and one factor mean_t ||tau_t|| / ||v_T|| over the whole model at the end. That is
-exact, and takes one pass.
+For each linear layer the arriving tau_t is expressed in the singular vectors of the
+merged matrix so far; its diagonal and its block of the r first directions, those that
+hold more than `share` of the singular values' sum, are removed. Other tensors are added
+as they are. After each arrival the authors divide the whole merged vector by lambda_t =
+||v_t|| / mean ||tau_1..t|| and multiply by it again at the next, and singular vectors
+do not know a factor: so the recursion is v_t = v_{t-1} + projected tau_t, and one
+factor mean_t ||tau_t|| / ||v_T|| over the whole model at the end. That is exact, and
+takes one pass.
 
-Order: by a seeded draw per task name, so that it does not depend on how the tasks are listed. rank:
-code is the 0-based index of the first place where the cumulative share exceeds `share`, one less
-than the paper's smallest sufficient rank (docs). Departures: dead directions (tadrop/linalg.py) are
-not projected out; parameters that belong to no layer object (CLIP's class embedding), which the
-reference code forgets to merge, are merged like the others.
+Order: by a seeded draw per task name, so that it does not depend on how the tasks are
+listed. rank: code is the 0-based index of the first place where the cumulative share
+exceeds `share`, one less than the paper's smallest sufficient rank (docs). Departures:
+dead directions (tadrop/linalg.py) are not projected out; parameters that belong to no
+layer object (CLIP's class embedding), which the reference code forgets to merge, are
+merged like the others.
 """
 
 import torch
@@ -43,7 +45,9 @@ def project(merged: Tensor, tau: Tensor, share: float, rank: str) -> Tensor:
     return tau - left @ removed @ right
 
 
-def merge(taus: Taus, survey: list[int], share: float = 0.5, rank: str = "code") -> Deltas:
+def merge(
+    taus: Taus, survey: list[int], share: float = 0.5, rank: str = "code"
+) -> Deltas:
     """v_T of one linear layer. survey: the order of arrival. share: the paper's alpha."""
     if rank not in ("code", "docs"):
         raise TadropError(f"rank is {rank!r}; it must be code or docs")

@@ -1,12 +1,13 @@
-"""RegMean (arXiv 2212.09849): per weight matrix, the least-squares fit to every model's outputs on
-its own inputs.
+"""RegMean (arXiv 2212.09849): per weight matrix, the least-squares fit to every model's
+outputs on its own inputs.
 
-W = (sum_t W_t G_t) (sum_t G_t)^-1 with the Gram matrix G_t = X_t^T X_t of the matrix's inputs,
-entries off the diagonal times a; on task vectors this is theta0 plus the same expression of the
-taus. Tensors without a Gram matrix (biases, norms, embeddings, convolutions) are averaged, as in
-the authors' code. The inputs are seen at the product itself (tadrop/taps.py), so that fused
-projections and GPT-2's Conv1D need no case of their own. Where sum_t G_t is singular, directions
-that no input has take the mean of the task vectors.
+W = (sum_t W_t G_t) (sum_t G_t)^-1 with the Gram matrix G_t = X_t^T X_t of the matrix's
+inputs, entries off the diagonal times a; on task vectors this is theta0 plus the same
+expression of the taus. Tensors without a Gram matrix (biases, norms, embeddings,
+convolutions) are averaged, as in the authors' code. The inputs are seen at the product
+itself (tadrop/taps.py), so that fused projections and GPT-2's Conv1D need no case of
+their own. Where sum_t G_t is singular, directions that no input has take the mean of
+the task vectors.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,8 +29,8 @@ SINGULAR = 1e-7  # of the largest: what float32 Gram matrices cannot tell from 0
 def gram(
     module: nn.Module, batches: Iterator[Any], places: Mapping[str, Slot]
 ) -> dict[str, Tensor]:
-    """X^T X [in, in] of every merged weight matrix, summed over tokens and divided by the number of
-    examples.
+    """X^T X [in, in] of every merged weight matrix, summed over tokens and divided by
+    the number of examples.
     """
     sums, count = {}, 0
 
@@ -49,7 +50,8 @@ def gram(
 
 
 def solve(right: Tensor, gram: Tensor) -> Tensor:
-    """right @ gram^-1, or the pseudo-inverse where gram is singular to a float32's precision.
+    """right @ gram^-1, or the pseudo-inverse where gram is singular to a float32's
+    precision.
 
     Inputs are brought to one scale first: a quiet neuron is no dead one.
     """
@@ -63,8 +65,8 @@ def solve(right: Tensor, gram: Tensor) -> Tensor:
 
 
 def merge(taus: Taus, statistics: Tensor | None, off_diagonal: float = 0.9) -> Deltas:
-    """taus [T, out, in] with Gram matrices [T, in, in], or the mean without; off_diagonal is the
-    paper's a.
+    """taus [T, out, in] with Gram matrices [T, in, in], or the mean without;
+    off_diagonal is the paper's a.
     """
     mean = total(taus) / len(taus)
     if statistics is None:

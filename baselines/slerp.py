@@ -1,9 +1,11 @@
-"""Spherical interpolation of two models, tensor by tensor, as mergekit does it on weights.
+"""Spherical interpolation of two models, tensor by tensor, as mergekit does it on
+weights.
 
-The weights' directions are turned into each other along the great circle while the coefficients
-apply to the weights themselves; nearly parallel tensors (|cos| > 0.9995) are interpolated linearly.
-Fine-tuned models of one base are nearly always that close, so on weights this is close to the
-average. `of: task_vectors` turns the task vectors instead.
+The weights' directions are turned into each other along the great circle while the
+coefficients apply to the weights themselves; nearly parallel tensors (|cos| > 0.9995)
+are interpolated linearly. Fine-tuned models of one base are nearly always that close,
+so on weights this is close to the average. `of: task_vectors` turns the task vectors
+instead.
 """
 
 import torch

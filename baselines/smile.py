@@ -1,12 +1,13 @@
-"""SMILE (arXiv 2408.10174): every linear layer of the base plus low-rank experts, one a task,
-chosen token by token.
+"""SMILE (arXiv 2408.10174): every linear layer of the base plus low-rank experts, one a
+task, chosen token by token.
 
-Expert t of a layer is the truncated singular value decomposition of its task vector, with the whole
-bias delta. The router scores a token x by |V_t[:gate] x|_2, takes the softmax over tasks, keeps the
-`active` largest and renormalises. No task id is needed. Whatever is no linear layer stays
-pretrained (the authors' default), and so does a layer that no task changed. `keep` is the fraction
-of the singular triplets kept: the authors' k = 128 of 768 is 1/6, and 1 is their k = -1, the dense
-delta. Which tensors are linear layers is the backbone's word; biases go by torch's rule for names.
+Expert t of a layer is the truncated singular value decomposition of its task vector,
+with the whole bias delta. The router scores a token x by |V_t[:gate] x|_2, takes the
+softmax over tasks, keeps the `active` largest and renormalises. No task id is needed.
+Whatever is no linear layer stays pretrained (the authors' default), and so does a layer
+that no task changed. `keep` is the fraction of the singular triplets kept: the authors'
+k = 128 of 768 is 1/6, and 1 is their k = -1, the dense delta. Which tensors are linear
+layers is the backbone's word; biases go by torch's rule for names.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,8 +26,8 @@ from tadrop.vectors.merged import Merged
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's experts: down [task, rank, in], up [task, out, rank], router [task, gate, in],
-    bias [task, out].
+    """One layer's experts: down [task, rank, in], up [task, out, rank], router [task,
+    gate, in], bias [task, out].
     """
 
     down: Tensor
@@ -36,8 +37,8 @@ class Layer:
     bias: Tensor | None
 
     def delta(self, x: Tensor, active: int) -> Tensor:
-        """What the chosen experts add to the output for inputs [..., in]. An expert sees its own
-        tokens only.
+        """What the chosen experts add to the output for inputs [..., in]. An expert
+        sees its own tokens only.
         """
         tokens, weights = x.flatten(0, -2), route(x, self.router, active).flatten(0, -2)
         output = tokens.new_zeros(len(tokens), self.up.shape[1])
@@ -56,8 +57,8 @@ class Layer:
 
 
 def route(x: Tensor, router: Tensor, active: int) -> Tensor:
-    """The weight of each expert for each token, [..., task]: at most `active` are not zero, and
-    they add up to 1.
+    """The weight of each expert for each token, [..., task]: at most `active` are not
+    zero, and they add up to 1.
     """
     scores = torch.einsum("...i,tgi->...tg", x, router).norm(dim=-1)
     weights = scores.softmax(-1)
@@ -75,8 +76,8 @@ class Experts:
 
     @contextmanager
     def attach(self, module: nn.Module, task: str) -> Iterator[None]:
-        """Adds the experts' outputs to the layers'. Raises TadropError if a layer with experts is
-        never used.
+        """Adds the experts' outputs to the layers'. Raises TadropError if a layer with
+        experts is never used.
         """
         used = set()
 
@@ -100,13 +101,17 @@ class Experts:
         return sum(layer.stored_bytes() for layer in self.layers.values())
 
 
-def layer(taus: Taus, biases: Taus | None, bias_name: str | None, keep: float, gate: int) -> Layer:
+def layer(
+    taus: Taus, biases: Taus | None, bias_name: str | None, keep: float, gate: int
+) -> Layer:
     """The experts of one layer from its task vectors [task, out, in] and [task, out]."""
     parts = svd(taus)
     ranks = parts.values.shape[-1]
     kept = parts.first(max(round(keep * ranks), 1))
     up, down = (kept.left * kept.values.unsqueeze(-2)).to(taus), kept.right.to(taus)
-    return Layer(down, up, parts.right[:, : min(gate, ranks)].to(taus), bias_name, biases)
+    return Layer(
+        down, up, parts.right[:, : min(gate, ranks)].to(taus), bias_name, biases
+    )
 
 
 def build(
@@ -136,6 +141,10 @@ def build(
         )
         if layout.kind == "linear" and changed:
             upright = taus.mT if layout.transposed else taus
-            layers[name] = layer(upright, biases, None if biases is None else bias, keep, gate)
+            layers[name] = layer(
+                upright, biases, None if biases is None else bias, keep, gate
+            )
         on_step()
-    return replace(merged, attachment=Experts(layers, active, bench.places(stream.names)))
+    return replace(
+        merged, attachment=Experts(layers, active, bench.places(stream.names))
+    )

@@ -1,11 +1,12 @@
-"""Representation Surgery (arXiv 2402.02705): an adapter per task pulls a merged model's features to
-the task's own.
+"""Representation Surgery (arXiv 2402.02705): an adapter per task pulls a merged model's
+features to the task's own.
 
-Test-time adaptation: the adapters are trained on the inputs they are graded on, without labels, and
-need the individual models. z' = z - up(relu(down(z))) on the features that the head reads, rank 16,
-L1 distance to the individual model's features, Adam. Comes after any merge: `refine` it onto
-another row. Encoders are frozen while the adapters are trained, so features are computed once and
-not at every step as in the authors' code: the same numbers, far fewer passes.
+Test-time adaptation: the adapters are trained on the inputs they are graded on, without
+labels, and need the individual models. z' = z - up(relu(down(z))) on the features that
+the head reads, rank 16, L1 distance to the individual model's features, Adam. Comes
+after any merge: `refine` it onto another row. Encoders are frozen while the adapters
+are trained, so features are computed once and not at every step as in the authors'
+code: the same numbers, far fewer passes.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,8 +24,8 @@ from tadrop.vectors.merged import Merged
 
 @dataclass(frozen=True)
 class Adapters:
-    """Per task: down [rank, width] and up [width, rank], applied to what reaches the module called
-    `head`.
+    """Per task: down [rank, width] and up [width, rank], applied to what reaches the
+    module called `head`.
     """
 
     head: str
@@ -43,7 +44,9 @@ class Adapters:
             hook.remove()
 
     def stored_bytes(self) -> int:
-        return sum(t.numel() * t.element_size() for pair in self.weights.values() for t in pair)
+        return sum(
+            t.numel() * t.element_size() for pair in self.weights.values() for t in pair
+        )
 
 
 def corrected(features: Tensor, down: Tensor, up: Tensor) -> Tensor:
@@ -56,15 +59,25 @@ def initial(width: int, rank: int, *words: object) -> tuple[Tensor, Tensor]:
     rng = generator("surgery", *words)
     shapes = ((rank, width), (width, rank))
     return tuple(
-        torch.from_numpy(rng.uniform(-1, 1, s).astype("float32")) / s[1] ** 0.5 for s in shapes
+        torch.from_numpy(rng.uniform(-1, 1, s).astype("float32")) / s[1] ** 0.5
+        for s in shapes
     )
 
 
 def train(
-    merged: Tensor, own: Tensor, rank: int, rate: float, steps: int, size: int, *words: object
+    merged: Tensor,
+    own: Tensor,
+    rank: int,
+    rate: float,
+    steps: int,
+    size: int,
+    *words: object,
 ) -> tuple[Tensor, Tensor]:
     """The adapter that takes merged features [n, width] to the task's own, in L1."""
-    weights = [w.to(merged.device).requires_grad_() for w in initial(merged.shape[1], rank, *words)]
+    weights = [
+        w.to(merged.device).requires_grad_()
+        for w in initial(merged.shape[1], rank, *words)
+    ]
     optimizer = torch.optim.Adam(weights, rate)
     rng, order = generator("surgery", "order", *words), torch.empty(0, dtype=torch.long)
     for _ in range(steps):
@@ -97,7 +110,8 @@ def adapt(
     weights = {}
     for task in stream.tasks:
         bench.load(
-            (name, bench.theta0(name) + scale * merged.delta(task, name)) for name in stream.names
+            (name, bench.theta0(name) + scale * merged.delta(task, name))
+            for name in stream.names
         )
         ours = bench.features(task, split)
         bench.load(bench.expert(task, stream.names))

@@ -1,5 +1,5 @@
-"""Task Arithmetic (arXiv 2212.04089): theta = theta0 + lambda * sum of the task vectors; lambda
-comes later.
+"""Task Arithmetic (arXiv 2212.04089): theta = theta0 + lambda * sum of the task
+vectors; lambda comes later.
 """
 
 from tadrop.numerics.ops import compiled_total, total

@@ -1,10 +1,10 @@
-"""TIES-Merging (arXiv 2306.01708): trim, elect a sign per entry, merge the entries that agree with
-it.
+"""TIES-Merging (arXiv 2306.01708): trim, elect a sign per entry, merge the entries that
+agree with it.
 
-The trim is a sparsifier (conf/sparsify/magnitude.yaml, over the whole model as in the authors'
-code) and has run when this formula sees the task vectors, which is where TADrop takes its place.
-Merging functions: mean with lambda 1 is the authors' default; sum with lambda 0.3 is what the
-AdaMerging lineage calls TIES.
+The trim is a sparsifier (conf/sparsify/magnitude.yaml, over the whole model as in the
+authors' code) and has run when this formula sees the task vectors, which is where
+TADrop takes its place. Merging functions: mean with lambda 1 is the authors' default;
+sum with lambda 0.3 is what the AdaMerging lineage calls TIES.
 """
 
 import torch
@@ -18,7 +18,9 @@ from tadrop.vectors.passes import add_up
 
 
 def survey(stream: Stream) -> float:
-    """The majority sign over all entries of the model, for entries whose survivors cancel exactly."""
+    """The majority sign over all entries of the model, for entries whose survivors
+    cancel exactly.
+    """
     balance = int(add_up(stream, _balance))
     return float((balance > 0) - (balance < 0))
 
@@ -39,10 +41,11 @@ def elect(taus: Taus, fallback: float) -> Deltas:
 
 
 def merge(taus: Taus, survey: float, combine: str = "mean") -> Deltas:
-    """combine: mean over the agreeing tasks, their sum, or the largest of them (mean | sum | max).
+    """combine: mean over the agreeing tasks, their sum, or the largest of them (mean |
+    sum | max).
 
-    An entry whose elected sign is still 0, because the whole model is balanced, takes the negative
-    side as the authors' code does.
+    An entry whose elected sign is still 0, because the whole model is balanced, takes
+    the negative side as the authors' code does.
     """
     sign = elect(taus, survey)
     agree = torch.where(sign > 0, taus > 0, taus < 0)
@@ -64,6 +67,9 @@ def fused(taus: Taus, survey: float, combine: str = "mean") -> tuple[Deltas, Non
 
     result = torch.empty_like(taus[:1])
     kernels.ties(
-        taus.view(len(taus), -1).numpy(), survey, combine == "mean", result.view(-1).numpy()
+        taus.view(len(taus), -1).numpy(),
+        survey,
+        combine == "mean",
+        result.view(-1).numpy(),
     )
     return result, None

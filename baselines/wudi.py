@@ -1,12 +1,13 @@
-"""WUDI-Merging (arXiv 2503.08099): the matrix M least disturbed on the rows that each task vector
-spans.
+"""WUDI-Merging (arXiv 2503.08099): the matrix M least disturbed on the rows that each
+task vector spans.
 
-Minimises sum_t ||(M - tau_t) tau_t^T||_F^2 / ||tau_t||_F^2 per linear layer (out x in), from M =
-sum_t tau_t. The authors run Adam for 300 steps of 1e-5, which does not reach the minimum; `solve`
-does, and is a method of its own. Only the linear layers of blocks change; everything else stays
-pretrained. The gradient is 2 (M G - H) with G = sum_t tau_t^T tau_t / ||tau_t||^2 and H = sum_t
-tau_t tau_t^T tau_t / ||tau_t||^2, which is the authors' objective with one product a step instead
-of T. A task whose vector is zero has no term (0 / 0 in the ports).
+Minimises sum_t ||(M - tau_t) tau_t^T||_F^2 / ||tau_t||_F^2 per linear layer (out x in),
+from M = sum_t tau_t. The authors run Adam for 300 steps of 1e-5, which does not reach
+the minimum; `solve` does, and is a method of its own. Only the linear layers of blocks
+change; everything else stays pretrained. The gradient is 2 (M G - H) with G = sum_t
+tau_t^T tau_t / ||tau_t||^2 and H = sum_t tau_t tau_t^T tau_t / ||tau_t||^2, which is
+the authors' objective with one product a step instead of T. A task whose vector is zero
+has no term (0 / 0 in the ports).
 """
 
 import torch
@@ -44,8 +45,8 @@ def merge(taus: Taus, steps: int = 300, rate: float = 1e-5) -> Deltas:
 
 
 def solve(taus: Taus) -> Deltas:
-    """The minimiser H G^-1, with the pseudo-inverse where task vectors do not span all inputs;
-    float64 inside.
+    """The minimiser H G^-1, with the pseudo-inverse where task vectors do not span all
+    inputs; float64 inside.
     """
     gram, right = _normal_equations(taus.double())
     return (right @ inverse(gram)).to(taus.dtype).unsqueeze(0)

@@ -1,14 +1,16 @@
-"""Examples a second of the suite's evaluation, against a bare loop of forward passes over random
-tensors in memory.
+"""Examples a second of the suite's evaluation, against a bare loop of forward passes
+over random tensors in memory.
 
-    python -m experiments.benchmark_evaluate model=vit_b32 tasks=offline8 limit=256 paths.hub=DIR
-    python -m experiments.benchmark_evaluate model=gpt2 limit=512 dtype=bfloat16 device=cuda
+    python -m experiments.benchmark_evaluate model=vit_b32 tasks=offline8 limit=256
+    paths.hub=DIR python -m experiments.benchmark_evaluate model=gpt2 limit=512
+    dtype=bfloat16 device=cuda
 
-Any model and tasks of the suite; the first task is timed, once its data are cached. The bare loop
-runs the same module on random inputs of the same batches (images: normalised floats, so that it has
-no preparation to do) and throws the outputs away. Both take turns, and the median of the ratios
-counts. Weights do not matter: where there are no experts, the base stands in with a head fitted to
-a batch. Adds to results/benchmarks/evaluate.json and renders evaluate.md.
+Any model and tasks of the suite; the first task is timed, once its data are cached. The
+bare loop runs the same module on random inputs of the same batches (images: normalised
+floats, so that it has no preparation to do) and throws the outputs away. Both take
+turns, and the median of the ratios counts. Weights do not matter: where there are no
+experts, the base stands in with a head fitted to a batch. Adds to
+results/benchmarks/evaluate.json and renders evaluate.md.
 """
 
 import json
@@ -41,7 +43,17 @@ from tadrop.vectors.task_vectors import TaskVectors
 
 TARGET = CONF.parent / "results" / "benchmarks"
 ROUNDS = 5
-COLUMNS = ("model", "input", "batch", "device", "threads", "dtype", "suite", "bare", "ratio")
+COLUMNS = (
+    "model",
+    "input",
+    "batch",
+    "device",
+    "threads",
+    "dtype",
+    "suite",
+    "bare",
+    "ratio",
+)
 
 
 def stand_in(backbone: Any, base: Checkpoint, tasks: Any, task: str) -> Checkpoint:
@@ -73,7 +85,9 @@ def opened(config: Mapping[str, Any]) -> tuple[Bench, Merged, str]:
 
 
 def random_like(tensor: Tensor) -> Tensor:
-    """Random inputs of the same size: images ready for the model, or token ids without padding."""
+    """Random inputs of the same size: images ready for the model, or token ids without
+    padding.
+    """
     if tensor.dtype == torch.uint8:
         return torch.randn(len(tensor), 3, *tensor.shape[1:3])
     return (
@@ -133,17 +147,30 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         "Examples a second, data cached; ratio: suite to bare.",
         "",
     ]
-    lines += ["| " + " | ".join(COLUMNS) + " |", "|:--|:--|--:|:--|--:|:--|--:|--:|--:|"]
+    lines += [
+        "| " + " | ".join(COLUMNS) + " |",
+        "|:--|:--|--:|:--|--:|:--|--:|--:|--:|",
+    ]
     for row in rows:
         cells = [
-            f"{v:.2f}" if c == "ratio" else f"{v:.1f}" if isinstance(v, float) else str(v)
+            f"{v:.2f}"
+            if c == "ratio"
+            else f"{v:.1f}"
+            if isinstance(v, float)
+            else str(v)
             for c, v in of(row)
         ]
         lines.append("| " + " | ".join(cells) + " |")
     processors = sorted({f"{row['processor']}, torch {row['torch']}" for row in rows})
     return (
         "\n".join(
-            [*lines, "", *processors, "", "Made by `python -m experiments.benchmark_evaluate`."]
+            [
+                *lines,
+                "",
+                *processors,
+                "",
+                "Made by `python -m experiments.benchmark_evaluate`.",
+            ]
         )
         + "\n"
     )
@@ -158,7 +185,9 @@ def add(row: Mapping[str, Any], folder: Path) -> None:
     file = folder / "evaluate.json"
     known = json.loads(file.read_text()) if file.exists() else []
     kind = ("model", "input", "batch", "device", "processor", "threads", "dtype")
-    rows = [old for old in known if any(old[word] != row[word] for word in kind)] + [dict(row)]
+    rows = [old for old in known if any(old[word] != row[word] for word in kind)] + [
+        dict(row)
+    ]
     rows.sort(key=lambda r: [str(r[word]) for word in kind])
     write_text(file, json.dumps(rows, indent=1) + "\n")
     write_text(folder / "evaluate.md", markdown(rows))
@@ -167,7 +196,9 @@ def add(row: Mapping[str, Any], folder: Path) -> None:
 def main() -> None:
     with told_in_one_line():
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = OmegaConf.to_container(compose("config", sys.argv[1:]), resolve=True)
+            config = OmegaConf.to_container(
+                compose("config", sys.argv[1:]), resolve=True
+            )
         row = measured(config)
     add(row, TARGET)
     out.print(

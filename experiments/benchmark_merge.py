@@ -1,21 +1,22 @@
-"""How long merging checkpoints on disk takes and how much memory it needs, against a plain copy of
-the same files.
+"""How long merging checkpoints on disk takes and how much memory it needs, against a
+plain copy of the same files.
 
     python -m experiments.benchmark_merge --folder DIR                  everything; writes results/benchmarks/merge.*
     python -m experiments.benchmark_merge --folder DIR --only towers        one section; the page keeps its others
     python -m experiments.benchmark_merge --folder DIR --vs 'COMMAND'       also times another tool on the same files
 
-Inputs are synthetic checkpoints of the shapes of CLIP's vision towers, made in a new folder under
---folder (about 7 GB at a time) that is removed at the end. In COMMAND, {base}, {experts} (separated
-by spaces), {list} (by commas) and {out} stand for folders.
+Inputs are synthetic checkpoints of the shapes of CLIP's vision towers, made in a new
+folder under --folder (about 7 GB at a time) that is removed at the end. In COMMAND,
+{base}, {experts} (separated by spaces), {list} (by commas) and {out} stand for folders.
 
-Every figure is a ratio to the floor, measured on the same files just before: reading all of them
-once and writing one, with a plain loop over an 8 MB buffer, files in the page cache, nothing left
-to write back. A run is a process of its own; the clock runs from opening the first input to closing
-the last output, and the start of the interpreter and the imports are reported beside it. Memory is
-sampled every few milliseconds: private memory is RssAnon (heap, stacks, buffers) above what it was
-after the imports; pages of mapped input files count as RssFile, belong to the page cache and are
-given back under pressure.
+Every figure is a ratio to the floor, measured on the same files just before: reading
+all of them once and writing one, with a plain loop over an 8 MB buffer, files in the
+page cache, nothing left to write back. A run is a process of its own; the clock runs
+from opening the first input to closing the last output, and the start of the
+interpreter and the imports are reported beside it. Memory is sampled every few
+milliseconds: private memory is RssAnon (heap, stacks, buffers) above what it was after
+the imports; pages of mapped input files count as RssFile, belong to the page cache and
+are given back under pressure.
 """
 
 import argparse
@@ -72,10 +73,15 @@ MATRICES = '+model.matrices=[{names: "encoder.layers.*_proj.weight"}, {names: "e
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def vision_tower(width: int, layers: int, patch: int, tokens: int) -> dict[str, tuple[int, ...]]:
+def vision_tower(
+    width: int, layers: int, patch: int, tokens: int
+) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a CLIP vision tower as transformers stores it."""
     norm = lambda name: {f"{name}.weight": (width,), f"{name}.bias": (width,)}  # noqa: E731
-    linear = lambda name, out, into: {f"{name}.weight": (out, into), f"{name}.bias": (out,)}  # noqa: E731
+    linear = lambda name, out, into: {
+        f"{name}.weight": (out, into),
+        f"{name}.bias": (out,),
+    }  # noqa: E731
     shapes: dict[str, tuple[int, ...]] = {
         "embeddings.class_embedding": (width,),
         "embeddings.patch_embedding.weight": (width, 3, patch, patch),
@@ -125,9 +131,9 @@ class Run:
     mapped: int
     output: int
     decompositions: float  # seconds of `seconds` inside torch.linalg
-    planning: (
-        float  # seconds of `seconds` that quantiles and thresholds took, before anything was merged
-    )
+    # seconds of `seconds` that quantiles and thresholds took, before anything was
+    # merged
+    planning: float
     processor: float  # seconds of all threads together
 
 
@@ -155,30 +161,36 @@ class Page:
 
 
 def make(folder: Path, shapes: Shapes, experts: int, distinct: int) -> Inputs:
-    """A base of normal weights and experts a small step away; from `distinct` on, experts are hard
-    links.
+    """A base of normal weights and experts a small step away; from `distinct` on,
+    experts are hard links.
     """
     import torch
 
     from tadrop.storage.files import write_tensors
 
     maker = torch.Generator().manual_seed(0)
-    draw = lambda scale: {n: torch.randn(s, generator=maker) * scale for n, s in shapes.items()}  # noqa: E731
+    draw = lambda scale: {
+        n: torch.randn(s, generator=maker) * scale for n, s in shapes.items()
+    }  # noqa: E731
     base = draw(0.02)
     write_tensors(folder / "base" / "model.safetensors", base, {"format": "pt"})
     for i in range(experts):
         file = folder / f"expert{i:02}" / "model.safetensors"
         if i < distinct:
-            write_tensors(file, {n: t + base[n] for n, t in draw(0.001).items()}, {"format": "pt"})
+            write_tensors(
+                file, {n: t + base[n] for n, t in draw(0.001).items()}, {"format": "pt"}
+            )
         else:
             file.parent.mkdir()
             os.link(folder / f"expert{i % distinct:02}" / "model.safetensors", file)
-    return Inputs(folder / "base", tuple(folder / f"expert{i:02}" for i in range(experts)))
+    return Inputs(
+        folder / "base", tuple(folder / f"expert{i:02}" for i in range(experts))
+    )
 
 
 def floor_of(inputs: Inputs, folder: Path, times: int = 5) -> float:
-    """The median of so many copies, after one that brings the files into the page cache and earlier
-    writes to disk.
+    """The median of so many copies, after one that brings the files into the page cache
+    and earlier writes to disk.
     """
     copy_floor(inputs, folder / "copy")
     os.sync()
@@ -186,7 +198,9 @@ def floor_of(inputs: Inputs, folder: Path, times: int = 5) -> float:
 
 
 def copy_floor(inputs: Inputs, out: Path) -> float:
-    """Seconds to read every input file once and write one of them: what no merge can go below."""
+    """Seconds to read every input file once and write one of them: what no merge can go
+    below.
+    """
     buffer = memoryview(bytearray(8 << 20))
     start = time.perf_counter()
     for folder in (*inputs.experts, inputs.base):
@@ -203,8 +217,8 @@ def copy_floor(inputs: Inputs, out: Path) -> float:
 
 
 def child(overrides: Sequence[str]) -> None:
-    """What a measured process does: imports, a line with its own footprint, the merge, a line with
-    its time.
+    """What a measured process does: imports, a line with its own footprint, the merge,
+    a line with its time.
     """
     began = time.perf_counter()
     import torch
@@ -216,20 +230,28 @@ def child(overrides: Sequence[str]) -> None:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("config", list(overrides))
     imports = time.perf_counter() - began
-    print(json.dumps({"imports": imports, "private": memory(os.getpid())["RssAnon"]}), flush=True)
+    print(
+        json.dumps({"imports": imports, "private": memory(os.getpid())["RssAnon"]}),
+        flush=True,
+    )
     inside, planning = (
         clocked(torch.linalg, ("svd", "eigh", "qr")),
         clocked(pipeline, ("sparsify",)),
     )
     start, busy = time.perf_counter(), time.process_time()
     written = pipeline.merge_only(cfg)
-    times = {"seconds": time.perf_counter() - start, "processor": time.process_time() - busy}
+    times = {
+        "seconds": time.perf_counter() - start,
+        "processor": time.process_time() - busy,
+    }
     times |= {"decompositions": sum(inside), "planning": sum(planning)}
     print(json.dumps(times | {"output": written.bytes}), flush=True)
 
 
 def clocked(module: ModuleType, names: Sequence[str]) -> list[float]:
-    """Seconds of every call of these functions from now on; the list grows as they are called."""
+    """Seconds of every call of these functions from now on; the list grows as they are
+    called.
+    """
     inside: list[float] = []
 
     def timing(function: Callable) -> Callable:
@@ -258,8 +280,8 @@ def memory(process: int) -> dict[str, int]:
 
 
 def measured(inputs: Inputs, out: Path, overrides: Sequence[str]) -> Run:
-    """Runs a merge in a new process and watches its memory; what was written before is on disk when
-    it starts.
+    """Runs a merge in a new process and watches its memory; what was written before is
+    on disk when it starts.
     """
     os.sync()
     command = [
@@ -272,7 +294,9 @@ def measured(inputs: Inputs, out: Path, overrides: Sequence[str]) -> Run:
     ]
     start = time.perf_counter()
     private = mapped = 0
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
         before = json.loads(process.stdout.readline() or "{}")
         while process.poll() is None:
             try:
@@ -291,7 +315,11 @@ def measured(inputs: Inputs, out: Path, overrides: Sequence[str]) -> Run:
     shutil.rmtree(out)
     above = max(private - before["private"], 0)
     return Run(
-        imports=before["imports"], command=command_seconds, private=above, mapped=mapped, **after
+        imports=before["imports"],
+        command=command_seconds,
+        private=above,
+        mapped=mapped,
+        **after,
     )
 
 
@@ -300,7 +328,11 @@ def repeated(times: int, measure: Callable[[], Run]) -> Run:
     runs = sorted((measure() for _ in range(times)), key=lambda run: run.seconds)
     middle = asdict(runs[len(runs) // 2])
     return Run(
-        **middle | {"private": max(r.private for r in runs), "mapped": max(r.mapped for r in runs)}
+        **middle
+        | {
+            "private": max(r.private for r in runs),
+            "mapped": max(r.mapped for r in runs),
+        }
     )
 
 
@@ -309,17 +341,28 @@ def verdict(met: bool) -> str:
 
 
 def towers(page: Page, folder: Path, repeat: int, others: Sequence[str]) -> None:
-    """Every method on eight ViT-B/32 towers; the whole TIES command; other tools' commands."""
+    """Every method on eight ViT-B/32 towers; the whole TIES command; other tools'
+    commands.
+    """
     inputs, out = make(folder, VIT_B32, 8, 8), folder / "out"
     runs, floors = {}, []
-    for name, (
-        overrides,
-        _,
-    ) in METHODS.items():  # floors in between, for a machine is not equally fast all the time
+    for (
+        name,
+        (
+            overrides,
+            _,
+        ),
+    ) in (
+        METHODS.items()
+    ):  # floors in between, for a machine is not equally fast all the time
         floors.append(floor_of(inputs, folder))
-        runs[name] = repeated(repeat, lambda overrides=overrides: measured(inputs, out, overrides))
+        runs[name] = repeated(
+            repeat, lambda overrides=overrides: measured(inputs, out, overrides)
+        )
     floor = median(floors)
-    rows = [towers_row(name, run, floor, METHODS[name][1]) for name, run in runs.items()]
+    rows = [
+        towers_row(name, run, floor, METHODS[name][1]) for name, run in runs.items()
+    ]
     head = (
         "method",
         "seconds",
@@ -345,9 +388,7 @@ def towers(page: Page, folder: Path, repeat: int, others: Sequence[str]) -> None
     rows = [whole_command(inputs, out, floor)]
     for command in others:
         rows.append(other_command(command, inputs, out, floor))
-    note = (
-        f"The whole TIES command, interpreter and imports included, may take {COMMAND_LIMIT:.0f} s."
-    )
+    note = f"The whole TIES command, interpreter and imports included, may take {COMMAND_LIMIT:.0f} s."
     page.add(
         "commands",
         "Whole commands on the same files",
@@ -378,7 +419,13 @@ def towers_row(name: str, run: Run, floor: float, most: float) -> list[str]:
 
 def whole_command(inputs: Inputs, out: Path, floor: float) -> list[str]:
     """python run.py ... merge=ties as a user types it."""
-    command = [sys.executable, "run.py", *inputs.overrides(out), "merge=ties", "tadrop=off"]
+    command = [
+        sys.executable,
+        "run.py",
+        *inputs.overrides(out),
+        "merge=ties",
+        "tadrop=off",
+    ]
     seconds = timed(command, out)
     return [
         "python run.py ... merge=ties",
@@ -406,7 +453,9 @@ def timed(command: Sequence[str], out: Path) -> float:
     return seconds
 
 
-def memory_rows(inputs: Inputs, folder: Path, label: str, names: Sequence[str]) -> list[list[str]]:
+def memory_rows(
+    inputs: Inputs, folder: Path, label: str, names: Sequence[str]
+) -> list[list[str]]:
     floor, rows = floor_of(inputs, folder, 3), []
     for name in names:
         run = measured(inputs, folder / "out", METHODS[name][0])
@@ -417,12 +466,27 @@ def memory_rows(inputs: Inputs, folder: Path, label: str, names: Sequence[str]) 
             f"{run.private / 1e6:.0f}",
         ]
         rows.append(
-            [label, name, *numbers, verdict(run.private <= MEMORY_LIMIT), f"{run.mapped / 1e6:.0f}"]
+            [
+                label,
+                name,
+                *numbers,
+                verdict(run.private <= MEMORY_LIMIT),
+                f"{run.mapped / 1e6:.0f}",
+            ]
         )
     return rows
 
 
-MEMORY_HEAD = ("inputs", "method", "seconds", "floor", "ratio", "private MB", "", "mapped MB")
+MEMORY_HEAD = (
+    "inputs",
+    "method",
+    "seconds",
+    "floor",
+    "ratio",
+    "private MB",
+    "",
+    "mapped MB",
+)
 
 
 def more_tasks(page: Page, folder: Path) -> None:
@@ -464,7 +528,11 @@ def every_method(page: Page, folder: Path) -> None:
     rows = []
     for name in every_row():
         run = measured(inputs, folder / "out", [f"merge={name}", "tadrop=off"])
-        numbers = [f"{run.seconds:.2f}", f"{run.seconds / floor:.1f}", f"{run.private / 1e6:.0f}"]
+        numbers = [
+            f"{run.seconds:.2f}",
+            f"{run.seconds / floor:.1f}",
+            f"{run.private / 1e6:.0f}",
+        ]
         rows.append([f"merge={name}", *numbers, verdict(run.private <= MEMORY_LIMIT)])
     head = ("row", "seconds", "times the floor", "private MB", "")
     page.add(
@@ -480,7 +548,9 @@ def spectral(page: Page, folder: Path) -> None:
     inputs = make(folder, vision_tower(768, 2, 32, 50), 4, 4)
     rows = []
     for name in ("tsv_m", "iso_c"):
-        run = measured(inputs, folder / "out", [f"merge={name}", "tadrop=off", MATRICES])
+        run = measured(
+            inputs, folder / "out", [f"merge={name}", "tadrop=off", MATRICES]
+        )
         numbers = [
             f"{run.seconds:.2f}",
             f"{run.decompositions:.2f}",
@@ -518,8 +588,8 @@ def single_tensor(page: Page, folder: Path) -> None:
 
 
 def tadrop_alone(page: Page) -> None:
-    """Quantiles, threshold and rescale of one tensor in memory, against reading and writing it
-    once.
+    """Quantiles, threshold and rescale of one tensor in memory, against reading and
+    writing it once.
     """
     import torch
 
@@ -531,10 +601,14 @@ def tadrop_alone(page: Page) -> None:
         tau, out = torch.randn(size), torch.zeros(size)
         for quantiles in ((0.3, 0.9), (0.1, 0.5), (0.8, 0.99)):
             copies, drops = [], []
-            for _ in range(5):  # a copy before each, so that every call sees the same tensor
+            for _ in range(
+                5
+            ):  # a copy before each, so that every call sees the same tensor
                 copies.append(seconds_of(lambda tau=tau, out=out: out.copy_(tau)))
                 drops.append(
-                    seconds_of(lambda out=out, quantiles=quantiles: tadrop_(out, *quantiles))
+                    seconds_of(
+                        lambda out=out, quantiles=quantiles: tadrop_(out, *quantiles)
+                    )
                 )
             floor, seconds = median(copies), median(drops)
             times = [
@@ -560,7 +634,9 @@ def startup(page: Page) -> None:
     """What answers without computing anything."""
     rows = []
     for words in (["--help"], ["--cfg", "job"]):
-        seconds = median(seconds_of(lambda words=words: run_py(words)) for _ in range(5))
+        seconds = median(
+            seconds_of(lambda words=words: run_py(words)) for _ in range(5)
+        )
         rows.append(
             [
                 f"python run.py {' '.join(words)}",
@@ -578,8 +654,8 @@ def startup(page: Page) -> None:
 
 
 def sweep(page: Page, folder: Path) -> None:
-    """Where a run on the embedded model spends its time, and what 25 points cost in one sweep and
-    one by one.
+    """Where a run on the embedded model spends its time, and what 25 points cost in one
+    sweep and one by one.
     """
     point, records = ["merge=task_arithmetic", "tadrop=on"], folder / "records"
     cold = seconds_of(lambda: run_py([*point, f"paths.records={records}"]))
@@ -593,11 +669,19 @@ def sweep(page: Page, folder: Path) -> None:
         if seconds >= 0.05
     ]
     rest = cold - sum(phases.values())
-    rows.append(["interpreter, imports, configuration, data", f"{rest:.1f}", f"{rest / cold:.0%}"])
+    rows.append(
+        [
+            "interpreter, imports, configuration, data",
+            f"{rest:.1f}",
+            f"{rest / cold:.0%}",
+        ]
+    )
     title = "One run on the embedded model, with its two reference rows: 3 models on 8 tasks"
     page.add("embedded", title, ("part", "seconds", "share"), rows)
     grid = ["tadrop.q_lo=0.1,0.3,0.5,0.7,0.8", "tadrop.q_hi=0.85,0.9,0.95,0.98,0.99"]
-    swept = seconds_of(lambda: run_py(["-m", *point, *grid, f"paths.records={folder / 'swept'}"]))
+    swept = seconds_of(
+        lambda: run_py(["-m", *point, *grid, f"paths.records={folder / 'swept'}"])
+    )
     share = swept / (25 * cold)
     row = [
         f"{swept:.0f}",
@@ -607,7 +691,14 @@ def sweep(page: Page, folder: Path) -> None:
         "0.33",
         verdict(share <= 1 / 3),
     ]
-    head = ("25 points s", "a cold run s", "a point s", "sweep / 25 cold runs", "at most", "")
+    head = (
+        "25 points s",
+        "a cold run s",
+        "a point s",
+        "sweep / 25 cold runs",
+        "at most",
+        "",
+    )
     page.add("sweep", "A sweep of 25 pairs of quantiles", head, [row])
 
 
@@ -632,7 +723,12 @@ def machine() -> dict[str, object]:
         if line.startswith("model name")
     ]
     total = next(
-        (line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), "0"
+        (
+            line.split()[1]
+            for line in _lines("/proc/meminfo")
+            if line.startswith("MemTotal")
+        ),
+        "0",
     )
     return {
         "processor": names[0] if names else platform.machine(),
@@ -652,20 +748,27 @@ def _lines(path: str) -> list[str]:
 def render_section(section: Mapping) -> str:
     lines = [f"## {section['title']}", "", "| " + " | ".join(section["head"]) + " |"]
     lines.append("|" + " --- |" * len(section["head"]))
-    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in section["rows"]]
-    return "\n".join(lines + (["", section["notes"]] if section["notes"] else [])) + "\n"
+    lines += [
+        "| " + " | ".join(str(cell) for cell in row) + " |" for row in section["rows"]
+    ]
+    return (
+        "\n".join(lines + (["", section["notes"]] if section["notes"] else [])) + "\n"
+    )
 
 
 def earlier(stem: Path) -> Page:
-    """The page as it was left, so that a run of some sections keeps the others; empty where there
-    is none.
+    """The page as it was left, so that a run of some sections keeps the others; empty
+    where there is none.
     """
     file = stem.with_suffix(".json")
     return Page(json.loads(file.read_text())["sections"] if file.exists() else {})
 
 
-def write(page: Page, parts: Sequence[str], stem: Path, title: str, how: str, command: str) -> None:
-    """The page as stem.md and stem.json, in the order of its parts, whatever was measured last.
+def write(
+    page: Page, parts: Sequence[str], stem: Path, title: str, how: str, command: str
+) -> None:
+    """The page as stem.md and stem.json, in the order of its parts, whatever was
+    measured last.
 
     how: a docstring, whose last paragraph says what is measured.
     """
@@ -673,9 +776,14 @@ def write(page: Page, parts: Sequence[str], stem: Path, title: str, how: str, co
 
     sections = {name: page.sections[name] for name in parts if name in page.sections}
     about, paragraph = machine(), how.split("\n\n")[-1]
-    facts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in about.items())
+    facts = ", ".join(
+        f"{key.replace('_', ' ')} {value}" for key, value in about.items()
+    )
     head = f"# {title}\n\nMade by `{command}` on: {facts}.\n\n{paragraph}\n"
-    write_text(stem.with_suffix(".md"), "\n".join([head, *map(render_section, sections.values())]))
+    write_text(
+        stem.with_suffix(".md"),
+        "\n".join([head, *map(render_section, sections.values())]),
+    )
     content = {"machine": about, "command": command, "sections": sections}
     write_text(stem.with_suffix(".json"), json.dumps(content, indent=1) + "\n")
 
@@ -684,7 +792,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", type=Path, help="where to put the synthetic checkpoints")
+    parser.add_argument(
+        "--folder", type=Path, help="where to put the synthetic checkpoints"
+    )
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument(
         "--repeat", type=int, default=3, help="runs of each method; the median counts"
@@ -718,7 +828,9 @@ def main() -> None:
         "sweep": lambda folder: sweep(page, folder),
     }
     for section in arguments.only:
-        with tempfile.TemporaryDirectory(dir=arguments.folder, prefix="towers.") as folder:
+        with tempfile.TemporaryDirectory(
+            dir=arguments.folder, prefix="towers."
+        ) as folder:
             work[section](Path(folder))
     command = "python -m experiments.benchmark_merge --folder DIR"
     write(page, PARTS, stem, "Merging on disk: time and memory", __doc__ or "", command)

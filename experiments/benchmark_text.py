@@ -1,16 +1,17 @@
-"""How fast GPT-2 is evaluated against its bare forward passes, and what its largest tensor costs
-every sparsifier.
+"""How fast GPT-2 is evaluated against its bare forward passes, and what its largest
+tensor costs every sparsifier.
 
     python -m experiments.benchmark_text --folder DIR                   both sections; writes results/benchmarks/text.*
     python -m experiments.benchmark_text --folder DIR --only table      one section; the page keeps the other
 
-Everything is made in a folder under --folder (1.2 GB, removed at the end): a GPT-2 of the small
-size with random weights, and sentences of random words, as long as GLUE's. `evaluate` is the
-suite's own loop (tokens read from the cache, padding, forward, grading) over one split; the floor
-is the same module over the same padded batches, made beforehand. The two take turns; the share is
-the median of the ratios of neighbours, as a machine's pace drifts. `table` plans every cut of wte
-(50,257 x 768) for two tasks and reads the tensor through them; memory is the peak resident set
-above what lay there before (base and experts).
+Everything is made in a folder under --folder (1.2 GB, removed at the end): a GPT-2 of
+the small size with random weights, and sentences of random words, as long as GLUE's.
+`evaluate` is the suite's own loop (tokens read from the cache, padding, forward,
+grading) over one split; the floor is the same module over the same padded batches, made
+beforehand. The two take turns; the share is the median of the ratios of neighbours, as
+a machine's pace drifts. `table` plans every cut of wte (50,257 x 768) for two tasks and
+reads the tensor through them; memory is the peak resident set above what lay there
+before (base and experts).
 """
 
 import argparse
@@ -58,29 +59,40 @@ def configured(folder: Path, *overrides: str):
 
 
 def write_model(folder: Path) -> None:
-    """GPT-2 small, its base and one classifier, with random weights; a byte-level BPE trained on
-    nothing much.
+    """GPT-2 small, its base and one classifier, with random weights; a byte-level BPE
+    trained on nothing much.
     """
     from tokenizers import ByteLevelBPETokenizer
     from transformers import GPT2Config, GPT2Model
 
     config = GPT2Config()
     torch.manual_seed(0)
-    state = {name: tensor.contiguous() for name, tensor in GPT2Model(config).state_dict().items()}
+    state = {
+        name: tensor.contiguous()
+        for name, tensor in GPT2Model(config).state_dict().items()
+    }
     base = folder / "models" / "openai-community" / "gpt2"
     write_tensors(base / "model.safetensors", state)
     write_text(base / "config.json", json.dumps(config.to_diff_dict()))
     head = {"score.weight": torch.randn(2, config.n_embd)}
     named = {f"transformer.{name}": tensor for name, tensor in state.items()}
-    write_tensors(folder / "models" / "tanganke" / "gpt2_sst2" / "model.safetensors", named | head)
+    write_tensors(
+        folder / "models" / "tanganke" / "gpt2_sst2" / "model.safetensors", named | head
+    )
     tokenizer = ByteLevelBPETokenizer()
-    tokenizer.train_from_iterator(sentences(2_000), vocab_size=4_000, show_progress=False)
+    tokenizer.train_from_iterator(
+        sentences(2_000), vocab_size=4_000, show_progress=False
+    )
     tokenizer.save_model(str(base))
-    write_text(base / "tokenizer_config.json", json.dumps({"tokenizer_class": "GPT2Tokenizer"}))
+    write_text(
+        base / "tokenizer_config.json", json.dumps({"tokenizer_class": "GPT2Tokenizer"})
+    )
 
 
 def sentences(count: int) -> list[str]:
-    """Sentences of random words; lengths are log-normal, 19 words in the middle, at most 120."""
+    """Sentences of random words; lengths are log-normal, 19 words in the middle, at
+    most 120.
+    """
     rng = generator("benchmark_text")
     letters = list("etaoinshrdlu")
     words = ["".join(rng.choice(letters, rng.integers(1, 9))) for _ in range(3_000)]
@@ -94,7 +106,9 @@ def write_sentences(folder: Path, count: int) -> None:
 
     target = folder / "datasets" / "nyu-mll" / "glue" / "sst2"
     target.mkdir(parents=True)
-    table = pa.table({"sentence": sentences(count), "label": [i % 2 for i in range(count)]})
+    table = pa.table(
+        {"sentence": sentences(count), "label": [i % 2 for i in range(count)]}
+    )
     pq.write_table(table, target / "validation-00000-of-00001.parquet")
 
 
@@ -110,7 +124,9 @@ def evaluation_rate(page: Page, folder: Path, rows: int, repeat: int) -> None:
     """Examples a second of the suite's loop and of bare forward passes."""
     write_model(folder)
     write_sentences(folder, rows)
-    bench, stream = pipeline.load(OmegaConf.to_container(configured(folder), resolve=True))
+    bench, stream = pipeline.load(
+        OmegaConf.to_container(configured(folder), resolve=True)
+    )
     install(bench.backbone.places(bench.module), bench.expert("sst2", stream.names))
     bench.equip("sst2")
     untouched = merge(stream, Method(merge=lambda taus: torch.zeros_like(taus[:1])))
@@ -128,9 +144,19 @@ def evaluation_rate(page: Page, folder: Path, rows: int, repeat: int) -> None:
             times[name].append(seconds_of(each))
     ours, floor = (rows / median(times[name]) for name in ("evaluate", "forward"))
     share = median(
-        bare / whole for bare, whole in zip(times["forward"], times["evaluate"], strict=True)
+        bare / whole
+        for bare, whole in zip(times["forward"], times["evaluate"], strict=True)
     )
-    head = ("examples", "tokens", "padded", "examples/s", "bare forward", "share", "at least", "")
+    head = (
+        "examples",
+        "tokens",
+        "padded",
+        "examples/s",
+        "bare forward",
+        "share",
+        "at least",
+        "",
+    )
     padded = sum(inputs.numel() for inputs in made)
     row = [
         rows,
@@ -156,10 +182,13 @@ def resident(key: str) -> int:
 
 def rules() -> dict[str, object]:
     """Every sparsifier there is, by its name in the configuration."""
-    names = sorted(path.stem for path in (CONF / "sparsify").glob("*.yaml") if path.stem != "none")
+    names = sorted(
+        path.stem for path in (CONF / "sparsify").glob("*.yaml") if path.stem != "none"
+    )
     with initialize_config_dir(str(CONF), version_base="1.3"):
         found = {
-            f"sparsify={name}": compose("config", [f"sparsify={name}"]).sparsify for name in names
+            f"sparsify={name}": compose("config", [f"sparsify={name}"]).sparsify
+            for name in names
         }
         return found | {
             f"tadrop {word}": compose("config", [f"tadrop.norm={word}"]).tadrop
@@ -171,16 +200,24 @@ def wte(tasks: int = 2) -> TaskVectors:
     """Task vectors of a single tensor of wte's size, in memory."""
     maker = torch.Generator().manual_seed(0)
     base = torch.randn(WTE, generator=maker) * 0.02
-    experts = {f"task{t}": base + torch.randn(WTE, generator=maker) * 1e-3 for t in range(tasks)}
+    experts = {
+        f"task{t}": base + torch.randn(WTE, generator=maker) * 1e-3
+        for t in range(tasks)
+    }
     name = "transformer.wte.weight"
-    held = {task: Checkpoint(Path(task), (), {name: tensor}) for task, tensor in experts.items()}
+    held = {
+        task: Checkpoint(Path(task), (), {name: tensor})
+        for task, tensor in experts.items()
+    }
     return TaskVectors(Checkpoint(Path("base"), (), {name: base}), held)
 
 
 def table_cost(page: Page) -> None:
     """Time and memory of every sparsifier on wte."""
     stream, entries = wte(), WTE[0] * WTE[1]
-    density(Sparse(stream, instantiate(rules()["sparsify=magnitude"])))  # compiles the kernels
+    density(
+        Sparse(stream, instantiate(rules()["sparsify=magnitude"]))
+    )  # compiles the kernels
     rows = []
     for name, node in rules().items():
         sparse = Sparse(stream, instantiate(node))
@@ -201,7 +238,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", type=Path, required=True, help="a place with 1.2 GB to spare")
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="a place with 1.2 GB to spare"
+    )
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--rows", type=int, default=32, help="sentences")
     parser.add_argument("--repeat", type=int, default=9)
@@ -215,7 +254,14 @@ def main() -> None:
     if "table" in options.only:
         table_cost(page)
     command = "python -m experiments.benchmark_text --folder DIR"
-    write(page, SECTIONS, stem, "GPT-2: evaluation and its largest tensor", __doc__ or "", command)
+    write(
+        page,
+        SECTIONS,
+        stem,
+        "GPT-2: evaluation and its largest tensor",
+        __doc__ or "",
+        command,
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
-"""Regenerates the embedded checkpoints: a base, and one fine-tuned glyph_vit per glyph task.
+"""Regenerates the embedded checkpoints: a base, and one fine-tuned glyph_vit per glyph
+task.
 
-    python -m experiments.train_glyphs --out DIR [--tasks greek_lower arabic] [--workers 2]
+    python -m experiments.train_glyphs --out DIR [--tasks greek_lower arabic] [--workers
+    2]
 
-The base learns to name characters that belong to no task. Each task then gets a linear head, fitted
-on the base's features of clean renderings of its characters (what CLIP's class-name prompts are to
-its zero-shot heads) and frozen, and the encoder is fine-tuned. A file that exists is kept, so an
-interrupted run goes on where it stopped. Every model is trained in a process with one thread: its
-bits do not depend on how many run side by side.
+The base learns to name characters that belong to no task. Each task then gets a linear
+head, fitted on the base's features of clean renderings of its characters (what CLIP's
+class-name prompts are to its zero-shot heads) and frozen, and the encoder is
+fine-tuned. A file that exists is kept, so an interrupted run goes on where it stopped.
+Every model is trained in a process with one thread: its bits do not depend on how many
+run side by side.
 """
 
 import argparse
@@ -61,13 +64,16 @@ def train(
     decay: float,
     words: str,
 ) -> None:
-    """AdamW, a tenth of the steps as warm-up, cosine to zero, gradient clip 1. Trains what requires
-    a gradient.
+    """AdamW, a tenth of the steps as warm-up, cosine to zero, gradient clip 1. Trains
+    what requires a gradient.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, rate, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda i: min((i + 1) / (0.1 * steps), 0.5 * (1 + math.cos(math.pi * i / steps)))
+        optimizer,
+        lambda i: min(
+            (i + 1) / (0.1 * steps), 0.5 * (1 + math.cos(math.pi * i / steps))
+        ),
     )
     for batch in batches(len(images), steps, generator("train_glyphs", words)):
         loss = F.cross_entropy(model(images[batch]), labels[batch])
@@ -81,8 +87,8 @@ def train(
 
 
 def clean(task: str) -> Family:
-    """The task's characters in the base's plain look: turned and mirrored as the task is, but
-    nothing else of it.
+    """The task's characters in the base's plain look: turned and mirrored as the task
+    is, but nothing else of it.
     """
     family = glyphs.FAMILIES["digits" if task == glyphs.HANDWRITTEN else task]
     turned = (
@@ -99,8 +105,8 @@ def features(model: GlyphViT, images: Tensor) -> Tensor:
 
 
 def fit_head(model: GlyphViT, task: str) -> tuple[Tensor, Tensor]:
-    """Logistic regression with a small ridge on the base's features of clean renderings: weight [c,
-    w], bias [c].
+    """Logistic regression with a small ridge on the base's features of clean
+    renderings: weight [c, w], bias [c].
     """
     family, rng = clean(task), generator("train_glyphs", "head", task)
     count = len(family.chars)
@@ -110,7 +116,9 @@ def fit_head(model: GlyphViT, task: str) -> tuple[Tensor, Tensor]:
     x, y = (x - mean) / deviation, torch.from_numpy(labels)
     weight = torch.zeros(count, x.shape[1], requires_grad=True)
     bias = torch.zeros(count, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [weight, bias], max_iter=100, line_search_fn="strong_wolfe"
+    )
 
     def loss() -> Tensor:
         optimizer.zero_grad()
@@ -146,7 +154,10 @@ def train_base(path: Path) -> float:
     halves = np.split(labels, 2)
     looks = (family, replace(family, look=replace(family.look, invert=True)))
     images = np.concatenate(
-        [render(look, half, "train", rng) for look, half in zip(looks, halves, strict=True)]
+        [
+            render(look, half, "train", rng)
+            for look, half in zip(looks, halves, strict=True)
+        ]
     )
     model = GlyphViT(len(family.chars))
     train(
@@ -160,7 +171,11 @@ def train_base(path: Path) -> float:
     )
     encoder = {n: t for n, t in model.state_dict().items() if not n.startswith("head.")}
     seconds = time.perf_counter() - start
-    save(path, encoder, {"recipe": BASE, "seconds": round(seconds), "classes": len(family.chars)})
+    save(
+        path,
+        encoder,
+        {"recipe": BASE, "seconds": round(seconds), "classes": len(family.chars)},
+    )
     return seconds
 
 
@@ -172,7 +187,9 @@ def train_task(base: Path, path: Path, task: str) -> tuple[str, float, float]:
     torch.manual_seed(0)
     start = time.perf_counter()
     model = GlyphViT(len(glyphs.classes(task)))
-    model.load_state_dict({n: t.float() for n, t in load_file(base).items()}, strict=False)
+    model.load_state_dict(
+        {n: t.float() for n, t in load_file(base).items()}, strict=False
+    )
     weight, bias = fit_head(model, task)
     model.head.weight.data, model.head.bias.data = weight, bias
     model.head.requires_grad_(False)
@@ -196,7 +213,9 @@ def train_task(base: Path, path: Path, task: str) -> tuple[str, float, float]:
 
 
 def write_manifest(folder: Path) -> None:
-    lines = [f"{sha256(path)}  {path.name}" for path in sorted(folder.glob("*.safetensors"))]
+    lines = [
+        f"{sha256(path)}  {path.name}" for path in sorted(folder.glob("*.safetensors"))
+    ]
     write_text(folder / MANIFEST, "\n".join(lines) + "\n")
 
 
@@ -224,7 +243,9 @@ Accuracy below is on the validation split, in percent; `SHA256SUMS` is checked w
 
 def write_card(folder: Path) -> None:
     """The model card, from what the files say of themselves."""
-    facts = {path.stem: _metadata(path) for path in sorted(folder.glob("*.safetensors"))}
+    facts = {
+        path.stem: _metadata(path) for path in sorted(folder.glob("*.safetensors"))
+    }
     base = facts.pop("base")
     rows = [
         f"| {task} | {len(glyphs.classes(task))} | {100 * float(fact['validation_accuracy']):.1f} | {fact['seconds']} |"
@@ -253,15 +274,24 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder for base.safetensors and one file a task"
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for base.safetensors and one file a task",
     )
     parser.add_argument(
         "--tasks", nargs="*", default=glyphs.NAMES, choices=glyphs.NAMES, metavar="TASK"
     )
-    parser.add_argument("--workers", type=int, default=2, help="models trained side by side")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="models trained side by side"
+    )
     options = parser.parse_args()
     base = options.out / "base.safetensors"
-    owed = [task for task in options.tasks if not (options.out / f"{task}.safetensors").exists()]
+    owed = [
+        task
+        for task in options.tasks
+        if not (options.out / f"{task}.safetensors").exists()
+    ]
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         if not base.exists():
             print(f"base: {BASE['steps']} steps, about 10 minutes ...", flush=True)
@@ -270,9 +300,13 @@ def main() -> None:
             pool.submit(train_task, base, options.out / f"{task}.safetensors", task)
             for task in owed
         ]
-        for job in track(as_completed(jobs), description="fine-tuning", total=len(jobs)):
+        for job in track(
+            as_completed(jobs), description="fine-tuning", total=len(jobs)
+        ):
             task, value, seconds = job.result()
-            print(f"{task}: validation accuracy {value:.3f}, {seconds:.0f} s", flush=True)
+            print(
+                f"{task}: validation accuracy {value:.3f}, {seconds:.0f} s", flush=True
+            )
     write_manifest(options.out)
     write_card(options.out)
 

@@ -1,12 +1,13 @@
-"""Trains a small GPT-2 from nothing and fine-tunes it on seven text tasks: the language path on
-real text, offline.
+"""Trains a small GPT-2 from nothing and fine-tunes it on seven text tasks: the language
+path on real text, offline.
 
-    python -m experiments.train_small_gpt2 --hub DIR [--out checkpoints/gpt2_small] [--threads 2]
+    python -m experiments.train_small_gpt2 --hub DIR [--out checkpoints/gpt2_small]
+    [--threads 2]
 
-DIR is laid out like the hub and holds the data sets of conf/tasks/text7.yaml. A byte-level BPE is
-trained on the training sentences, then a language model on their tokens, then a classifier per
-task. A file that exists is kept, so an interrupted run goes on where it stopped. Then: python
-run.py model=gpt2_small paths.hub=DIR
+DIR is laid out like the hub and holds the data sets of conf/tasks/text7.yaml. A
+byte-level BPE is trained on the training sentences, then a language model on their
+tokens, then a classifier per task. A file that exists is kept, so an interrupted run
+goes on where it stopped. Then: python run.py model=gpt2_small paths.hub=DIR
 """
 
 import argparse
@@ -31,7 +32,13 @@ from tadrop.numerics.seeds import generator
 from tadrop.storage.files import write_tensors, write_text
 from tadrop.tasks.glue import TextTasks, Tokens, pad, read_rows
 
-SIZES = {"vocab_size": 4096, "n_positions": 256, "n_embd": 128, "n_layer": 4, "n_head": 4}
+SIZES = {
+    "vocab_size": 4096,
+    "n_positions": 256,
+    "n_embd": 128,
+    "n_layer": 4,
+    "n_head": 4,
+}
 BASE = {"epochs": 2, "rate": 2e-3, "decay": 0.1, "window": 128, "batch": 32}
 TASK = {"epochs": 3, "rate": 5e-4, "decay": 0.05, "batch": 32}
 END = "<|endoftext|>"
@@ -40,12 +47,18 @@ END = "<|endoftext|>"
 def open_tasks(hub: str, out: Path) -> TextTasks:
     """The tasks of the configuration, read with the tokenizer that is trained here."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        places = [f"paths.hub={hub}", f"paths.cache={out / 'cache'}", f"model.base={out / 'base'}"]
+        places = [
+            f"paths.hub={hub}",
+            f"paths.cache={out / 'cache'}",
+            f"model.base={out / 'base'}",
+        ]
         return instantiate(compose("config", ["model=gpt2_small", *places]).tasks)
 
 
 def train_tokenizer(tasks: TextTasks, hub: str, folder: Path) -> None:
-    """A byte-level BPE in GPT-2's files, trained on the training sentences of all tasks."""
+    """A byte-level BPE in GPT-2's files, trained on the training sentences of all
+    tasks.
+    """
     from tokenizers import ByteLevelBPETokenizer
 
     texts: list[str] = []
@@ -59,7 +72,10 @@ def train_tokenizer(tasks: TextTasks, hub: str, folder: Path) -> None:
     )
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_model(str(folder))
-    write_text(folder / "tokenizer_config.json", json.dumps({"tokenizer_class": "GPT2Tokenizer"}))
+    write_text(
+        folder / "tokenizer_config.json",
+        json.dumps({"tokenizer_class": "GPT2Tokenizer"}),
+    )
 
 
 def new_model() -> tuple[Classifier, dict]:
@@ -72,7 +88,9 @@ def new_model() -> tuple[Classifier, dict]:
 
 
 def windows(tasks: TextTasks) -> Tensor:
-    """All training texts, shuffled, joined by the end token and cut to [window, BASE window + 1]."""
+    """All training texts, shuffled, joined by the end token and cut to [window, BASE
+    window + 1].
+    """
     texts = []
     for task in tasks.names:
         tokens = tasks.tokens(task, "train")
@@ -100,9 +118,11 @@ def pretraining(tasks: TextTasks) -> tuple[int, Iterator[Tensor]]:
     return BASE["epochs"] * per_epoch, draw()
 
 
-def fine_tuning(task: str, tokens: Tokens) -> tuple[int, Iterator[tuple[Tensor, Tensor]]]:
-    """How many steps there are, and the batches: texts of like length together, batches in random
-    order.
+def fine_tuning(
+    task: str, tokens: Tokens
+) -> tuple[int, Iterator[tuple[Tensor, Tensor]]]:
+    """How many steps there are, and the batches: texts of like length together, batches
+    in random order.
     """
     lengths = np.diff(tokens.ends.numpy(), prepend=0)
     per_epoch = math.ceil(len(lengths) / TASK["batch"])
@@ -112,20 +132,29 @@ def fine_tuning(task: str, tokens: Tokens) -> tuple[int, Iterator[tuple[Tensor, 
             rng = generator("train_small_gpt2", task, epoch)
             order = np.argsort(lengths + rng.uniform(0, 8, len(lengths)), kind="stable")
             for rows in (
-                order[at * TASK["batch"] :][: TASK["batch"]] for at in rng.permutation(per_epoch)
+                order[at * TASK["batch"] :][: TASK["batch"]]
+                for at in rng.permutation(per_epoch)
             ):
                 yield pad(tokens, rows), tokens.labels[torch.from_numpy(rows)]
 
     return TASK["epochs"] * per_epoch, draw()
 
 
-def optimise(model: nn.Module, losses: Iterator[Tensor], steps: int, recipe: dict, tick) -> None:
+def optimise(
+    model: nn.Module, losses: Iterator[Tensor], steps: int, recipe: dict, tick
+) -> None:
     """AdamW, a tenth of the steps as warm-up, cosine to zero, gradient clip 1."""
     optimizer = torch.optim.AdamW(
-        model.parameters(), recipe["rate"], betas=(0.9, 0.98), weight_decay=recipe["decay"]
+        model.parameters(),
+        recipe["rate"],
+        betas=(0.9, 0.98),
+        weight_decay=recipe["decay"],
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda i: min((i + 1) / (0.1 * steps), 0.5 * (1 + math.cos(math.pi * i / steps)))
+        optimizer,
+        lambda i: min(
+            (i + 1) / (0.1 * steps), 0.5 * (1 + math.cos(math.pi * i / steps))
+        ),
     )
     model.train()
     for loss in losses:
@@ -165,7 +194,9 @@ def train_base(tasks: TextTasks, folder: Path, bar: Progress, line: TaskID) -> N
 def train_task(
     tasks: TextTasks, task: str, base: Path, folder: Path, bar: Progress, line: TaskID
 ) -> float:
-    """Fine-tunes all weights and a new head; saves them and returns the validation accuracy."""
+    """Fine-tunes all weights and a new head; saves them and returns the validation
+    accuracy.
+    """
     from safetensors.torch import load_file
 
     torch.manual_seed(0)
@@ -178,7 +209,9 @@ def train_task(
     losses = (functional.cross_entropy(model(ids), labels) for ids, labels in batches)
     optimise(model, losses, steps, TASK, ticker(bar, line, steps))
     with torch.inference_mode():
-        right = torch.cat([tasks.grade(model(x), y) for x, y in tasks.batches(task, "validation")])
+        right = torch.cat(
+            [tasks.grade(model(x), y) for x, y in tasks.batches(task, "validation")]
+        )
     save(
         model,
         folder / "model.safetensors",
@@ -194,7 +227,10 @@ def ticker(bar: Progress, line: TaskID, steps: int):
 
 
 def save(model: nn.Module, path: Path, recipe: dict) -> None:
-    tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {
+        name: tensor.detach().contiguous()
+        for name, tensor in model.state_dict().items()
+    }
     write_tensors(path, tensors, {"recipe": json.dumps(recipe), "format": "pt"})
 
 
@@ -203,7 +239,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--hub", required=True, help="a folder laid out like the hub, with the data sets"
+        "--hub",
+        required=True,
+        help="a folder laid out like the hub, with the data sets",
     )
     parser.add_argument("--out", type=Path, default=Path("checkpoints/gpt2_small"))
     parser.add_argument("--threads", type=int, default=2)
@@ -219,7 +257,10 @@ def main() -> None:
             for name in ("base", *tasks.names):
                 if (options.out / name / "model.safetensors").exists():
                     continue
-                line, start = bar.add_task(name, total=None, loss=math.nan), time.perf_counter()
+                line, start = (
+                    bar.add_task(name, total=None, loss=math.nan),
+                    time.perf_counter(),
+                )
                 if name == "base":
                     train_base(tasks, base, bar, line)
                     bar.console.print(f"base: {time.perf_counter() - start:.0f} s")

@@ -1,5 +1,5 @@
-"""What the parts of the suite ask of one another: streams of task vectors, cuts, sparsifiers,
-tasks, the workbench.
+"""What the parts of the suite ask of one another: streams of task vectors, cuts,
+sparsifiers, tasks, the workbench.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,13 +17,13 @@ from tadrop.types import Layout, Slot, Tau, Taus, Vector
 class Cut(Protocol):
     """Which entries of one task's vector survive, and by how much they are rescaled.
 
-    Applying a cut is elementwise, so a tensor can be cut piece by piece: `start` is the piece's
-    first flat index.
+    Applying a cut is elementwise, so a tensor can be cut piece by piece: `start` is the
+    piece's first flat index.
     """
 
     def apply(self, tau: Tau, start: int = 0) -> Tau:
-        """The survivors, rescaled, and zeros; of tau's shape. May be tau itself where nothing
-        changes.
+        """The survivors, rescaled, and zeros; of tau's shape. May be tau itself where
+        nothing changes.
         """
         ...
 
@@ -38,7 +38,8 @@ class Cut(Protocol):
 class Stream(Protocol):
     """Task vectors, read tensor by tensor in a fixed order and as often as wanted.
 
-    layouts: what a tensor is to per-matrix methods; a tensor that is not in it is no matrix
+    layouts: what a tensor is to per-matrix methods; a tensor that is not in it is no
+    matrix
     uncut:   the stream before its last sparsifier, or itself
     found:   what a search settled on to make these vectors, for the record; mostly nothing
     """
@@ -51,23 +52,29 @@ class Stream(Protocol):
     found: Mapping[str, Any]
 
     def taus(self, name: str, start: int = 0, stop: int | None = None) -> Taus:
-        """The whole tensor [task, *shape], or its flat entries start to stop, [task, stop - start];
-        float32.
+        """The whole tensor [task, *shape], or its flat entries start to stop, [task,
+        stop - start]; float32.
         """
         ...
 
     def vector(self, task: int, name: str | None) -> Vector:
-        """One task's tensor, or with None the concatenation of all tensors in the order of `names`."""
+        """One task's tensor, or with None the concatenation of all tensors in the order
+        of `names`.
+        """
         ...
 
-    def theta0(self, name: str, start: int = 0, stop: int | None = None) -> Float[Tensor, "*shape"]:
+    def theta0(
+        self, name: str, start: int = 0, stop: int | None = None
+    ) -> Float[Tensor, "*shape"]:
         """The pretrained tensor, or its flat entries start to stop; float32."""
         ...
 
 
 @dataclass(frozen=True)
 class Derived:
-    """What a stream made of another one has in common with it: everything but the vectors."""
+    """What a stream made of another one has in common with it: everything but the
+    vectors.
+    """
 
     source: Stream
 
@@ -91,17 +98,19 @@ class Derived:
     def device(self) -> torch.device:
         return getattr(self.source, "device", torch.device("cpu"))
 
-    def theta0(self, name: str, start: int = 0, stop: int | None = None) -> Float[Tensor, "*shape"]:
+    def theta0(
+        self, name: str, start: int = 0, stop: int | None = None
+    ) -> Float[Tensor, "*shape"]:
         """See Stream."""
         return self.source.theta0(name, start, stop)
 
 
 class Sparsifier(Protocol):
-    """A rule that plans a cut for one vector. scope: the vector is one tensor, one layer, or the
-    whole model.
+    """A rule that plans a cut for one vector. scope: the vector is one tensor, one
+    layer, or the whole model.
 
-    A rule that ranks entries by row (last axis) has by_rows = True; its cuts are applied to whole
-    rows.
+    A rule that ranks entries by row (last axis) has by_rows = True; its cuts are
+    applied to whole rows.
     """
 
     scope: str
@@ -113,7 +122,8 @@ class Tasks(Protocol):
     """A set of tasks: their data, split by split, and how an output is graded.
 
     Inputs come ready for the model: a tensor, or a mapping or dataclass of tensors
-    (tadrop.modules.batches). grade gives one value per example, whose mean is the metric.
+    (tadrop.modules.batches). grade gives one value per example, whose mean is the
+    metric.
     """
 
     names: tuple[str, ...]
@@ -129,35 +139,41 @@ class Tasks(Protocol):
 
 @runtime_checkable
 class Corpora(Protocol):
-    """Tasks some of whose metrics are no mean over examples (recall among all, correlation, CIDEr).
+    """Tasks some of whose metrics are no mean over examples (recall among all,
+    correlation, CIDEr).
 
-    grade then gives what is to be kept of each example, and measure the metrics of all of them, the
-    reported one first; None where the mean of the kept values is the metric.
+    grade then gives what is to be kept of each example, and measure the metrics of all
+    of them, the reported one first; None where the mean of the kept values is the
+    metric.
     """
 
-    def measure(self, task: str, split: str, kept: Tensor) -> Mapping[str, float] | None: ...
+    def measure(
+        self, task: str, split: str, kept: Tensor
+    ) -> Mapping[str, float] | None: ...
 
 
 class Statistics(Protocol):
-    """One tensor per task for the merged tensors that have a statistic, such as a Fisher diagonal
-    or a Gram matrix.
+    """One tensor per task for the merged tensors that have a statistic, such as a
+    Fisher diagonal or a Gram matrix.
     """
 
-    def block(self, name: str, start: int = 0, stop: int | None = None) -> Tensor | None:
-        """[task, ...]: whole, or flat entries start to stop, as Stream.taus gives them; None where
-        there is none.
+    def block(
+        self, name: str, start: int = 0, stop: int | None = None
+    ) -> Tensor | None:
+        """[task, ...]: whole, or flat entries start to stop, as Stream.taus gives them;
+        None where there is none.
         """
         ...
 
 
 class Attachment(Protocol):
-    """What a method puts around the module beside its weights: adapters, or experts behind a
-    router.
+    """What a method puts around the module beside its weights: adapters, or experts
+    behind a router.
     """
 
     def attach(self, module: nn.Module, task: str) -> AbstractContextManager[None]:
-        """In effect while the block lasts; the merged weights and the task's private tensors are in
-        place.
+        """In effect while the block lasts; the merged weights and the task's private
+        tensors are in place.
         """
         ...
 
@@ -165,8 +181,8 @@ class Attachment(Protocol):
 
 
 class Workbench(Protocol):
-    """What a method may do with the model and the tasks' data beside merging weights. See
-    evaluate.Bench.
+    """What a method may do with the model and the tasks' data beside merging weights.
+    See evaluate.Bench.
     """
 
     module: nn.Module
@@ -190,23 +206,29 @@ class Workbench(Protocol):
         ...
 
     def places(self, names: Iterable[str]) -> Mapping[str, Slot]:
-        """Where these tensors lie in the module's parameters; what is no part of a parameter is
-        left out.
+        """Where these tensors lie in the module's parameters; what is no part of a
+        parameter is left out.
         """
         ...
 
-    def samples(self, task: str, split: str, size: int, *words: object) -> Iterator[Any]:
-        """Endless shuffled batches of inputs, on the device; the words decide the order."""
+    def samples(
+        self, task: str, split: str, size: int, *words: object
+    ) -> Iterator[Any]:
+        """Endless shuffled batches of inputs, on the device; the words decide the
+        order.
+        """
         ...
 
-    def features(self, task: str, split: str, limit: int | None = None, *words: object) -> Tensor:
-        """What the module as it is hands to the head, [example, width]: the split in order, or
-        `limit` drawn ones.
+    def features(
+        self, task: str, split: str, limit: int | None = None, *words: object
+    ) -> Tensor:
+        """What the module as it is hands to the head, [example, width]: the split in
+        order, or `limit` drawn ones.
         """
         ...
 
     def score(self, task: str, split: str) -> float:
-        """The task's metric over one split, for the module as it is with the task's private
-        tensors.
+        """The task's metric over one split, for the module as it is with the task's
+        private tensors.
         """
         ...

@@ -1,8 +1,8 @@
 """The few core types. Imports nothing of ours.
 
-Words used everywhere: theta0 is the pretrained model, theta_t the model fine-tuned on task t, tau_t
-= theta_t - theta0 its task vector, taus all of them stacked, task axis first. A *piece* is a flat
-run of entries of one tensor.
+Words used everywhere: theta0 is the pretrained model, theta_t the model fine-tuned on
+task t, tau_t = theta_t - theta0 its task vector, taus all of them stacked, task axis
+first. A *piece* is a flat run of entries of one tensor.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +16,9 @@ from torch import Tensor
 
 Tau = Float[Tensor, "*shape"]  # one task's delta of one tensor, or a piece of it
 Taus = Float[Tensor, "task *shape"]  # all tasks stacked, task axis first, always
-Deltas = Float[Tensor, "model *shape"]  # model axis: 1 = one shared model, T = one per task
+Deltas = Float[
+    Tensor, "model *shape"
+]  # model axis: 1 = one shared model, T = one per task
 
 
 class TadropError(Exception):
@@ -31,8 +33,8 @@ class Masked(NamedTuple):
 
 
 class LowRank(NamedTuple):
-    """A delta per task for a matrix [out, in], kept as two thin factors: task t's delta is left[t]
-    @ right[t].
+    """A delta per task for a matrix [out, in], kept as two thin factors: task t's delta
+    is left[t] @ right[t].
     """
 
     left: Float[Tensor, "task out rank"]
@@ -46,8 +48,8 @@ KINDS = ("linear", "table", "other")
 
 @dataclass(frozen=True)
 class Layout:
-    """What a tensor is to per-matrix methods, as its backbone tells it; never guessed from names or
-    shapes.
+    """What a tensor is to per-matrix methods, as its backbone tells it; never guessed
+    from names or shapes.
 
     kind:       linear: a linear layer of a block; table: another matrix (embedding, projection); other: no matrix
     transposed: stored in x out (GPT-2's Conv1D), where out x in is usual
@@ -60,18 +62,24 @@ class Layout:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise TadropError(f"kind is {self.kind!r}; it must be one of {', '.join(KINDS)}")
+            raise TadropError(
+                f"kind is {self.kind!r}; it must be one of {', '.join(KINDS)}"
+            )
 
     def split(
         self, taus: Float[Tensor, "task a b"], fused: str
     ) -> list[Float[Tensor, "task out in"]]:
-        """The matrices in a tensor, out x in. fused: whole (one matrix) or split (one for each of
-        the blocks).
+        """The matrices in a tensor, out x in. fused: whole (one matrix) or split (one
+        for each of the blocks).
         """
         upright = taus.mT if self.transposed else taus
-        return list(upright.chunk(self.blocks, dim=1)) if fused == "split" else [upright]
+        return (
+            list(upright.chunk(self.blocks, dim=1)) if fused == "split" else [upright]
+        )
 
-    def join(self, matrices: list[Float[Tensor, "model out in"]]) -> Float[Tensor, "model a b"]:
+    def join(
+        self, matrices: list[Float[Tensor, "model out in"]]
+    ) -> Float[Tensor, "model a b"]:
         """The tensor as it is stored: undoes split."""
         upright = matrices[0] if len(matrices) == 1 else torch.cat(matrices, dim=1)
         return upright.mT.contiguous() if self.transposed else upright
@@ -79,8 +87,8 @@ class Layout:
 
 @dataclass(frozen=True)
 class Vector:
-    """One task's delta over one tensor, or over a run of tensors, as flat float32 pieces that can
-    be read again.
+    """One task's delta over one tensor, or over a run of tensors, as flat float32
+    pieces that can be read again.
     """
 
     task: str
@@ -92,7 +100,9 @@ class Vector:
     @classmethod
     def of(cls, tau: Tensor, task: str = "task", name: str = "tensor") -> "Vector":
         """A tensor in memory as a vector of one piece."""
-        return cls(task, name, tuple(tau.shape), tau.numel(), iter).over(tau.detach().float())
+        return cls(task, name, tuple(tau.shape), tau.numel(), iter).over(
+            tau.detach().float()
+        )
 
     def over(self, tau: Tensor) -> "Vector":
         """The same vector, read from a tensor in memory."""
@@ -108,13 +118,15 @@ def check_scope(scope: str, allowed: tuple[str, ...]) -> None:
 def check_keep(keep: float) -> None:
     """Raises TadropError unless keep is a fraction in (0, 1]."""
     if not 0 < keep <= 1:
-        raise TadropError(f"keep is {keep}; it is the fraction kept and must be in (0, 1]")
+        raise TadropError(
+            f"keep is {keep}; it is the fraction kept and must be in (0, 1]"
+        )
 
 
 @dataclass(frozen=True)
 class Score:
-    """One task's result on one split: mean of the per-example values, with the values kept for
-    paired tests.
+    """One task's result on one split: mean of the per-example values, with the values
+    kept for paired tests.
 
     details: other metrics of the same outputs, by name
     """
@@ -124,14 +136,16 @@ class Score:
     metric: str
     value: float
     count: int
-    per_example: Tensor = field(default_factory=lambda: torch.empty(0), repr=False, compare=False)
+    per_example: Tensor = field(
+        default_factory=lambda: torch.empty(0), repr=False, compare=False
+    )
     details: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One tensor's part of a parameter: which one, of what shape, and the part's shape, strides and
-    first entry.
+    """One tensor's part of a parameter: which one, of what shape, and the part's shape,
+    strides and first entry.
     """
 
     parameter: str
@@ -141,7 +155,9 @@ class Slot:
     offset: int
 
     def of(self, like: Tensor) -> Tensor:
-        """The tensor's part of something shaped [..., *parameter]; a view where that is contiguous."""
+        """The tensor's part of something shaped [..., *parameter]; a view where that is
+        contiguous.
+        """
         like = like.contiguous()
         leading = like.dim() - len(self.whole)
         shape, stride = (
@@ -151,8 +167,8 @@ class Slot:
         return like.as_strided(shape, stride, like.storage_offset() + self.offset)
 
     def span(self, axis: int) -> tuple[int, int]:
-        """First and last + 1 of the parameter's rows (axis 0) or columns (axis 1) that are the
-        tensor's.
+        """First and last + 1 of the parameter's rows (axis 0) or columns (axis 1) that
+        are the tensor's.
         """
         inner, size = prod(self.whole[1:]), prod(self.shape)
         if axis == 0:

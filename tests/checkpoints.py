@@ -17,12 +17,15 @@ SHAPES = {
 def weights(seed, scale=1.0, dtype=torch.float32, shapes=None):
     generator = torch.Generator().manual_seed(seed)
     shapes = SHAPES if shapes is None else shapes
-    return {n: (torch.randn(s, generator=generator) * scale).to(dtype) for n, s in shapes.items()}
+    return {
+        n: (torch.randn(s, generator=generator) * scale).to(dtype)
+        for n, s in shapes.items()
+    }
 
 
 def family(folder, tasks=3, dtype=torch.float32, layout="single", shapes=None):
-    """A base and experts as folders; returns (base folder, expert folders, base tensors, experts'
-    tensors).
+    """A base and experts as folders; returns (base folder, expert folders, base
+    tensors, experts' tensors).
     """
     base = weights(0, 1.0, dtype, shapes)
     base["steps"] = torch.arange(5)
@@ -34,7 +37,9 @@ def family(folder, tasks=3, dtype=torch.float32, layout="single", shapes=None):
         for i in range(1, tasks + 1)
     ]
     paths = []
-    for name, state in zip(["base", *"abcdefgh"[:tasks]], [base, *experts], strict=True):
+    for name, state in zip(
+        ["base", *"abcdefgh"[:tasks]], [base, *experts], strict=True
+    ):
         paths.append(folder / name)
         save(paths[-1], state, layout)
     return paths[0], paths[1:], base, experts

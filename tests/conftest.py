@@ -27,8 +27,8 @@ def clip_model():
 
 @pytest.fixture(scope="session")
 def clip_hub(clip_model, tmp_path_factory):
-    """A folder in the hub's layout with a base, three experts in three formats, and three data
-    sets.
+    """A folder in the hub's layout with a base, three experts in three formats, and
+    three data sets.
     """
     from tests import tiny_clip as tiny
 

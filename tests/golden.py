@@ -1,7 +1,7 @@
 """Three task vectors of two tensors, and the streams the tests make of them.
 
-The values expected of them in the tests were worked out independently in float64 (numpy), not by
-this code.
+The values expected of them in the tests were worked out independently in float64
+(numpy), not by this code.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,10 @@ from tadrop.storage.checkpoint import Checkpoint
 from tadrop.vectors.task_vectors import TaskVectors
 
 TAUS: dict[str, dict[str, Tensor]] = {
-    "t1": {"A": torch.tensor([[4, -1, 0.5, 0], [-2, 3, 0.25, 1]]), "b": torch.tensor([0.1, -0.2])},
+    "t1": {
+        "A": torch.tensor([[4, -1, 0.5, 0], [-2, 3, 0.25, 1]]),
+        "b": torch.tensor([0.1, -0.2]),
+    },
     "t2": {
         "A": torch.tensor([[-1, -2, 1.5, 0], [3, -0.5, 0.75, -4]]),
         "b": torch.tensor([-0.3, 0.4]),
@@ -38,7 +41,9 @@ def stream_of(
         t: Checkpoint(Path(t), (), {n: theta0[n] + tau for n, tau in vs.items()})
         for t, vs in taus.items()
     }
-    return TaskVectors(Checkpoint(Path("base"), (), dict(theta0)), experts, tuple(private))
+    return TaskVectors(
+        Checkpoint(Path("base"), (), dict(theta0)), experts, tuple(private)
+    )
 
 
 def golden(*tasks: str) -> TaskVectors:

@@ -28,10 +28,13 @@ ADAPTIVE = {
 
 
 def config(
-    merge: str, tadrop: Mapping[str, Any] | None = None, seed: int = 0, chance: bool = False
+    merge: str,
+    tadrop: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    chance: bool = False,
 ) -> dict[str, Any]:
-    """A resolved configuration. tadrop: changes to the adaptive default, None is off; chance: a
-    node takes the seed.
+    """A resolved configuration. tadrop: changes to the adaptive default, None is off;
+    chance: a node takes the seed.
     """
     return {
         "model": {"name": "tiny", "base": "base.safetensors"},
@@ -67,10 +70,21 @@ def record(
         "key": records.key(whole),
         "label": whole["merge"]["title"] + ("" if tadrop is None else " + TADrop"),
         "config": records.science(whole),
-        "protocol": {"tasks": "hand-made", "split": "test", "limit": None, "metric": "accuracy"},
+        "protocol": {
+            "tasks": "hand-made",
+            "split": "test",
+            "limit": None,
+            "metric": "accuracy",
+        },
         "selection": {"rule": "fixed", "scale": 0.3, "split": None, "grid": []},
         "scores": [
-            {"task": t, "split": "test", "metric": "accuracy", "value": v, "count": count}
+            {
+                "task": t,
+                "split": "test",
+                "metric": "accuracy",
+                "value": v,
+                "count": count,
+            }
             for t, v in zip(tasks, values, strict=True)
         ],
         "density": 0.5,
@@ -90,7 +104,9 @@ def record(
 
 
 def write(
-    folder: Path, made: Mapping[str, Any], correct: Mapping[str, np.ndarray] | None = None
+    folder: Path,
+    made: Mapping[str, Any],
+    correct: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
     """Writes a record, with per-example values where they are given."""
     scores = [

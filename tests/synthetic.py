@@ -1,4 +1,6 @@
-"""Records of whole recipes with made-up numbers: what tables, figures and the report are tested on."""
+"""Records of whole recipes with made-up numbers: what tables, figures and the report
+are tested on.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,10 +23,14 @@ SHAPES |= {"stem.weight": (4, 9), "position": (16,)}
 
 
 def fill(
-    folder: Path, recipe: str, extra: Sequence[str] = (), count: int = 200, skip: int = 0
+    folder: Path,
+    recipe: str,
+    extra: Sequence[str] = (),
+    count: int = 200,
+    skip: int = 0,
 ) -> list[str]:
-    """Writes a record, with per-example and per-tensor files, for every run of a recipe; returns
-    the keys.
+    """Writes a record, with per-example and per-tensor files, for every run of a
+    recipe; returns the keys.
 
     skip: every skip-th run is left out
     """
@@ -46,7 +52,10 @@ def write(folder: Path, config: dict, count: int = 200) -> None:
         + 0.3 * generator("level", config["merge"]["name"]).random()
         + 0.03 * (config["tadrop"] is not None)
     )
-    bits = {task: rng.random(count) < min(level - 0.002 * i, 0.99) for i, task in enumerate(tasks)}
+    bits = {
+        task: rng.random(count) < min(level - 0.002 * i, 0.99)
+        for i, task in enumerate(tasks)
+    }
     made = hand.record("ties") | {
         "key": key,
         "label": pipeline.label(config),
@@ -59,10 +68,19 @@ def write(folder: Path, config: dict, count: int = 200) -> None:
             for scale in config["merge"]["scale_grid"]
         ]
         best = max(grid, key=lambda point: point[1])[0]
-        made |= {"selection": {"rule": "grid", "scale": best, "split": "validation", "grid": grid}}
+        made |= {
+            "selection": {
+                "rule": "grid",
+                "scale": best,
+                "split": "validation",
+                "grid": grid,
+            }
+        }
     score = {"split": config["split"], "metric": "accuracy", "count": count}
     made |= {
-        "scores": [score | {"task": task, "value": float(b.mean())} for task, b in bits.items()]
+        "scores": [
+            score | {"task": task, "value": float(b.mean())} for task, b in bits.items()
+        ]
     }
     hand.write(folder, made, bits)
     if config["tadrop"] is not None:

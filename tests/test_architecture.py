@@ -1,5 +1,5 @@
-"""The house holds: imports point one way, nothing asks for a method's name, nothing heavy is
-imported early.
+"""The house holds: imports point one way, nothing asks for a method's name, nothing
+heavy is imported early.
 """
 
 import ast
@@ -20,7 +20,9 @@ SOURCES = sorted(
         ROOT / "run.py",
     ]
 )
-ROOMS = (  # low to high: a module imports from lower rooms, or from its own where that makes no circle
+# low to high: a module imports from lower rooms, or from its own where that makes no
+# circle
+ROOMS = (
     "tadrop.types",
     "tadrop.protocols",
     "tadrop.numerics",
@@ -53,7 +55,9 @@ HEAVY = {
 
 
 def module_of(path):
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(
+        ".__init__"
+    )
 
 
 def layer(module):
@@ -83,7 +87,9 @@ def edges():
     found = []
     for module, path in OURS.items():
         for name in imports(path):
-            found += [(module, c) for c in (name, name.rpartition(".")[0]) if c in OURS][:1]
+            found += [
+                (module, c) for c in (name, name.rpartition(".")[0]) if c in OURS
+            ][:1]
     return found
 
 
@@ -116,7 +122,9 @@ def test_no_circles():
 
 def test_tadrop_never_imports_baselines():
     assert [
-        (a, b) for a, b in edges() if a.startswith("tadrop") and b.startswith("baselines")
+        (a, b)
+        for a, b in edges()
+        if a.startswith("tadrop") and b.startswith("baselines")
     ] == []
 
 
@@ -153,20 +161,30 @@ def test_rooms_are_small():
     for path in SOURCES:
         if path.name != "__init__.py" and path.parent != ROOT:
             rooms.setdefault(str(path.parent.relative_to(ROOT)), []).append(path.name)
-    crowded = {r: len(f) for r, f in rooms.items() if len(f) > MOST_FILES and r not in WIDE_ROOMS}
+    crowded = {
+        r: len(f)
+        for r, f in rooms.items()
+        if len(f) > MOST_FILES and r not in WIDE_ROOMS
+    }
     assert crowded == {}
 
 
 def test_files_are_short():
     counts = {module_of(path): path.read_text().count("\n") for path in SOURCES}
-    assert {module: lines for module, lines in counts.items() if lines > MOST_LINES} == {}
+    assert {
+        module: lines for module, lines in counts.items() if lines > MOST_LINES
+    } == {}
 
 
 def test_every_room_says_what_it_is_for():
     for path in ROOT.glob("tadrop/*/**/__init__.py"):
         tree = ast.parse(path.read_text())
-        assert ast.get_docstring(tree), f"{path}: one sentence says what the room is for"
-        assert len(tree.body) == 1, f"{path}: a room's __init__ says what it is for and no more"
+        assert ast.get_docstring(tree), (
+            f"{path}: one sentence says what the room is for"
+        )
+        assert len(tree.body) == 1, (
+            f"{path}: a room's __init__ says what it is for and no more"
+        )
 
 
 def test_no_comprehension_inside_another():
@@ -181,7 +199,9 @@ def test_no_comprehension_inside_another():
 
 
 def test_nothing_asks_what_an_object_can_do():
-    """Protocols say it: no hasattr, and getattr with a default only where a library is asked."""
+    """Protocols say it: no hasattr, and getattr with a default only where a library is
+    asked.
+    """
     asked = []
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -200,7 +220,9 @@ def test_functions_stay_small():
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef):
-                assert node.end_lineno - node.lineno < 50, f"{path}: {node.name} is too long"
+                assert node.end_lineno - node.lineno < 50, (
+                    f"{path}: {node.name} is too long"
+                )
 
 
 def test_help_does_not_import_torch():
@@ -211,7 +233,10 @@ def test_help_does_not_import_torch():
 def test_both_locks_pin_the_same_versions():
     def pins(name):
         found = re.findall(r"^([\w.-]+)==(.+?) \\$", (ROOT / name).read_text(), re.M)
-        return {package: {pin for other, pin in found if other == package} for package, _ in found}
+        return {
+            package: {pin for other, pin in found if other == package}
+            for package, _ in found
+        }
 
     base, more = pins("requirements.lock"), pins("requirements-launchers.lock")
     both = base.keys() & more.keys()

@@ -1,4 +1,6 @@
-"""A tiny model, tiny tasks and a bench over them: what methods that look at data are tested on."""
+"""A tiny model, tiny tasks and a bench over them: what methods that look at data are
+tested on.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,8 +45,8 @@ def normal(*shape: int, words: object) -> Tensor:
 
 @dataclass(frozen=True)
 class TinyTasks:
-    """Gaussian inputs with a mean of each task's own; labels are whatever the individual model
-    says.
+    """Gaussian inputs with a mean of each task's own; labels are whatever the
+    individual model says.
     """
 
     names: tuple[str, ...]
@@ -70,9 +72,14 @@ class TinyTasks:
 
 
 def bench(
-    folder: Path, tasks: int = 3, spread: float = 0.5, sizes: Mapping[str, int] | None = None
+    folder: Path,
+    tasks: int = 3,
+    spread: float = 0.5,
+    sizes: Mapping[str, int] | None = None,
 ) -> Bench:
-    """A bench of so many tasks whose experts lie `spread` from the base, written to the folder."""
+    """A bench of so many tasks whose experts lie `spread` from the base, written to the
+    folder.
+    """
     state = {
         n: 0.5 * normal(*p.shape, words=n)
         for n, p in Net().named_parameters()
@@ -81,7 +88,9 @@ def bench(
     save_file(state, folder / "base.safetensors")
     names = tuple(f"t{i}" for i in range(tasks))
     for task in names:
-        tensors = {n: t + spread * normal(*t.shape, words=(task, n)) for n, t in state.items()}
+        tensors = {
+            n: t + spread * normal(*t.shape, words=(task, n)) for n, t in state.items()
+        }
         heads = {
             "head.weight": normal(CLASSES, WIDTH, words=task),
             "head.bias": normal(CLASSES, words=task),
@@ -100,7 +109,11 @@ def bench(
     experts = {task: backbone.open_expert(task) for task in names}
     suite = TinyTasks(names, sizes or {"train": 20, "validation": 10, "test": 24})
     return set_up(
-        backbone, open_checkpoint(folder / "base.safetensors"), experts, suite, torch.device("cpu")
+        backbone,
+        open_checkpoint(folder / "base.safetensors"),
+        experts,
+        suite,
+        torch.device("cpu"),
     )
 
 

@@ -1,5 +1,5 @@
-"""A CLIP of two layers, its experts in the exact formats of every public source, and data sets in
-the hub's layout.
+"""A CLIP of two layers, its experts in the exact formats of every public source, and
+data sets in the hub's layout.
 """
 
 import io
@@ -19,8 +19,20 @@ from torch import Tensor, nn
 CONFIG = {
     "embed_dim": 32,
     "quick_gelu": True,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 128, "patch_size": 16, "head_width": 64},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
+    "vision_cfg": {
+        "image_size": 32,
+        "layers": 2,
+        "width": 128,
+        "patch_size": 16,
+        "head_width": 64,
+    },
+    "text_cfg": {
+        "context_length": 77,
+        "vocab_size": 49408,
+        "width": 64,
+        "heads": 2,
+        "layers": 2,
+    },
 }
 TASKS = {
     "mnist": "ylecun/mnist",
@@ -32,7 +44,9 @@ BASE = "openai/clip-vit-base-patch32"
 
 
 def hf_clip(seed: int = 0) -> "transformers.CLIPModel":
-    """The tiny model as transformers builds it, with weights that are not at their initial scale."""
+    """The tiny model as transformers builds it, with weights that are not at their
+    initial scale.
+    """
     from transformers import CLIPConfig, CLIPModel
 
     text = {
@@ -60,22 +74,30 @@ def hf_clip(seed: int = 0) -> "transformers.CLIPModel":
 
 
 def moved(
-    state: Mapping[str, Tensor], seed: int, only: Callable[[str], bool] = lambda name: True
+    state: Mapping[str, Tensor],
+    seed: int,
+    only: Callable[[str], bool] = lambda name: True,
 ) -> dict[str, Tensor]:
     """A fine-tuned copy: a small random step on the chosen tensors."""
     generator = torch.Generator().manual_seed(seed)
-    step = {n: 0.02 * torch.randn(t.shape, generator=generator) for n, t in sorted(state.items())}
+    step = {
+        n: 0.02 * torch.randn(t.shape, generator=generator)
+        for n, t in sorted(state.items())
+    }
     return {n: t + step[n] if only(n) else t.clone() for n, t in state.items()}
 
 
 def vision_state(model: nn.Module) -> dict[str, Tensor]:
     """The vision tower in version 4 names, as the hub's files have them."""
-    state = {n: t for n, t in model.state_dict().items() if n.startswith("vision_model.")}
+    state = {
+        n: t for n, t in model.state_dict().items() if n.startswith("vision_model.")
+    }
     return {n: t for n, t in state.items() if t.is_floating_point()}
 
 
 def encoder_state(model: nn.Module, seed: int | None = None) -> dict[str, Tensor]:
-    """open_clip's state dict of the same weights by a rule of its own, text transformer left out;
+    """open_clip's state dict of the same weights by a rule of its own, text transformer
+    left out;
     None: the base.
     """
     state = (
@@ -93,20 +115,30 @@ def encoder_state(model: nn.Module, seed: int | None = None) -> dict[str, Tensor
 
 
 def by_hand(name: str, state: Mapping[str, Tensor]) -> Tensor:
-    """One open_clip tensor from transformers' ones, written without the library under test."""
+    """One open_clip tensor from transformers' ones, written without the library under
+    test.
+    """
     direct = {
         "visual.proj": lambda: state["visual_projection.weight"].T.contiguous(),
         "text_projection": lambda: state["text_projection.weight"].T.contiguous(),
         "logit_scale": lambda: state["logit_scale"],
-        "token_embedding.weight": lambda: state["text_model.embeddings.token_embedding.weight"],
-        "positional_embedding": lambda: state["text_model.embeddings.position_embedding.weight"],
+        "token_embedding.weight": lambda: state[
+            "text_model.embeddings.token_embedding.weight"
+        ],
+        "positional_embedding": lambda: state[
+            "text_model.embeddings.position_embedding.weight"
+        ],
         "ln_final.weight": lambda: state["text_model.final_layer_norm.weight"],
         "ln_final.bias": lambda: state["text_model.final_layer_norm.bias"],
-        "visual.class_embedding": lambda: state["vision_model.embeddings.class_embedding"],
+        "visual.class_embedding": lambda: state[
+            "vision_model.embeddings.class_embedding"
+        ],
         "visual.positional_embedding": lambda: state[
             "vision_model.embeddings.position_embedding.weight"
         ],
-        "visual.conv1.weight": lambda: state["vision_model.embeddings.patch_embedding.weight"],
+        "visual.conv1.weight": lambda: state[
+            "vision_model.embeddings.patch_embedding.weight"
+        ],
         "visual.ln_pre.weight": lambda: state["vision_model.pre_layrnorm.weight"],
         "visual.ln_pre.bias": lambda: state["vision_model.pre_layrnorm.bias"],
         "visual.ln_post.weight": lambda: state["vision_model.post_layernorm.weight"],
@@ -119,14 +151,19 @@ def by_hand(name: str, state: Mapping[str, Tensor]) -> Tensor:
     if rest.startswith("attn.in_proj_"):
         kind = rest.removeprefix("attn.in_proj_")
         return torch.cat([state[f"{at}self_attn.{part}_proj.{kind}"] for part in "qkv"])
-    for ours, theirs in (("ln_", "layer_norm"), ("attn.out_proj", "self_attn.out_proj")):
+    for ours, theirs in (
+        ("ln_", "layer_norm"),
+        ("attn.out_proj", "self_attn.out_proj"),
+    ):
         rest = rest.replace(ours, theirs)
-    return state[at + rest.replace("mlp.c_fc", "mlp.fc1").replace("mlp.c_proj", "mlp.fc2")].clone()
+    return state[
+        at + rest.replace("mlp.c_fc", "mlp.fc1").replace("mlp.c_proj", "mlp.fc2")
+    ].clone()
 
 
 def image_encoder(state: Mapping[str, Tensor]) -> nn.Module:
-    """A whole ImageEncoder as the task_vectors code pickled it; its class exists only while it is
-    being written.
+    """A whole ImageEncoder as the task_vectors code pickled it; its class exists only
+    while it is being written.
     """
     module = ModuleType("src.modeling")
 
@@ -157,8 +194,8 @@ def write_base(hub: Path, model: nn.Module) -> None:
 
 
 def write_experts(hub: Path, model: nn.Module, source: str) -> None:
-    """Every task's expert in a source's own format; the same weights whatever the source,
-    projections aside.
+    """Every task's expert in a source's own format; the same weights whatever the
+    source, projections aside.
     """
     for seed, task in enumerate(TASKS, start=1):
         if source == "hub":
@@ -175,7 +212,9 @@ def write_experts(hub: Path, model: nn.Module, source: str) -> None:
             )
             file.parent.mkdir(parents=True)
             torch.save(
-                {f"model.{n}": t for n, t in state.items()} | {"model_name": "ViT-B-32"}, file
+                {f"model.{n}": t for n, t in state.items()}
+                | {"model_name": "ViT-B-32"},
+                file,
             )
         else:
             file = hub / f"models/task_vectors/checkpoints/ViT-B-32/{tall}/finetuned.pt"

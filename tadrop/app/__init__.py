@@ -1,1 +1,3 @@
-"""The program: from configuration to a run, boards of runs, the console, trackers. Imports everything below."""
+"""The program: from configuration to a run, boards of runs, the console, trackers.
+Imports everything below.
+"""

@@ -28,7 +28,11 @@ def names() -> list[str]:
 
 def of_command(words: Sequence[str]) -> tuple[str | None, list[str]]:
     """The recipe that a command line of run.py names, and its other words."""
-    named = [word.partition("=")[2] for word in words if word.lstrip("+").startswith("experiment=")]
+    named = [
+        word.partition("=")[2]
+        for word in words
+        if word.lstrip("+").startswith("experiment=")
+    ]
     return next(iter(named), None), [
         word for word in words if not word.lstrip("+").startswith("experiment=")
     ]
@@ -43,14 +47,18 @@ def comment(path: Path) -> str:
     """What the comment lines of a YAML file say; nothing of a file that is not there."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return " ".join(
-        line.lstrip("# ") for line in lines if line.startswith("#") and "@package" not in line
+        line.lstrip("# ")
+        for line in lines
+        if line.startswith("#") and "@package" not in line
     )
 
 
 def _file(name: str) -> Path:
     path = CONF / "experiment" / f"{name}.yaml"
     if not path.exists():
-        raise TadropError(f"no recipe is called {name!r}; there are {', '.join(names())}")
+        raise TadropError(
+            f"no recipe is called {name!r}; there are {', '.join(names())}"
+        )
     return path
 
 
@@ -67,18 +75,24 @@ def overrides(name: str) -> list[list[str]]:
     node = OmegaConf.to_container(OmegaConf.load(_file(name)), resolve=False)
     params: dict[str, Any] = node.get("hydra", {}).get("sweeper", {}).get("params", {})
     choices = []
-    for override in _parser().parse_overrides([f"{key}={value}" for key, value in params.items()]):
+    for override in _parser().parse_overrides(
+        [f"{key}={value}" for key, value in params.items()]
+    ):
         key = override.get_key_element()
         swept = override.is_sweep_override()
         values = (
-            override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
+            override.sweep_string_iterator()
+            if swept
+            else [override.get_value_element_as_str()]
         )
         choices.append([f"{key}={value}" for value in values])
     return [[f"+experiment={name}", *job] for job in product(*choices)]
 
 
 def configs(name: str, extra: Sequence[str] = ()) -> list[DictConfig]:
-    """The resolved configuration of each job of a recipe; extra overrides win over the recipe's."""
+    """The resolved configuration of each job of a recipe; extra overrides win over the
+    recipe's.
+    """
     return [cfg for cfg, _ in jobs(name, extra)]
 
 
@@ -88,8 +102,8 @@ def jobs(name: str, extra: Sequence[str] = ()) -> list[tuple[DictConfig, list[st
 
 
 def _jobs(name: str, extra: Sequence[str]) -> Iterator[tuple[DictConfig, list[str]]]:
-    """One at a time, as a reader may stop early; jobs that differ in values alone share one
-    composition.
+    """One at a time, as a reader may stop early; jobs that differ in values alone share
+    one composition.
     """
     composed = cache(partial(_compose, name))
     for job in overrides(name):
@@ -101,12 +115,14 @@ def _jobs(name: str, extra: Sequence[str]) -> Iterator[tuple[DictConfig, list[st
 
 
 def _is_value(override: Override) -> bool:
-    """Whether an override sets a plain value, rather than choosing a group's file or adding and
-    deleting nodes.
+    """Whether an override sets a plain value, rather than choosing a group's file or
+    adding and deleting nodes.
     """
     is_group = (CONF / override.key_or_group).is_dir()
     return (
-        override.type == OverrideType.CHANGE and not is_group and not override.is_sweep_override()
+        override.type == OverrideType.CHANGE
+        and not is_group
+        and not override.is_sweep_override()
     )
 
 
@@ -116,7 +132,9 @@ def _with_values(cfg: DictConfig, values: Sequence[Override], name: str) -> Dict
         try:
             OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
         except OmegaConfBaseException as error:
-            raise TadropError(f"recipe {name}: {override.input_line}: {error}") from error
+            raise TadropError(
+                f"recipe {name}: {override.input_line}: {error}"
+            ) from error
     return cfg
 
 
@@ -125,12 +143,16 @@ def _compose(name: str, words: Sequence[str]) -> DictConfig:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return compose("config", list(words))
     except HydraException as error:
-        raise TadropError(f"recipe {name}: {' '.join(words)} does not compose: {error}") from error
+        raise TadropError(
+            f"recipe {name}: {' '.join(words)} does not compose: {error}"
+        ) from error
 
 
-def runs(name: str, extra: Sequence[str] = ()) -> Iterator[tuple[dict[str, Any], list[str]]]:
-    """The resolved configuration of every run a recipe needs, references first, with the overrides
-    of its job.
+def runs(
+    name: str, extra: Sequence[str] = ()
+) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """The resolved configuration of every run a recipe needs, references first, with
+    the overrides of its job.
     """
     for cfg, words in _jobs(name, extra):
         config = OmegaConf.to_container(cfg, resolve=True)
@@ -142,11 +164,11 @@ def runs(name: str, extra: Sequence[str] = ()) -> Iterator[tuple[dict[str, Any],
 def with_plain(
     name: str, extra: Sequence[str] = ()
 ) -> Iterator[tuple[dict[str, Any], list[str], bool]]:
-    """As runs, each with whether the recipe needs it, and before each the same run without TADrop,
-    which it may not.
+    """As runs, each with whether the recipe needs it, and before each the same run
+    without TADrop, which it may not.
 
-    A recipe that sweeps TADrop alone is compared all the same, with plain rows where they are
-    recorded.
+    A recipe that sweeps TADrop alone is compared all the same, with plain rows where
+    they are recorded.
     """
     for config, words in runs(name, extra):
         plain = [word for word in words if word.split("=")[0].split(".")[0] != "tadrop"]
@@ -156,8 +178,8 @@ def with_plain(
 
 @lru_cache
 def choices(name: str) -> dict[str, str]:
-    """The groups' choices that a recipe does not sweep: {"model": "vit_b32", "tasks": "vision8",
-    ...}.
+    """The groups' choices that a recipe does not sweep: {"model": "vit_b32", "tasks":
+    "vision8", ...}.
     """
     swept = {word.split("=")[0] for job in overrides(name) for word in job}
     with initialize_config_dir(str(CONF), version_base="1.3"):

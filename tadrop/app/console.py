@@ -1,4 +1,6 @@
-"""What people see in a terminal: progress bars on standard error, tables on standard output."""
+"""What people see in a terminal: progress bars on standard error, tables on standard
+output.
+"""
 
 import re
 import sys
@@ -27,8 +29,8 @@ err = Console(stderr=True, highlight=False)
 
 
 def mistake(error: BaseException | None) -> TadropError | None:
-    """The TadropError that an error is, or that is wrapped in it, by Hydra say; None where there is
-    none.
+    """The TadropError that an error is, or that is wrapped in it, by Hydra say; None
+    where there is none.
     """
     while error is not None and not isinstance(error, TadropError):
         error = error.__cause__
@@ -37,8 +39,8 @@ def mistake(error: BaseException | None) -> TadropError | None:
 
 @contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """Ends a script with one line on standard error, and exit code 1, where its user made a
-    mistake.
+    """Ends a script with one line on standard error, and exit code 1, where its user
+    made a mistake.
 
     Which is a TadropError, or words that Hydra cannot compose.
     """
@@ -53,8 +55,8 @@ def told_in_one_line() -> Iterator[None]:
 
 
 class Progress:
-    """Named bars; a bar is a function to call once per step. Silent where standard error is not a
-    terminal.
+    """Named bars; a bar is a function to call once per step. Silent where standard
+    error is not a terminal.
     """
 
     def __init__(self, bars: RichProgress | None = None, title: str = "") -> None:
@@ -69,8 +71,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands in a sweep: its number, from 1, of how many, and what became of those
-    before it.
+    """Where a run stands in a sweep: its number, from 1, of how many, and what became
+    of those before it.
     """
 
     job: int
@@ -90,12 +92,15 @@ def counted(jobs: int, counts: Mapping[str, int]) -> str:
 
 @contextmanager
 def stages(title: str) -> Iterator[Progress]:
-    """Bars for the stages of one run, gone when it is done; without a terminal one line says what
-    runs.
+    """Bars for the stages of one run, gone when it is done; without a terminal one line
+    says what runs.
     """
     where = position.get()
     if not err.is_terminal:
-        err.print(f"running {title}" + (f" (job {where.job} of {where.jobs})" if where else ""))
+        err.print(
+            f"running {title}"
+            + (f" (job {where.job} of {where.jobs})" if where else "")
+        )
         yield Progress()
         return
     columns = (
@@ -107,7 +112,9 @@ def stages(title: str) -> Iterator[Progress]:
     with RichProgress(*columns, console=err, transient=True) as bars:
         if where:
             bars.add_task(
-                counted(where.jobs, where.counts), total=where.jobs, completed=where.job - 1
+                counted(where.jobs, where.counts),
+                total=where.jobs,
+                completed=where.job - 1,
             )
         yield Progress(bars, title)
 
@@ -118,8 +125,8 @@ def waiting(title: str) -> None:
 
 
 def render(table: Table) -> RichTable:
-    """The table for a terminal; a difference is green or red only where its interval leaves out
-    zero.
+    """The table for a terminal; a difference is green or red only where its interval
+    leaves out zero.
     """
     rich = RichTable(
         title=table.title,
@@ -133,8 +140,15 @@ def render(table: Table) -> RichTable:
         rich.add_column(heading, justify="right")
     for row in table.rows:
         cells = table.cells(row)
-        for heading, interval in (("diff", row.interval), ("vs uniform", row.versus_interval)):
-            at = table.headings.index(heading) if interval and heading in table.headings else None
+        for heading, interval in (
+            ("diff", row.interval),
+            ("vs uniform", row.versus_interval),
+        ):
+            at = (
+                table.headings.index(heading)
+                if interval and heading in table.headings
+                else None
+            )
             if at is not None and not interval[0] <= 0 <= interval[1]:
                 cells[at] = Text(cells[at], style="green" if interval[0] > 0 else "red")
         rich.add_row(Text(row.label), *cells, end_section=row.ends_section)
@@ -142,8 +156,8 @@ def render(table: Table) -> RichTable:
 
 
 def show(records: Sequence[Record], folder: Path, brief: bool = False) -> None:
-    """Prints the rows of these records and where the last one is stored; brief: one line, for a job
-    of a sweep.
+    """Prints the rows of these records and where the last one is stored; brief: one
+    line, for a job of a sweep.
     """
     table = build(records, compare=paired(folder))
     if brief:
@@ -160,27 +174,33 @@ def show(records: Sequence[Record], folder: Path, brief: bool = False) -> None:
 
 def show_written(written: Written) -> None:
     """Prints where an export is and what it is."""
-    detail = f"{written.kind}, {written.bytes / 1e6:.1f} MB, density {written.density:.3f}"
+    detail = (
+        f"{written.kind}, {written.bytes / 1e6:.1f} MB, density {written.density:.3f}"
+    )
     out.print(f"wrote {written.path} ({detail})", soft_wrap=True)
     for path in written.expanded.values():
         out.print(f"wrote {path}", soft_wrap=True)
 
 
 def compare(record: Record) -> None:
-    """Prints the individual models' accuracies beside published ones, where there are any, before
-    anything is merged.
+    """Prints the individual models' accuracies beside published ones, where there are
+    any, before anything is merged.
 
-    Marked is what differs by more than half a point, or with a limit by three standard errors of
-    the sample more.
+    Marked is what differs by more than half a point, or with a limit by three standard
+    errors of the sample more.
     """
     if not record.get("published"):
         return
     rich = RichTable(
-        title="individual models beside their published accuracy", title_justify="left", box=None
+        title="individual models beside their published accuracy",
+        title_justify="left",
+        box=None,
     )
     for heading in ("task", "here", "published", "difference", ""):
         rich.add_column(
-            heading, justify="left" if heading in ("task", "") else "right", no_wrap=True
+            heading,
+            justify="left" if heading in ("task", "") else "right",
+            no_wrap=True,
         )
     limited = record["protocol"]["limit"] is not None
     for score in record["scores"]:
@@ -188,7 +208,10 @@ def compare(record: Record) -> None:
         if published is None:
             continue
         here = 100 * score["value"]
-        error = 100 * (max(score["value"] * (1 - score["value"]), 0.01) / score["count"]) ** 0.5
+        error = (
+            100
+            * (max(score["value"] * (1 - score["value"]), 0.01) / score["count"]) ** 0.5
+        )
         odd = abs(here - published) > 0.5 + (3 * error if limited else 0)
         cells = (f"{here:.2f}", f"{published:.2f}", f"{here - published:+.2f}")
         rich.add_row(
@@ -196,14 +219,14 @@ def compare(record: Record) -> None:
             *cells,
             "[red]differs: check split, head and checkpoint[/red]" if odd else "",
         )
-    Console(width=max(out.width, Console(width=1000).measure(rich).maximum), highlight=False).print(
-        rich
-    )
+    Console(
+        width=max(out.width, Console(width=1000).measure(rich).maximum), highlight=False
+    ).print(rich)
 
 
 def print_table(table: Table) -> None:
-    """At its full width into a file or pipe; a terminal too narrow for the tasks' columns gets the
-    summary columns.
+    """At its full width into a file or pipe; a terminal too narrow for the tasks'
+    columns gets the summary columns.
     """
     needed = Console(width=1000).measure(render(table)).maximum
     if not out.is_terminal:
@@ -218,8 +241,12 @@ def print_table(table: Table) -> None:
 
 
 def print_wide(table: RichTable) -> None:
-    """As wide as it needs to be where nobody looks at a window: a table that wraps cannot be read."""
+    """As wide as it needs to be where nobody looks at a window: a table that wraps
+    cannot be read.
+    """
     width = (
-        out.width if out.is_terminal else max(out.width, Console(width=1000).measure(table).maximum)
+        out.width
+        if out.is_terminal
+        else max(out.width, Console(width=1000).measure(table).maximum)
     )
     Console(highlight=False, width=width).print(table)

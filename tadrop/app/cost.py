@@ -1,11 +1,12 @@
-"""What a recipe would take: the runs that have no record yet, their time, and what is not here.
+"""What a recipe would take: the runs that have no record yet, their time, and what is
+not here.
 
     python run.py +experiment=table_glyph30 --dry-run
 
-The time of a run is that of the records most like it: same model, tasks, selection and method; else
-the same without the method; else it is not known. `select=grid` is a different run from
-`select=fixed`. A folder that has none like it is helped out by the records that come with the
-project.
+The time of a run is that of the records most like it: same model, tasks, selection and
+method; else the same without the method; else it is not known. `select=grid` is a
+different run from `select=fixed`. A folder that has none like it is helped out by the
+records that come with the project.
 """
 
 import os
@@ -54,7 +55,10 @@ def missing(config: Mapping[str, Any]) -> list[str]:
     """What opening the base, the experts and the data sets complains of, one line each."""
     suite = instantiate(config["tasks"])
     backbone, lines = instantiate(config["model"]).bound(suite), []
-    openers = [backbone.open_base, *(partial(backbone.open_expert, task) for task in suite.names)]
+    openers = [
+        backbone.open_base,
+        *(partial(backbone.open_expert, task) for task in suite.names),
+    ]
     for opener in openers:
         try:
             opener()
@@ -64,7 +68,9 @@ def missing(config: Mapping[str, Any]) -> list[str]:
 
 
 def _missing_data(config: Mapping[str, Any], suite: Any) -> list[str]:
-    """Data sets of a suite that has a registry of them and that are not in the local folder."""
+    """Data sets of a suite that has a registry of them and that are not in the local
+    folder.
+    """
     if not hasattr(suite, "entry"):
         return []
     names = {task: suite.entry(task).id for task in suite.names}
@@ -92,17 +98,26 @@ def dry_run(recipe: str, folder: Path, extra: Sequence[str] = ()) -> str:
         key = record.key(config)
         total.add(key)
         if not record.path(folder, config).exists():
-            seed = "" if record.science(config)["seed"] is None else f", seed {config['seed']}"
+            seed = (
+                ""
+                if record.science(config)["seed"] is None
+                else f", seed {config['seed']}"
+            )
             times = (seconds(config, records) for records in known)
             owed.setdefault(
                 key,
-                (pipeline.label(config) + seed, next((t for t in times if t is not None), None)),
+                (
+                    pipeline.label(config) + seed,
+                    next((t for t in times if t is not None), None),
+                ),
             )
     lines = [
         f"{recipe}: {recipes.about(recipe)}",
         f"{len(total)} runs, {len(total) - len(owed)} recorded, {len(owed)} owed",
     ]
-    lines += [f"  {key}  {label:<36}{_time(cost)}" for key, (label, cost) in owed.items()]
+    lines += [
+        f"  {key}  {label:<36}{_time(cost)}" for key, (label, cost) in owed.items()
+    ]
     known = [cost for _, cost in owed.values() if cost is not None]
     if owed:
         unknown = (
@@ -119,13 +134,19 @@ def dry_run(recipe: str, folder: Path, extra: Sequence[str] = ()) -> str:
 
 def _needs(recipe: str, extra: Sequence[str]) -> list[str]:
     """What is not at hand, and what the model's file says about its size."""
-    models = {str(cfg.model) + str(cfg.tasks.names): cfg for cfg in recipes.configs(recipe, extra)}
+    models = {
+        str(cfg.model) + str(cfg.tasks.names): cfg
+        for cfg in recipes.configs(recipe, extra)
+    }
     lines = []
     for cfg in models.values():
         lines += missing(OmegaConf.to_container(cfg, resolve=True))
     if not lines:
         return ["checkpoints and data: all at hand, nothing to download"]
-    about = {recipes.comment(CONF / "model" / f"{cfg.model.name}.yaml") for cfg in models.values()}
+    about = {
+        recipes.comment(CONF / "model" / f"{cfg.model.name}.yaml")
+        for cfg in models.values()
+    }
     return [
         f"to provide or download: {len(lines)}; {' '.join(about)}",
         *(f"  {line}" for line in dict.fromkeys(lines)),

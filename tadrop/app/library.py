@@ -1,4 +1,6 @@
-"""The suite as a library: two functions. Nothing heavy is imported before one of them is called."""
+"""The suite as a library: two functions. Nothing heavy is imported before one of them
+is called.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,8 @@ def merge_checkpoints(
     overwrite: bool = False,
     overrides: Sequence[str] = (),
 ) -> Written:
-    """Merges checkpoints of one architecture on disk into the folder `out`; returns what was
-    written and where.
+    """Merges checkpoints of one architecture on disk into the folder `out`; returns
+    what was written and where.
 
     base, experts: folders or files, safetensors (also sharded) or torch zip
     merge:         a row of conf/merge, for example average, task_arithmetic, ties, dare, emr
@@ -48,7 +50,12 @@ def merge_checkpoints(
     from tadrop.app import pipeline
 
     cfg = _compose(
-        ["model=local", f"merge={merge}", f"tadrop={'on' if tadrop else 'off'}", *overrides]
+        [
+            "model=local",
+            f"merge={merge}",
+            f"tadrop={'on' if tadrop else 'off'}",
+            *overrides,
+        ]
     )
     values = {
         "model": {
@@ -65,7 +72,9 @@ def merge_checkpoints(
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
-    """The configuration that these words select, also inside an application that uses Hydra itself."""
+    """The configuration that these words select, also inside an application that uses
+    Hydra itself.
+    """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -78,12 +87,14 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
         GlobalHydra.instance().hydra = outer
 
 
-def tadrop_(tau: Tensor, q_lo: float = 0.3, q_hi: float = 0.9, norm: str = "l1") -> Tensor:
+def tadrop_(
+    tau: Tensor, q_lo: float = 0.3, q_hi: float = 0.9, norm: str = "l1"
+) -> Tensor:
     """Tensor-wise Adaptive Drop of one task vector's tensor, in place; returns it.
 
-    Drops the fraction Q_lo / Q_hi of the smallest magnitudes and rescales the survivors to the
-    tensor's l1 or l2 norm. The defaults are those of conf/tadrop/on.yaml. Raises TadropError if an
-    entry is NaN or infinite.
+    Drops the fraction Q_lo / Q_hi of the smallest magnitudes and rescales the survivors
+    to the tensor's l1 or l2 norm. The defaults are those of conf/tadrop/on.yaml. Raises
+    TadropError if an entry is NaN or infinite.
     """
     import torch
 
@@ -98,10 +109,16 @@ def tadrop_(tau: Tensor, q_lo: float = 0.3, q_hi: float = 0.9, norm: str = "l1")
         starts = range(0, flat.numel(), PIECE)
         threads = torch.get_num_threads() if tau.device.type == "cpu" else 1
         for _ in in_order(
-            lambda start: cut.apply_(flat[start : start + PIECE], start), starts, threads
+            lambda start: cut.apply_(flat[start : start + PIECE], start),
+            starts,
+            threads,
         ):
             pass
-        return tau if flat.data_ptr() == tau.data_ptr() else tau.copy_(flat.view(tau.shape))
+        return (
+            tau
+            if flat.data_ptr() == tau.data_ptr()
+            else tau.copy_(flat.view(tau.shape))
+        )
 
 
 PIECE = 1 << 20  # entries cut at a time

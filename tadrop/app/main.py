@@ -35,5 +35,8 @@ def main(cfg: DictConfig) -> None:
 
 def run_words(words: list[str]) -> None:
     """Runs these words of a command line. Hydra reads them from sys.argv."""
-    sys.argv = [sys.argv[0], *("dry_run=true" if word == "--dry-run" else word for word in words)]
+    sys.argv = [
+        sys.argv[0],
+        *("dry_run=true" if word == "--dry-run" else word for word in words),
+    ]
     main()

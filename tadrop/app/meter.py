@@ -20,11 +20,13 @@ class Meter:
         try:
             yield
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+            self.seconds[name] = round(
+                self.seconds.get(name, 0.0) + time.perf_counter() - start, 3
+            )
 
     def peak_bytes(self) -> int:
-        """Peak resident set; of the process's whole life where the system cannot reset its
-        high-water mark.
+        """Peak resident set; of the process's whole life where the system cannot reset
+        its high-water mark.
         """
         if self._can_reset:
             for line in Path("/proc/self/status").read_text().splitlines():

@@ -1,4 +1,6 @@
-"""The stages of a run, from configuration nodes to a record; run.py strings them together."""
+"""The stages of a run, from configuration nodes to a record; run.py strings them
+together.
+"""
 
 import json
 import sys
@@ -37,7 +39,8 @@ from tadrop.vectors.merged import Merged
 from tadrop.vectors.names import cut_name, numel
 from tadrop.vectors.task_vectors import TaskVectors
 
-# what a merge row may say under `data:`, and the split that this reads beside the one that is
+# what a merge row may say under `data:`, and the split that this reads beside the one
+# that is
 # reported
 DATA = {
     "none": None,
@@ -55,8 +58,8 @@ READING = (
 
 @contextmanager
 def mistakes_in_one_line(sweeping: bool = False) -> Iterator[None]:
-    """Turns a TadropError, wherever Hydra may have wrapped it, into one line on standard error and
-    exit code 1.
+    """Turns a TadropError, wherever Hydra may have wrapped it, into one line on
+    standard error and exit code 1.
 
     In a sweep it is one job's: the others run, and Hydra exits with 1 at the end.
     """
@@ -65,7 +68,8 @@ def mistakes_in_one_line(sweeping: bool = False) -> Iterator[None]:
     except Exception as error:
         cause = mistake(error)
         if cause is None:
-            # a sweep goes on with its other jobs, and Hydra shows this only at the very end
+            # a sweep goes on with its other jobs, and Hydra shows this only at the very
+            # end
             traceback.print_exc()
             raise
         if sweeping:
@@ -75,8 +79,8 @@ def mistakes_in_one_line(sweeping: bool = False) -> Iterator[None]:
 
 
 def check(cfg: Any) -> None:
-    """Builds everything that only needs the configuration, so that a mistake is found before
-    anything runs.
+    """Builds everything that only needs the configuration, so that a mistake is found
+    before anything runs.
     """
     check_rule(cfg.select, cfg.tuned)
     device_of(cfg.device)
@@ -111,7 +115,9 @@ def device_of(word: str) -> torch.device:
     try:
         return torch.device(word)
     except RuntimeError as error:
-        raise TadropError(f"device is {word!r}; it must be auto, cpu or cuda") from error
+        raise TadropError(
+            f"device is {word!r}; it must be auto, cpu or cuda"
+        ) from error
 
 
 def dtype_of(word: str) -> torch.dtype:
@@ -122,8 +128,14 @@ def dtype_of(word: str) -> torch.dtype:
 
 
 def load(config: Mapping[str, Any]) -> tuple[Bench, TaskVectors]:
-    """Opens checkpoints and tasks; shared by all jobs of a sweep that use the same ones."""
-    return _load(json.dumps([config["model"], config["tasks"], config["device"], config["dtype"]]))
+    """Opens checkpoints and tasks; shared by all jobs of a sweep that use the same
+    ones.
+    """
+    return _load(
+        json.dumps(
+            [config["model"], config["tasks"], config["device"], config["dtype"]]
+        )
+    )
 
 
 @lru_cache(maxsize=1)
@@ -145,8 +157,12 @@ def open_stream(config: Mapping[str, Any]) -> TaskVectors:
     return _stream(backbone.bound(suite), suite.names, device_of(config["device"]))[1]
 
 
-def _stream(backbone: Any, tasks: Sequence[str], device: torch.device) -> tuple[Any, TaskVectors]:
-    """The backbone, with every private tensor known, and the task vectors of the others."""
+def _stream(
+    backbone: Any, tasks: Sequence[str], device: torch.device
+) -> tuple[Any, TaskVectors]:
+    """The backbone, with every private tensor known, and the task vectors of the
+    others.
+    """
     base = backbone.open_base()
     experts = {task: backbone.open_expert(task) for task in tasks}
     if isinstance(backbone, Backbone):
@@ -158,8 +174,8 @@ def _stream(backbone: Any, tasks: Sequence[str], device: torch.device) -> tuple[
 
 
 def prepare(cfg: Any, bench: Bench, stream: Stream, progress: Progress) -> Stream:
-    """What the row makes of the task vectors before they are sparsified, where it says: bands
-    weighed by a search.
+    """What the row makes of the task vectors before they are sparsified, where it says:
+    bands weighed by a search.
     """
     if cfg.merge.get("prepare") is None:
         return stream
@@ -183,22 +199,30 @@ def _order(native: Sparsifier | None, tadrop: TADrop | None) -> list[Sparsifier]
 
 
 def _planned(stream: Stream, rule: Sparsifier, progress: Progress) -> Sparse:
-    count = len(stream.tasks) * len({cut_name(rule.scope, name) for name in stream.names})
+    count = len(stream.tasks) * len(
+        {cut_name(rule.scope, name) for name in stream.names}
+    )
     sparse = Sparse(stream, rule, progress.bar("sparsify", count))
     all_cuts(sparse)
     return sparse
 
 
 def split_of(data: str) -> str | None:
-    """The split that a merge row's `data:` sees before it is evaluated; None where it sees none."""
+    """The split that a merge row's `data:` sees before it is evaluated; None where it
+    sees none.
+    """
     if data not in DATA:
-        raise TadropError(f"merge.data is {data!r}; it must be one of {', '.join(DATA)}")
+        raise TadropError(
+            f"merge.data is {data!r}; it must be one of {', '.join(DATA)}"
+        )
     return DATA[data]
 
 
-def statistics(cfg: Any, bench: Bench, stream: Stream, progress: Progress) -> TaskStatistics | None:
-    """What the row's method needs to know of every task's model on its data; None where it declares
-    nothing.
+def statistics(
+    cfg: Any, bench: Bench, stream: Stream, progress: Progress
+) -> TaskStatistics | None:
+    """What the row's method needs to know of every task's model on its data; None where
+    it declares nothing.
     """
     if cfg.merge.get("statistics") is None:
         return None
@@ -219,7 +243,9 @@ def merge(
 
 
 def merge_only(cfg: Any) -> Written:
-    """Merges checkpoints into cfg.export.dir without evaluating them; returns what was written."""
+    """Merges checkpoints into cfg.export.dir without evaluating them; returns what was
+    written.
+    """
     if not cfg.export.dir:
         raise TadropError("evaluate=false only merges: say where to, export.dir=OUT")
     if cfg.select != "fixed":
@@ -234,12 +260,19 @@ def merge_only(cfg: Any) -> Written:
         )
 
 
-def merge_to_disk(cfg: Any, stream: TaskVectors, sparse: Stream, progress: Progress) -> Written:
-    """Merges straight into cfg.export.dir, at the row's own scale; what was merged is never held."""
+def merge_to_disk(
+    cfg: Any, stream: TaskVectors, sparse: Stream, progress: Progress
+) -> Written:
+    """Merges straight into cfg.export.dir, at the row's own scale; what was merged is
+    never held.
+    """
     method = instantiate(cfg.merge.method)
     tick = progress.bar("merge", len(stream.names))
     return _write(
-        cfg, stream, exporting.streamed(sparse, method, lambda name: tick()), cfg.merge.scale
+        cfg,
+        stream,
+        exporting.streamed(sparse, method, lambda name: tick()),
+        cfg.merge.scale,
     )
 
 
@@ -273,8 +306,8 @@ def _write(cfg: Any, stream: TaskVectors, source: Source, scale: float) -> Writt
 
 
 def _made(cfg: Any, stream: TaskVectors, scale: float) -> dict[str, Any]:
-    """How an export was made: the configuration that matters and the checkpoints, with sizes to
-    tell them apart.
+    """How an export was made: the configuration that matters and the checkpoints, with
+    sizes to tell them apart.
     """
     config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
     checkpoints = {"base": stream.base} | dict(stream.experts)
@@ -282,7 +315,9 @@ def _made(cfg: Any, stream: TaskVectors, scale: float) -> dict[str, Any]:
         name: {"path": str(c.path), "bytes": [f.stat().st_size for f in c.files]}
         for name, c in checkpoints.items()
     }
-    kept = {key: config[key] for key in ("merge", "sparsify", "tadrop", "seed", "select")}
+    kept = {
+        key: config[key] for key in ("merge", "sparsify", "tadrop", "seed", "select")
+    }
     return (
         {"suite": f"tadrop {records.version_of('tadrop')}"}
         | kept
@@ -291,13 +326,22 @@ def _made(cfg: Any, stream: TaskVectors, scale: float) -> dict[str, Any]:
 
 
 def refine(
-    cfg: Any, bench: Bench, stream: Stream, merged: Merged, scale: float, progress: Progress
+    cfg: Any,
+    bench: Bench,
+    stream: Stream,
+    merged: Merged,
+    scale: float,
+    progress: Progress,
 ) -> Merged:
-    """What the row makes of the merge, where it says: adaptation, adapters, routed experts."""
+    """What the row makes of the merge, where it says: adaptation, adapters, routed
+    experts.
+    """
     if cfg.merge.get("refine") is None:
         return merged
     split_of(cfg.merge.data)
-    return instantiate(cfg.merge.refine)(merged, stream, bench, scale, progress.bar("refine", None))
+    return instantiate(cfg.merge.refine)(
+        merged, stream, bench, scale, progress.bar("refine", None)
+    )
 
 
 def select(
@@ -308,13 +352,16 @@ def select(
     merged: Merged,
     progress: Progress,
 ) -> tuple[Merged, Selection]:
-    """The scale and knobs that the rule takes, and the merge with them; `merged` is the one with
-    the row's own.
+    """The scale and knobs that the rule takes, and the merge with them; `merged` is the
+    one with the row's own.
     """
     check_rule(cfg.select, cfg.tuned)
     if cfg.tuned:
         return merged, Selection(
-            "tuned", float(cfg.merge.scale), "validation", knobs=_plain(cfg.merge, "knobs")
+            "tuned",
+            float(cfg.merge.scale),
+            "validation",
+            knobs=_plain(cfg.merge, "knobs"),
         )
     knobs, tune, scales = (
         _plain(cfg.merge, "knobs"),
@@ -323,7 +370,9 @@ def select(
     )
     if cfg.select == "fixed" or (len(scales) <= 1 and not tune):
         return merged, Selection("fixed", float(cfg.merge.scale), knobs=knobs)
-    tick = progress.bar("select", selecting.count(tune, len(scales)) * len(bench.tasks.names))
+    tick = progress.bar(
+        "select", selecting.count(tune, len(scales)) * len(bench.tasks.names)
+    )
     attempt = partial(_attempt, cfg, bench, stream, statistics, tick)
     earlier = []
     for name, rule in tune.items():
@@ -335,11 +384,16 @@ def select(
                 for value in sorted(rule["grid"])
                 for point in attempt(node, knobs | {name: value}, at)
             ]
-            knobs, earlier = knobs | {name: selecting.per_task(name, points)}, earlier + points
+            knobs, earlier = (
+                knobs | {name: selecting.per_task(name, points)},
+                earlier + points,
+            )
     known = None if tune else merged
     together = selecting.combinations(tune)
     points = [
-        point for some in together for point in attempt("merge.method", knobs | some, scales, known)
+        point
+        for some in together
+        for point in attempt("merge.method", knobs | some, scales, known)
     ]
     selection = selecting.best(points, earlier)
     return known or merge(
@@ -363,7 +417,9 @@ def _attempt(
     scales: Sequence[float],
     merged: Merged | None = None,
 ) -> list[dict[str, Any]]:
-    """A trial for every scale with these knobs; merges first unless handed what they give."""
+    """A trial for every scale with these knobs; merges first unless handed what they
+    give.
+    """
     merged = merged or merge(
         stream, OmegaConf.select(_with_knobs(cfg, knobs), node), statistics, Progress()
     )
@@ -377,7 +433,9 @@ def _attempt(
 
 
 def _with_knobs(cfg: Any, knobs: Mapping[str, Any]) -> Any:
-    """The configuration with these values under merge.knobs, which the method's node refers to."""
+    """The configuration with these values under merge.knobs, which the method's node
+    refers to.
+    """
     return OmegaConf.merge(cfg, {"merge": {"knobs": dict(knobs)}}) if knobs else cfg
 
 
@@ -385,12 +443,14 @@ def evaluate(
     bench: Bench, merged: Merged, scale: float, split: str, progress: Progress
 ) -> list[Score]:
     tick = progress.bar("evaluate", len(bench.tasks.names))
-    return evaluation.evaluate(bench, merged, scale, split, on_task=lambda score: tick())
+    return evaluation.evaluate(
+        bench, merged, scale, split, on_task=lambda score: tick()
+    )
 
 
 def tensor_rows(stream: Stream) -> list[dict[str, Any]]:
-    """One row per task and tensor with what TADrop, or the last per-tensor magnitude rule, did to
-    it.
+    """One row per task and tensor with what TADrop, or the last per-tensor magnitude
+    rule, did to it.
     """
     if not isinstance(stream, Sparse) or stream.sparsifier.scope != "tensor":
         return []
@@ -400,21 +460,29 @@ def tensor_rows(stream: Stream) -> list[dict[str, Any]]:
         if "kept" not in facts:
             return []
         sparsity = 1 - facts["kept"] / facts["size"]
-        row = {"task": task, "tensor": name, "size": facts["size"], "ratio": facts.get("ratio", "")}
+        row = {
+            "task": task,
+            "tensor": name,
+            "size": facts["size"],
+            "ratio": facts.get("ratio", ""),
+        }
         rows.append(row | {"sparsity": sparsity, "scale": facts["scale"]})
     return rows
 
 
 def tell(logger: Any, record: Mapping[str, Any], folder: Path) -> None:
-    """Tells the tracker of a run whose record is written; a tracker that fails costs a line, not
-    the run.
+    """Tells the tracker of a run whose record is written; a tracker that fails costs a
+    line, not the run.
     """
     files = [folder / f"{record['key']}{suffix}" for suffix in records.SUFFIXES]
     loggers.tell(instantiate(logger), lambda tracker: tracker.log(record, files))
 
 
 def _score(score: Score) -> dict[str, Any]:
-    fields = {name: getattr(score, name) for name in ("task", "split", "metric", "value", "count")}
+    fields = {
+        name: getattr(score, name)
+        for name in ("task", "split", "metric", "value", "count")
+    }
     return fields | ({"details": dict(score.details)} if score.details else {})
 
 
@@ -428,9 +496,11 @@ def describe(
     meter: Meter,
 ) -> dict[str, Any]:
     """The record of a run."""
-    splits = {config["split"], selection.split, split_of(config["merge"].get("data", "none"))} - {
-        None
-    }
+    splits = {
+        config["split"],
+        selection.split,
+        split_of(config["merge"].get("data", "none")),
+    } - {None}
     result = {
         "format": records.FORMAT,
         "key": records.key(config),
@@ -472,4 +542,8 @@ def describe(
 def _factors(merged: Merged) -> dict[str, float] | None:
     if merged.factors is None:
         return None
-    return dict(zip(merged.tasks, merged.factors.expand(len(merged.tasks)).tolist(), strict=True))
+    return dict(
+        zip(
+            merged.tasks, merged.factors.expand(len(merged.tasks)).tolist(), strict=True
+        )
+    )

@@ -1,9 +1,10 @@
-"""The progress of a whole sweep, as a Hydra callback (conf/config.yaml, hydra.callbacks): which of
-how many jobs, and how many were done, skipped because their record is there, or failed. A recipe's
-table follows its last job.
+"""The progress of a whole sweep, as a Hydra callback (conf/config.yaml,
+hydra.callbacks): which of how many jobs, and how many were done, skipped because their
+record is there, or failed. A recipe's table follows its last job.
 
-Where the jobs run in this process, every run's bars have the sweep's above them and the last job is
-followed by a summary. A worker of a launcher is a process of its own and knows only which job it
+Where the jobs run in this process, every run's bars have the sweep's above them and the
+last job is followed by a summary. A worker of a launcher is a process of its own and
+knows only which job it
 has: it says so in its lines.
 """
 
@@ -27,7 +28,9 @@ def jobs(config: DictConfig) -> int | None:
     if not sweeper["_target_"].endswith("BasicSweeper"):
         return None
     words = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    parser = OverridesParser.create(
+        config_loader=GlobalHydra.instance().config_loader()
+    )
     batches = BasicSweeper.split_arguments(
         parser.parse_overrides([*words, *config.hydra.overrides.task]), None
     )
@@ -40,8 +43,8 @@ SETTLED: set[int] = (
 
 
 def take_gpu(job: int) -> None:
-    """Gives a launcher's worker a GPU of its own, as far as there are enough, where it would take
-    the first.
+    """Gives a launcher's worker a GPU of its own, as far as there are enough, where it
+    would take the first.
     """
     import torch
 
@@ -54,7 +57,9 @@ class SweepProgress(Callback):
 
     def __init__(self) -> None:
         self.total: int | None = None
-        self.process: int | None = None  # where the sweep was started and its jobs can be counted
+        self.process: int | None = (
+            None  # where the sweep was started and its jobs can be counted
+        )
         self.counts: Counter[str] = Counter()
         self.recorded = False
         self.sweep: DictConfig | None = None  # whose table is still to be made
@@ -108,13 +113,17 @@ class SweepProgress(Callback):
         from tadrop.app import console
         from tadrop.results import record
 
-        if self.total is None:  # one run, or a sweeper that does not say how many there will be
+        if (
+            self.total is None
+        ):  # one run, or a sweeper that does not say how many there will be
             return
         job = OmegaConf.to_container(
-            OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), resolve=True
+            OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]),
+            resolve=True,
         )
         self.recorded = (
-            not job["overwrite"] and record.path(Path(job["paths"]["records"]), job).exists()
+            not job["overwrite"]
+            and record.path(Path(job["paths"]["records"]), job).exists()
         )
         console.position.set(
             console.Position(config.hydra.job.num + 1, self.total, dict(self.counts))
@@ -123,7 +132,9 @@ class SweepProgress(Callback):
             SETTLED.add(os.getpid())
             take_gpu(config.hydra.job.num)
 
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+    def on_job_end(
+        self, config: DictConfig, job_return: JobReturn, **kwargs: Any
+    ) -> None:
         from tadrop.app import console
 
         if self.process != os.getpid():
@@ -132,12 +143,19 @@ class SweepProgress(Callback):
         self.counts["failed" if failed else "skipped" if self.recorded else "done"] += 1
         if self.counts.total() == self.total:
             console.position.set(None)
-            again = "; the same command runs what failed again" if self.counts["failed"] else ""
+            again = (
+                "; the same command runs what failed again"
+                if self.counts["failed"]
+                else ""
+            )
             console.err.print(
-                f"sweep: {console.counted(self.total, self.counts)}{again}", soft_wrap=True
+                f"sweep: {console.counted(self.total, self.counts)}{again}",
+                soft_wrap=True,
             )
             if self.counts["failed"]:
                 self.show_recipe()
                 sys.exit(
                     1
-                )  # each failure has been told; Hydra would tell the first again, with a traceback
+                    # each failure has been told; Hydra would tell the first again, with a
+                    # traceback
+                )

@@ -17,15 +17,19 @@ def run(cfg: DictConfig):
     again = cfg.overwrite or cfg.export.dir
     if file.exists() and not again:
         return record.read(file)
-    with claimed(file, Path(cfg.paths.cache) / "locks", lambda: waiting(pipeline.label(config))):
+    with claimed(
+        file, Path(cfg.paths.cache) / "locks", lambda: waiting(pipeline.label(config))
+    ):
         return (
-            record.read(file) if file.exists() and not again else measure(cfg, config, file.parent)
+            record.read(file)
+            if file.exists() and not again
+            else measure(cfg, config, file.parent)
         )
 
 
 def measure(cfg: DictConfig, config: dict, folder: Path):
-    """Merges, evaluates, and writes the record into the folder. config: cfg, resolved. Returns the
-    record.
+    """Merges, evaluates, and writes the record into the folder. config: cfg, resolved.
+    Returns the record.
     """
     from tadrop.app import pipeline
     from tadrop.app.console import stages
@@ -44,12 +48,20 @@ def measure(cfg: DictConfig, config: dict, folder: Path):
         with meter.stage("merge"):
             merged = pipeline.merge(sparse, cfg.merge.method, statistics, progress)
         with meter.stage("select"):
-            merged, selection = pipeline.select(cfg, bench, sparse, statistics, merged, progress)
+            merged, selection = pipeline.select(
+                cfg, bench, sparse, statistics, merged, progress
+            )
         with meter.stage("refine"):
-            merged = pipeline.refine(cfg, bench, sparse, merged, selection.scale, progress)
+            merged = pipeline.refine(
+                cfg, bench, sparse, merged, selection.scale, progress
+            )
         with meter.stage("evaluate"):
-            scores = pipeline.evaluate(bench, merged, selection.scale, cfg.split, progress)
-        result = pipeline.describe(config, bench, sparse, merged, selection, scores, meter)
+            scores = pipeline.evaluate(
+                bench, merged, selection.scale, cfg.split, progress
+            )
+        result = pipeline.describe(
+            config, bench, sparse, merged, selection, scores, meter
+        )
         record.write(folder, result, pipeline.tensor_rows(sparse), scores)
         if cfg.export.dir:
             pipeline.export(cfg, stream, merged, selection.scale)
@@ -57,7 +69,8 @@ def measure(cfg: DictConfig, config: dict, folder: Path):
     return result
 
 
-REFERENCE = {  # what a reference run is not: sparsified, tuned, one of several seeds, exported
+# what a reference run is not: sparsified, tuned, one of several seeds, exported
+REFERENCE = {
     "export": {"dir": None},
     "sparsify": None,
     "tadrop": None,
@@ -69,9 +82,10 @@ REFERENCE = {  # what a reference run is not: sparsified, tuned, one of several 
 
 
 def reference_configs(cfg: DictConfig):
-    """The runs that every table needs: the individual models and the untouched base on the same
-    tasks.
+    """The runs that every table needs: the individual models and the untouched base on
+    the same tasks.
     """
     return [
-        OmegaConf.create({**cfg, **REFERENCE, "merge": merge}) for merge in cfg.references.values()
+        OmegaConf.create({**cfg, **REFERENCE, "merge": merge})
+        for merge in cfg.references.values()
     ]

@@ -1,7 +1,8 @@
-"""Trackers: told of a run after its record is on disk, so that nothing they do can lose one.
+"""Trackers: told of a run after its record is on disk, so that nothing they do can lose
+one.
 
-A tracker that is missing, unreachable, slow or broken costs one line on standard error, never a
-run.
+A tracker that is missing, unreachable, slow or broken costs one line on standard error,
+never a run.
 """
 
 import threading
@@ -29,9 +30,11 @@ class Logger(Protocol):
         ...
 
 
-def tell(logger: Logger | None, act: Callable[[Logger], None], patience: float = 120.0) -> bool:
-    """Lets a tracker act, for `patience` seconds at most. Whether it did; what went wrong is said,
-    not raised.
+def tell(
+    logger: Logger | None, act: Callable[[Logger], None], patience: float = 120.0
+) -> bool:
+    """Lets a tracker act, for `patience` seconds at most. Whether it did; what went
+    wrong is said, not raised.
     """
     if logger is None:
         return True
@@ -40,7 +43,9 @@ def tell(logger: Logger | None, act: Callable[[Logger], None], patience: float =
     def attempt() -> None:
         try:
             act(logger)
-        except Exception as error:  # whatever a tracker raises, the record is what counts
+        except (
+            Exception
+        ) as error:  # whatever a tracker raises, the record is what counts
             problems.append(f"{type(error).__name__}: {error}".splitlines()[0])
 
     worker = threading.Thread(target=attempt, daemon=True)
@@ -50,28 +55,37 @@ def tell(logger: Logger | None, act: Callable[[Logger], None], patience: float =
         problems.append(f"no answer within {patience:g} s")
     for problem in problems:
         err.print(
-            f"logger: {problem}; the record is kept, the run goes on", soft_wrap=True, markup=False
+            f"logger: {problem}; the record is kept, the run goes on",
+            soft_wrap=True,
+            markup=False,
         )
     return not problems
 
 
 def numbers(record: Record) -> dict[str, float]:
-    """What is worth a curve or a column: score per task and average in percent, scale, density,
-    seconds.
+    """What is worth a curve or a column: score per task and average in percent, scale,
+    density, seconds.
     """
     scores = {f"{s['metric']}/{s['task']}": 100 * s["value"] for s in record["scores"]}
-    facts = {"average": sum(scores.values()) / len(scores), "scale": record["selection"]["scale"]}
+    facts = {
+        "average": sum(scores.values()) / len(scores),
+        "scale": record["selection"]["scale"],
+    }
     facts |= {"density": record["density"], "stored_bytes": record["stored_bytes"]}
     return (
-        scores | facts | {f"seconds/{stage}": value for stage, value in record["seconds"].items()}
+        scores
+        | facts
+        | {f"seconds/{stage}": value for stage, value in record["seconds"].items()}
     )
 
 
 @dataclass(frozen=True)
 class Wandb:
-    """Weights & Biases. mode: offline | online | auto (online where the user is logged in).
+    """Weights & Biases. mode: offline | online | auto (online where the user is logged
+    in).
 
-    group: runs of one sweep share it; folder: where offline runs are kept until `wandb sync`
+    group: runs of one sweep share it; folder: where offline runs are kept until `wandb
+    sync`
     """
 
     project: str = "tadrop"
@@ -95,10 +109,18 @@ class Wandb:
         finally:
             run.finish()
 
-    def _start(self, name: str, kind: str, config: Mapping[str, Any], key: str | None) -> "Run":
+    def _start(
+        self, name: str, kind: str, config: Mapping[str, Any], key: str | None
+    ) -> "Run":
         import wandb
 
-        mode = self.mode if self.mode != "auto" else "online" if wandb.api.api_key else "offline"
+        mode = (
+            self.mode
+            if self.mode != "auto"
+            else "online"
+            if wandb.api.api_key
+            else "offline"
+        )
         Path(self.folder).mkdir(parents=True, exist_ok=True)
         return wandb.init(
             project=self.project,

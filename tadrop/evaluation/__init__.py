@@ -1,1 +1,3 @@
-"""A model on its tasks: the bench, selection on validation data, statistics. Imports tasks and below."""
+"""A model on its tasks: the bench, selection on validation data, statistics. Imports
+tasks and below.
+"""

@@ -1,5 +1,5 @@
-"""Inputs of a task for methods that look at data: re-batched and shuffled by words, in memory that
-does not grow.
+"""Inputs of a task for methods that look at data: re-batched and shuffled by words, in
+memory that does not grow.
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,16 @@ from tadrop.types import TadropError
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-WINDOW = 4096  # inputs held for shuffling: a split of at most so many is shuffled as a whole
+WINDOW = (
+    4096  # inputs held for shuffling: a split of at most so many is shuffled as a whole
+)
 
 
-def shuffled(tasks: Tasks, task: str, split: str, size: int, *words: object) -> Iterator[Any]:
-    """One epoch in batches of `size` inputs without targets, in an order the words decide; the last
-    may be short.
+def shuffled(
+    tasks: Tasks, task: str, split: str, size: int, *words: object
+) -> Iterator[Any]:
+    """One epoch in batches of `size` inputs without targets, in an order the words
+    decide; the last may be short.
     """
     rng = generator("samples", task, split, *words)
     held, count = [], 0
@@ -42,10 +46,14 @@ def shuffled(tasks: Tasks, task: str, split: str, size: int, *words: object) -> 
 
 def _mixed(held: list[Any], rng: "Generator") -> Any:
     whole = batching.join(held)
-    return batching.take(whole, torch.from_numpy(rng.permutation(batching.count(whole))))
+    return batching.take(
+        whole, torch.from_numpy(rng.permutation(batching.count(whole)))
+    )
 
 
-def endless(tasks: Tasks, task: str, split: str, size: int, *words: object) -> Iterator[Any]:
+def endless(
+    tasks: Tasks, task: str, split: str, size: int, *words: object
+) -> Iterator[Any]:
     """Epoch after epoch, each in an order of its own."""
     epoch = 0
     while True:

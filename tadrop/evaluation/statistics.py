@@ -1,10 +1,11 @@
-"""Statistics of a task's model on a task's data: a second checkpoint-like file per task, streamed
-beside its vector.
+"""Statistics of a task's model on a task's data: a second checkpoint-like file per
+task, streamed beside its vector.
 
-A merge row declares a recipe under `statistics:`. Files lie in the cache under a name made of
-everything they depend
-on: the checkpoint, the data, the recipe and the source of the function that computes them. They are
-taken from the fine-tuned models as they are, so that rows with and without TADrop share them.
+A merge row declares a recipe under `statistics:`. Files lie in the cache under a name
+made of everything they depend
+on: the checkpoint, the data, the recipe and the source of the function that computes
+them. They are taken from the fine-tuned models as they are, so that rows with and
+without TADrop share them.
 """
 
 import hashlib
@@ -34,7 +35,8 @@ class Recipe:
     """What is measured, and on which examples.
 
     collect(module, batches, places) -> {tensor name: statistic}   places: where the tensors that merge lie in it
-    split, examples, batch, seed: which inputs, how many at most, how many at once, and their order
+    split, examples, batch, seed: which inputs, how many at most, how many at once, and
+    their order
     """
 
     collect: Collect
@@ -48,7 +50,9 @@ class Recipe:
         formula = self.collect
         knobs = formula.keywords if isinstance(formula, partial) else {}
         function = formula.func if isinstance(formula, partial) else formula
-        source = hashlib.sha256(Path(inspect.getsourcefile(function)).read_bytes()).hexdigest()
+        source = hashlib.sha256(
+            Path(inspect.getsourcefile(function)).read_bytes()
+        ).hexdigest()
         return json.dumps(
             [
                 function.__module__,
@@ -71,13 +75,17 @@ class TaskStatistics:
     files: Mapping[str, Checkpoint]
     device: torch.device
 
-    def block(self, name: str, start: int = 0, stop: int | None = None) -> Tensor | None:
-        """[task, ...]: whole, or the flat entries start to stop; None where there is no statistic
-        for this tensor.
+    def block(
+        self, name: str, start: int = 0, stop: int | None = None
+    ) -> Tensor | None:
+        """[task, ...]: whole, or the flat entries start to stop; None where there is no
+        statistic for this tensor.
         """
         if any(name not in file.tensors for file in self.files.values()):
             return None
-        tensors = [file[name].to(self.device, torch.float32) for file in self.files.values()]
+        tensors = [
+            file[name].to(self.device, torch.float32) for file in self.files.values()
+        ]
         if start == 0 and stop is None:
             return torch.stack(tensors)
         return torch.stack([tensor.reshape(-1)[start:stop] for tensor in tensors])
@@ -90,12 +98,17 @@ def gather(
     cache: Path,
     on_task: Callable[[], None] = lambda: None,
 ) -> TaskStatistics:
-    """The statistics of every task's own model on its own data, from the cache or measured now and
-    put there.
+    """The statistics of every task's own model on its own data, from the cache or
+    measured now and put there.
     """
     files = {}
     for task, expert in bench.experts.items():
-        words = [recipe.fingerprint(), bench.backbone.name, expert.fingerprint(), *sorted(names)]
+        words = [
+            recipe.fingerprint(),
+            bench.backbone.name,
+            expert.fingerprint(),
+            *sorted(names),
+        ]
         words += [bench.tasks.fingerprint(task, recipe.split), torch.__version__]
         key = hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
         path = cache / "statistics" / f"{task}-{key}.safetensors"
@@ -106,7 +119,9 @@ def gather(
     return TaskStatistics(files, bench.device)
 
 
-def _measure(recipe: Recipe, bench: Bench, task: str, names: Sequence[str]) -> dict[str, Tensor]:
+def _measure(
+    recipe: Recipe, bench: Bench, task: str, names: Sequence[str]
+) -> dict[str, Tensor]:
     bench.load(bench.expert(task, names))
     bench.equip(task)
     inputs = samples.first(

@@ -1,1 +1,3 @@
-"""The method as the engine sees it, the engine, and exports. Imports sparsify and below."""
+"""The method as the engine sees it, the engine, and exports. Imports sparsify and
+below.
+"""

@@ -1,9 +1,11 @@
-"""Runs a merging method over a stream of task vectors and hands on, or holds, what comes out.
+"""Runs a merging method over a stream of task vectors and hands on, or holds, what
+comes out.
 
-An entry-scope method is fed blocks that fit a processor's cache, on all threads; a tensor-scope
-method whole tensors, one at a time; a matrix-scope method those that the backbone says are
-matrices, turned out x in. What comes out goes to a sink block by block: into memory here, to disk
-in export.py. The scale (lambda) is applied afterwards, so one merge serves a whole grid of scales.
+An entry-scope method is fed blocks that fit a processor's cache, on all threads; a
+tensor-scope method whole tensors, one at a time; a matrix-scope method those that the
+backbone says are matrices, turned out x in. What comes out goes to a sink block by
+block: into memory here, to disk in export.py. The scale (lambda) is applied afterwards,
+so one merge serves a whole grid of scales.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,7 +34,12 @@ def _expect_shape(merged: Block, taus: Taus, name: str) -> None:
     tasks, *shape = taus.shape
     if isinstance(merged, LowRank):
         left, right = merged.left.shape, merged.right.shape
-        fits = [left[0], right[0], left[1], right[2], left[2]] == [tasks, tasks, *shape, right[1]]
+        fits = [left[0], right[0], left[1], right[2], left[2]] == [
+            tasks,
+            tasks,
+            *shape,
+            right[1],
+        ]
     elif isinstance(merged, Masked):
         fits = list(merged.shared.shape) == shape and merged.masks.shape == taus.shape
     else:
@@ -44,10 +51,15 @@ def _expect_shape(merged: Block, taus: Taus, name: str) -> None:
 
 
 def _run(
-    stream: Stream, method: Method, name: str, start: int, taus: Taus, extra: Mapping[str, Any]
+    stream: Stream,
+    method: Method,
+    name: str,
+    start: int,
+    taus: Taus,
+    extra: Mapping[str, Any],
 ) -> Block:
-    """One block through the method: merge, or rest where a matrix-scope method meets another kind
-    of tensor.
+    """One block through the method: merge, or rest where a matrix-scope method meets
+    another kind of tensor.
     """
     if method.scope == "matrix":
         layout = stream.layouts.get(name, Layout())
@@ -68,7 +80,9 @@ def _run_matrices(
     layout: Layout, method: Method, taus: Taus, extra: Mapping[str, Any]
 ) -> Deltas | LowRank:
     """A tensor's matrices one by one, put back as the tensor is stored."""
-    results = [method.merge(matrix, **extra) for matrix in layout.split(taus, method.fused)]
+    results = [
+        method.merge(matrix, **extra) for matrix in layout.split(taus, method.fused)
+    ]
     if not isinstance(results[0], LowRank):
         return layout.join(results)
     if len(results) > 1:
@@ -76,11 +90,17 @@ def _run_matrices(
             "a method that returns thin factors takes fused matrices whole: set fused=whole"
         )
     left, right = results[0]
-    return LowRank(right.mT.contiguous(), left.mT.contiguous()) if layout.transposed else results[0]
+    return (
+        LowRank(right.mT.contiguous(), left.mT.contiguous())
+        if layout.transposed
+        else results[0]
+    )
 
 
 def _check_layouts(stream: Stream, method: Method) -> None:
-    """A per-matrix method on a backbone that names no matrices would quietly do something else."""
+    """A per-matrix method on a backbone that names no matrices would quietly do
+    something else.
+    """
     if method.scope != "matrix":
         return
     if not any(layout.kind in method.kinds for layout in stream.layouts.values()):
@@ -105,8 +125,8 @@ class _Block(NamedTuple):
 def _block(
     statistics: Statistics, name: str, start: int, taus: Taus, size: int, scope: str
 ) -> dict[str, Tensor | None]:
-    """The statistics of what a block of task vectors covers, as merge is handed them; entry by
-    entry, of its shape.
+    """The statistics of what a block of task vectors covers, as merge is handed them;
+    entry by entry, of its shape.
     """
     count = taus[0].numel()
     span = (0, None) if count == size else (start, start + count)
@@ -122,8 +142,8 @@ def merge_into(
     on_tensor: Callable[[str], None] = lambda name: None,
     statistics: Statistics | None = None,
 ) -> Summary:
-    """Merges block by block and puts every result into a sink, in any order and from several
-    threads at once.
+    """Merges block by block and puts every result into a sink, in any order and from
+    several threads at once.
 
     on_tensor is told each name when it is done.
     """
@@ -182,11 +202,17 @@ class _Memory:
             return
         shared = merged.shared[None] if isinstance(merged, Masked) else merged
         self._place(
-            self.deltas, name, start, shared.reshape(len(shared), -1), prod(self.shapes[name])
+            self.deltas,
+            name,
+            start,
+            shared.reshape(len(shared), -1),
+            prod(self.shapes[name]),
         )
         if isinstance(merged, Masked):
             bits = pack(merged.masks)
-            self._place(self.masks, name, start // 8, bits, (prod(self.shapes[name]) + 7) // 8)
+            self._place(
+                self.masks, name, start // 8, bits, (prod(self.shapes[name]) + 7) // 8
+            )
 
     def _place(
         self, where: dict[str, Tensor], name: str, start: int, rows: Tensor, size: int
@@ -194,7 +220,9 @@ class _Memory:
         """rows [k, n] into where[name] [k, size] at column start."""
         with self.lock:
             if name not in where:
-                where[name] = torch.empty(len(rows), size, dtype=rows.dtype, device=rows.device)
+                where[name] = torch.empty(
+                    len(rows), size, dtype=rows.dtype, device=rows.device
+                )
         if where[name].shape[0] != len(rows):
             raise TadropError(
                 f"the method returned {len(rows)} models for a part of tensor {name!r}, others elsewhere"
@@ -208,7 +236,9 @@ def merge(
     on_tensor: Callable[[str], None] = lambda name: None,
     statistics: Statistics | None = None,
 ) -> Merged:
-    """Merges tensor by tensor and holds the result. on_tensor is told each name when it is done."""
+    """Merges tensor by tensor and holds the result. on_tensor is told each name when it
+    is done.
+    """
     memory = _Memory(stream.shapes)
     factors, density = merge_into(memory.put, stream, method, on_tensor, statistics)
     held = {n: memory.deltas[n] for n in stream.names if n in memory.deltas}

@@ -1,15 +1,16 @@
-"""Writes what a merge produced: a checkpoint like the base's, or a compact form where every task
-gets its own weights.
+"""Writes what a merge produced: a checkpoint like the base's, or a compact form where
+every task gets its own weights.
 
 full      OUT/model.safetensors (shards and an index above `shard` bytes), with the base's configuration and tokenizer
           files beside it: from_pretrained(OUT) loads it
 compact   OUT/merged.safetensors: `delta/NAME` [model, *shape] once, `mask/NAME` [task, ceil(n / 8)] uint8 at one bit an
-          entry (numpy.packbits), `factors` [task]; read() opens it again, and with expand=True
-          every task's full checkpoint stands in OUT/TASK
+          entry (numpy.packbits), `factors` [task]; read() opens it again, and with
+          expand=True every task's full checkpoint stands in OUT/TASK
 
-Tensors go to disk block by block as they are merged, from several threads, each to its own place in
-the file; only headers and single blocks are ever held. Everything is written into a hidden folder
-beside OUT and renamed at the end, so OUT is there whole or not at all.
+Tensors go to disk block by block as they are merged, from several threads, each to its
+own place in the file; only headers and single blocks are ever held. Everything is
+written into a hidden folder beside OUT and renamed at the end, so OUT is there whole or
+not at all.
 """
 
 import json
@@ -59,8 +60,8 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Plan:
-    """How to write: scale (lambda), dtype (None: the base's, float32 in the compact form), and
-    where shards end.
+    """How to write: scale (lambda), dtype (None: the base's, float32 in the compact
+    form), and where shards end.
     """
 
     out: Path
@@ -69,13 +70,15 @@ class Plan:
     expand: bool = False
     shard: int = SHARD
     overwrite: bool = False
-    made: Mapping[str, Any] = field(default_factory=dict)  # how it was made, for the metadata
+    made: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # how it was made, for the metadata
 
 
 @dataclass(frozen=True)
 class Source:
-    """Something that puts merged blocks into a sink: a merge that is still to run, or one that is
-    held.
+    """Something that puts merged blocks into a sink: a merge that is still to run, or
+    one that is held.
     """
 
     tasks: tuple[str, ...]
@@ -86,8 +89,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Written:
-    """An export: where it is, its kind (full or compact), each task's full checkpoint if expanded,
-    bytes on disk.
+    """An export: where it is, its kind (full or compact), each task's full checkpoint
+    if expanded, bytes on disk.
     """
 
     path: Path
@@ -109,7 +112,9 @@ def dtype_of(word: str | None) -> torch.dtype | None:
 
 
 class TensorFile:
-    """One safetensors file whose tensors are written piece by piece, in any order, from any thread."""
+    """One safetensors file whose tensors are written piece by piece, in any order, from
+    any thread.
+    """
 
     def __init__(
         self,
@@ -123,11 +128,17 @@ class TensorFile:
         at = 0
         for name, (dtype, shape) in layout.items():
             end = at + prod(shape) * dtype.itemsize
-            header[name] = {"dtype": _CODES[dtype], "shape": list(shape), "data_offsets": [at, end]}
+            header[name] = {
+                "dtype": _CODES[dtype],
+                "shape": list(shape),
+                "data_offsets": [at, end],
+            }
             at = end
         text = json.dumps(header, ensure_ascii=False).encode()
         text += b" " * (-len(text) % 8)
-        self.places = {name: 8 + len(text) + header[name]["data_offsets"][0] for name in layout}
+        self.places = {
+            name: 8 + len(text) + header[name]["data_offsets"][0] for name in layout
+        }
         self.size = 8 + len(text) + at
         try:
             os.truncate(self.handle, self.size)
@@ -141,7 +152,8 @@ class TensorFile:
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         if flat.numel():
             self._put(
-                flat.view(torch.uint8).numpy().data, self.places[name] + start * flat.element_size()
+                flat.view(torch.uint8).numpy().data,
+                self.places[name] + start * flat.element_size(),
             )
 
     def _put(self, data: bytes | memoryview, at: int) -> None:
@@ -161,8 +173,8 @@ class TensorFile:
 
 
 class _Full:
-    """A sink for shared deltas: writes theta0 + scale * delta in shards, and the tensors that were
-    not merged.
+    """A sink for shared deltas: writes theta0 + scale * delta in shards, and the
+    tensors that were not merged.
     """
 
     def __init__(
@@ -179,7 +191,9 @@ class _Full:
         self.dtypes = {n: _stored(t.dtype, plan.dtype) for n, t in tensors.items()}
         layout = {n: (self.dtypes[n], tuple(t.shape)) for n, t in tensors.items()}
         shards = _shards(layout, plan.shard)
-        aliases = {alias: name for alias, name in base.aliases.items() if alias not in own}
+        aliases = {
+            alias: name for alias, name in base.aliases.items() if alias not in own
+        }
         self.files: dict[str, TensorFile] = {}
         for number, names in enumerate(shards, 1):
             name = (
@@ -188,7 +202,10 @@ class _Full:
                 else f"model-{number:05}-of-{len(shards):05}.safetensors"
             )
             tied = {alias: kept for alias, kept in aliases.items() if kept in names}
-            metadata = {"format": "pt", "tadrop": json.dumps(plan.made, ensure_ascii=False)} | tied
+            metadata = {
+                "format": "pt",
+                "tadrop": json.dumps(plan.made, ensure_ascii=False),
+            } | tied
             file = stack.enter_context(
                 TensorFile(folder / name, {n: layout[n] for n in names}, metadata)
             )
@@ -205,10 +222,14 @@ class _Full:
         self.put_delta(name, start, merged[0])
 
     def put_delta(self, name: str, start: int, delta: Tensor) -> None:
-        """Writes theta0 + scale * delta for a run of entries, rounded as materialise() rounds."""
+        """Writes theta0 + scale * delta for a run of entries, rounded as materialise()
+        rounds.
+        """
         flat = delta.reshape(-1)
         theta0 = (
-            self.base[name].reshape(-1)[start : start + len(flat)].to(flat.device, torch.float32)
+            self.base[name]
+            .reshape(-1)[start : start + len(flat)]
+            .to(flat.device, torch.float32)
         )
         self.write(name, start, theta0 + self.plan.scale * flat)
 
@@ -221,8 +242,8 @@ class _Full:
         self.files[name].write(name, start, rounded)
 
     def copy_rest(self, merged: Mapping[str, Shape]) -> None:
-        """Writes what was not merged: integers and private tensors, the task's own before the
-        base's.
+        """Writes what was not merged: integers and private tensors, the task's own
+        before the base's.
         """
         for name in self.files:
             if name not in merged or name in self.own:
@@ -232,18 +253,23 @@ class _Full:
 
 
 class _Compact:
-    """A sink for results that differ by task: kind masked (one delta, masks) or each (a delta per
-    task) or shared.
+    """A sink for results that differ by task: kind masked (one delta, masks) or each (a
+    delta per task) or shared.
     """
 
     def __init__(
         self, folder: Path, source: Source, kind: str, plan: Plan, stack: ExitStack
     ) -> None:
-        self.kind, self.tasks, self.dtype = kind, len(source.tasks), plan.dtype or torch.float32
+        self.kind, self.tasks, self.dtype = (
+            kind,
+            len(source.tasks),
+            plan.dtype or torch.float32,
+        )
         models = self.tasks if kind == "each" else 1
         self.sizes = {n: prod(shape) for n, shape in source.shapes.items()}
         layout = {
-            f"delta/{n}": (self.dtype, (models, *shape)) for n, shape in source.shapes.items()
+            f"delta/{n}": (self.dtype, (models, *shape))
+            for n, shape in source.shapes.items()
         }
         layout["factors"] = (torch.float32, (self.tasks,))
         if kind == "masked":
@@ -278,16 +304,22 @@ class _Compact:
                 self.tasks, *shared.shape[1:]
             )
         for row, delta in enumerate(shared):
-            self.file.write(f"delta/{name}", row * self.sizes[name] + start, delta.to(self.dtype))
+            self.file.write(
+                f"delta/{name}", row * self.sizes[name] + start, delta.to(self.dtype)
+            )
         if self.kind == "masked":
             for row, bits in enumerate(pack(masks)):
-                self.file.write(f"mask/{name}", row * _bytes(self.sizes[name]) + start // 8, bits)
+                self.file.write(
+                    f"mask/{name}", row * _bytes(self.sizes[name]) + start // 8, bits
+                )
 
     def finish(self, factors: Tensor | None) -> None:
         self.file.write(
             "factors",
             0,
-            torch.ones(self.tasks) if factors is None else factors.float().expand(self.tasks),
+            torch.ones(self.tasks)
+            if factors is None
+            else factors.float().expand(self.tasks),
         )
 
 
@@ -297,7 +329,9 @@ def dense(merged: Block) -> Deltas | Masked:
 
 
 class _WiderError(Exception):
-    """A block does not fit the kind of file that was begun; the argument is the kind that holds it."""
+    """A block does not fit the kind of file that was begun; the argument is the kind
+    that holds it.
+    """
 
 
 def _bytes(bits: int) -> int:
@@ -308,8 +342,12 @@ def _stored(dtype: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
     return wanted if wanted and dtype.is_floating_point else dtype
 
 
-def _shards(layout: Mapping[str, tuple[torch.dtype, Shape]], limit: int) -> list[list[str]]:
-    """Names in runs of at most `limit` bytes, wide dtypes first so that every tensor is aligned."""
+def _shards(
+    layout: Mapping[str, tuple[torch.dtype, Shape]], limit: int
+) -> list[list[str]]:
+    """Names in runs of at most `limit` bytes, wide dtypes first so that every tensor is
+    aligned.
+    """
     shards, room = [[]], limit
     for name in sorted(layout, key=lambda n: (-layout[n][0].itemsize, n)):
         dtype, shape = layout[name]
@@ -323,14 +361,18 @@ def _shards(layout: Mapping[str, tuple[torch.dtype, Shape]], limit: int) -> list
 
 
 def _write_index(
-    folder: Path, files: Mapping[str, TensorFile], layout: Mapping[str, tuple[torch.dtype, Shape]]
+    folder: Path,
+    files: Mapping[str, TensorFile],
+    layout: Mapping[str, tuple[torch.dtype, Shape]],
 ) -> None:
     total = sum(prod(shape) * dtype.itemsize for dtype, shape in layout.values())
     index = {
         "metadata": {"total_size": total},
         "weight_map": {n: files[n].path.name for n in sorted(files)},
     }
-    (folder / f"{WEIGHTS}{INDEX}").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    (folder / f"{WEIGHTS}{INDEX}").write_text(
+        json.dumps(index, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 @contextmanager
@@ -368,7 +410,9 @@ def _refuse_taken(out: Path, overwrite: bool) -> None:
 
 
 def _copy_beside(base: Checkpoint, folder: Path, dtype: torch.dtype | None) -> None:
-    """The base's configuration and tokenizer files; config.json names the dtype that was written."""
+    """The base's configuration and tokenizer files; config.json names the dtype that
+    was written.
+    """
     if not base.path.is_dir():
         return
     for file in sorted(base.path.iterdir()):
@@ -388,12 +432,17 @@ def _copy_beside(base: Checkpoint, folder: Path, dtype: torch.dtype | None) -> N
             if key in content
         }
         config.write_text(
-            json.dumps(content | named, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+            json.dumps(content | named, indent=2, ensure_ascii=False) + "\n",
+            encoding="utf-8",
         )
 
 
-def _write(source: Source, base: Checkpoint, folder: Path, plan: Plan, kind: str) -> Summary:
-    """Runs the source into a file of this kind, or of a wider kind if a block does not fit it."""
+def _write(
+    source: Source, base: Checkpoint, folder: Path, plan: Plan, kind: str
+) -> Summary:
+    """Runs the source into a file of this kind, or of a wider kind if a block does not
+    fit it.
+    """
     try:
         with ExitStack() as stack:
             if kind == "shared" and not source.rescaled:
@@ -412,12 +461,16 @@ def _write(source: Source, base: Checkpoint, folder: Path, plan: Plan, kind: str
 
 
 def export(
-    source: Source, base: Checkpoint, private: Mapping[str, Mapping[str, Tensor]], plan: Plan
+    source: Source,
+    base: Checkpoint,
+    private: Mapping[str, Mapping[str, Tensor]],
+    plan: Plan,
 ) -> Written:
-    """Writes a merge to disk. private: each task's own tensors, for its full checkpoint.
+    """Writes a merge to disk. private: each task's own tensors, for its full
+    checkpoint.
 
-    Raises TadropError if the folder is taken, the disk is full or a weight does not fit the dtype;
-    nothing stays then.
+    Raises TadropError if the folder is taken, the disk is full or a weight does not fit
+    the dtype; nothing stays then.
     """
     with _staged(plan.out, plan.overwrite) as folder:
         summary = _write(source, base, folder, plan, "shared")
@@ -438,12 +491,19 @@ def export(
 
 
 def _expand(
-    folder: Path, kind: str, base: Checkpoint, task: str, own: Mapping[str, Tensor], plan: Plan
+    folder: Path,
+    kind: str,
+    base: Checkpoint,
+    task: str,
+    own: Mapping[str, Tensor],
+    plan: Plan,
 ) -> None:
     """One task's full checkpoint in a folder of its name, from what was just written."""
     target = folder / task
     target.mkdir()
-    merged, full = (read(folder), None) if kind == "compact" else (None, open_checkpoint(folder))
+    merged, full = (
+        (read(folder), None) if kind == "compact" else (None, open_checkpoint(folder))
+    )
     names = base.tensors if merged is None else merged.deltas
     spans = [
         (name, start, min(start + BLOCK, base[name].numel()))
@@ -479,7 +539,8 @@ def held(merged: Merged) -> Source:
     """A merge in memory."""
     shapes = {name: tuple(deltas.shape[1:]) for name, deltas in merged.deltas.items()}
     shapes |= {
-        name: (thin.left.shape[1], thin.right.shape[2]) for name, thin in merged.low_rank.items()
+        name: (thin.left.shape[1], thin.right.shape[2])
+        for name, thin in merged.low_rank.items()
     }
 
     def run(put: Put) -> Summary:
@@ -507,16 +568,21 @@ def _unpack(packed: Tensor, start: int, count: int) -> Tensor:
 
 
 def read(path: Path) -> Merged:
-    """The compact form, mapped: a merge result as the suite evaluates it. Its scale is in the
+    """The compact form, mapped: a merge result as the suite evaluates it. Its scale is
+    in the
     metadata: see scale().
     """
     file = locate(path / COMPACT if path.is_dir() else path)
     note = _note(file)
     tensors = open_checkpoint(file).tensors
     deltas = {
-        n.removeprefix("delta/"): t.float() for n, t in tensors.items() if n.startswith("delta/")
+        n.removeprefix("delta/"): t.float()
+        for n, t in tensors.items()
+        if n.startswith("delta/")
     }
-    masks = {n.removeprefix("mask/"): t for n, t in tensors.items() if n.startswith("mask/")}
+    masks = {
+        n.removeprefix("mask/"): t for n, t in tensors.items() if n.startswith("mask/")
+    }
     factors = None if bool((tensors["factors"] == 1).all()) else tensors["factors"]
     return Merged(tuple(note["tasks"]), deltas, masks, factors)
 
@@ -535,5 +601,7 @@ def _note(file: Path) -> dict[str, Any]:
     except (SafetensorError, ValueError) as error:
         raise TadropError(f"{file}: not a readable checkpoint ({error})") from error
     if note.get("format") != MERGED_FORMAT:
-        raise TadropError(f"{file}: not a compact merge of format {MERGED_FORMAT}; export it again")
+        raise TadropError(
+            f"{file}: not a compact merge of format {MERGED_FORMAT}; export it again"
+        )
     return note

@@ -1,4 +1,6 @@
-"""A merging method as the engine sees it: free functions of a formula file, and how they are fed."""
+"""A merging method as the engine sees it: free functions of a formula file, and how
+they are fed.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,17 +15,18 @@ from tadrop.types import KINDS, Deltas, Masked, Merge, TadropError, check_scope
 
 @dataclass(frozen=True)
 class Method:
-    """A merging method as the engine sees it: free functions of a formula file, and how they are
-    fed.
+    """A merging method as the engine sees it: free functions of a formula file, and how
+    they are fed.
 
     merge(taus) -> Deltas | Masked | LowRank   called once per block; with `statistics=` too if the row declares them
     scope                            entry: any piece of a tensor will do; tensor: whole tensors only; matrix: only
-                                     what the backbone says is a matrix, whole and out x in
+                                     what the backbone says is a matrix, whole and out x
+                                     in
     rest(taus) -> Deltas             matrix scope: every other tensor, whole
     kinds, fused                     matrix scope: which kinds of matrices (Layout); fused ones whole or split
     needs                            what merge is handed by name beside taus: uncut (the task vectors before the
-                                     last sparsifier, shaped as taus), theta0 (the pretrained
-                                     entries)
+                                     last sparsifier, shaped as taus), theta0 (the
+                                     pretrained entries)
     survey(stream) -> anything       optional pass over all task vectors (and `statistics=`, if declared), handed to
                                      merge as `survey=`
     tally(taus, merged) -> [k, T]    optional sums over a block's entries, added up per tensor by the engine
@@ -48,7 +51,9 @@ class Method:
                 function, partial
             ):  # Hydra's checks its target anew, a millisecond, for every block
                 object.__setattr__(
-                    self, name, partial(function.func, *function.args, **function.keywords)
+                    self,
+                    name,
+                    partial(function.func, *function.args, **function.keywords),
                 )
         check_scope(self.scope, ("entry", "tensor", "matrix"))
         if (self.tally is None) != (self.rescale is None):
@@ -68,4 +73,6 @@ class Method:
             (self.needs, ("uncut", "theta0"), "needs"),
         ):
             if unknown := set(words) - set(allowed):
-                raise TadropError(f"{name} has {sorted(unknown)}; it may have {', '.join(allowed)}")
+                raise TadropError(
+                    f"{name} has {sorted(unknown)}; it may have {', '.join(allowed)}"
+                )

@@ -1,5 +1,5 @@
-"""A backbone as the runner sees it: where its checkpoints lie, which tensors merge, how a module is
-built.
+"""A backbone as the runner sees it: where its checkpoints lie, which tensors merge, how
+a module is built.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[1]
 class Backbone:
     """One architecture with its base and its experts.
 
-    base, experts: paths or hub ids; experts by task, or with `{task}` for its name; a path under
-    assets/ is ours
+    base, experts: paths or hub ids; experts by task, or with `{task}` for its name; a
+    path under assets/ is ours
     private:       patterns of tensors that stay each task's own (heads)
     common:        also private is whatever the base and all experts do not have in one shape
     build:         makes the module, without weights
@@ -57,11 +57,15 @@ class Backbone:
         return self.head
 
     def bound(self, tasks: Tasks) -> "Backbone":
-        """This backbone for these tasks; some need to know more of them than their names."""
+        """This backbone for these tasks; some need to know more of them than their
+        names.
+        """
         return self
 
     def published(self) -> dict[str, float]:
-        """Accuracies in percent that its authors report for the individual models, by task."""
+        """Accuracies in percent that its authors report for the individual models, by
+        task.
+        """
         return {}
 
     def places(self, module: nn.Module) -> dict[str, Tensor]:
@@ -83,7 +87,9 @@ class Backbone:
     def _open(self, path: str) -> Checkpoint:
         where = ROOT / path if path.startswith("assets/") else self._found(path)
         if not where.exists():
-            raise TadropError(f"model {self.name}: no checkpoint at {where}; {self.provide}")
+            raise TadropError(
+                f"model {self.name}: no checkpoint at {where}; {self.provide}"
+            )
         if self.verified:
             verify(where)
         found = open_checkpoint(where)
@@ -95,24 +101,36 @@ class Backbone:
         try:
             return resolve("models", path, self.hub_dir)
         except TadropError as error:
-            raise TadropError(f"model {self.name}: {error}; or {self.provide}") from error
+            raise TadropError(
+                f"model {self.name}: {error}; or {self.provide}"
+            ) from error
 
-    def settled(self, base: Checkpoint, experts: Mapping[str, Checkpoint]) -> "Backbone":
-        """This backbone with every private tensor named, where that depends on the checkpoints."""
+    def settled(
+        self, base: Checkpoint, experts: Mapping[str, Checkpoint]
+    ) -> "Backbone":
+        """This backbone with every private tensor named, where that depends on the
+        checkpoints.
+        """
         if not self.common:
             return self
         files = [base.tensors, *(expert.tensors for expert in experts.values())]
         names = sorted(set().union(*files))
         uncommon = [
-            n for n in names if len({tuple(f[n].shape) if n in f else None for f in files}) > 1
+            n
+            for n in names
+            if len({tuple(f[n].shape) if n in f else None for f in files}) > 1
         ]
         return replace(
-            self, private=(*self.private, *(n for n in uncommon if not is_private(n, self.private)))
+            self,
+            private=(
+                *self.private,
+                *(n for n in uncommon if not is_private(n, self.private)),
+            ),
         )
 
     def refuse_holes(self, module: nn.Module, base: Checkpoint) -> None:
-        """A weight that no file brings would stay as it was initialised, at random: raises
-        TadropError naming it.
+        """A weight that no file brings would stay as it was initialised, at random:
+        raises TadropError naming it.
         """
         for name in module.state_dict():
             if name not in base.tensors and not is_private(name, self.private):
@@ -122,21 +140,27 @@ class Backbone:
 
     def private_tensors(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
         """The tensors of an expert that are never merged."""
-        return {n: t for n, t in checkpoint.tensors.items() if is_private(n, self.private)}
+        return {
+            n: t for n, t in checkpoint.tensors.items() if is_private(n, self.private)
+        }
 
 
 def layouts(
-    model: str, matrices: Sequence[Mapping[str, Any]], shapes: Mapping[str, Sequence[int]]
+    model: str,
+    matrices: Sequence[Mapping[str, Any]],
+    shapes: Mapping[str, Sequence[int]],
 ) -> dict[str, Layout]:
     """The layout of every merged tensor that a model's `matrices` names.
 
-    An entry is {names: pattern, kind: ..., transposed: ..., blocks: ...}. Raises TadropError for a
-    pattern that fits no tensor, and for a tensor that is no matrix or does not fall into that many
-    blocks.
+    An entry is {names: pattern, kind: ..., transposed: ..., blocks: ...}. Raises
+    TadropError for a pattern that fits no tensor, and for a tensor that is no matrix or
+    does not fall into that many blocks.
     """
     found: dict[str, Layout] = {}
     for entry in matrices:
-        layout = Layout(**{"kind": "linear"} | {k: v for k, v in entry.items() if k != "names"})
+        layout = Layout(
+            **{"kind": "linear"} | {k: v for k, v in entry.items() if k != "names"}
+        )
         fitting = [name for name in shapes if fnmatchcase(name, entry["names"])]
         if not fitting:
             raise TadropError(
@@ -150,7 +174,9 @@ def layouts(
 
 def _check_matrix(model: str, name: str, shape: Sequence[int], layout: Layout) -> None:
     if len(shape) != 2:
-        raise TadropError(f"model {model}: matrices names {name!r}, whose shape is {list(shape)}")
+        raise TadropError(
+            f"model {model}: matrices names {name!r}, whose shape is {list(shape)}"
+        )
     if shape[1 if layout.transposed else 0] % layout.blocks:
         raise TadropError(
             f"model {model}: {name!r} of shape {list(shape)} is not {layout.blocks} equal blocks"

@@ -1,13 +1,14 @@
-"""BEiT-3, the multiway transformer (arXiv 2208.10442): vision and language experts around shared
-attention scores.
+"""BEiT-3, the multiway transformer (arXiv 2208.10442): vision and language experts
+around shared attention scores.
 
 Names and shapes are those of the official files
-(`beit3.encoder.layers.0.self_attn.q_proj.A.weight`): A is the expert of image tokens, B that of
-text tokens. Blocks are pre-norm with an extra norm before the attention's and the MLP's last layer
-(sub-LN). A task is told by the names of its private tensors: each has a head of its own, and
-position embeddings of its own resolution. No dropout and no incremental decoding: captions are
-decoded anew at every step, which gives the same tokens because text attends to the past only.
-Captions are greedy unless beams are asked for.
+(`beit3.encoder.layers.0.self_attn.q_proj.A.weight`): A is the expert of image tokens, B
+that of text tokens. Blocks are pre-norm with an extra norm before the attention's and
+the MLP's last layer (sub-LN). A task is told by the names of its private tensors: each
+has a head of its own, and position embeddings of its own resolution. No dropout and no
+incremental decoding: captions are decoded anew at every step, which gives the same
+tokens because text attends to the past only. Captions are greedy unless beams are asked
+for.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,8 +28,8 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a task shows the model: images [batch, n, 3, side, side], token ids [batch, length] (-1
-    after the end).
+    """What a task shows the model: images [batch, n, 3, side, side], token ids [batch,
+    length] (-1 after the end).
     """
 
     images: Tensor | None = None
@@ -36,7 +37,8 @@ class Inputs:
 
     def to(self, device: torch.device) -> "Inputs":
         moved = {
-            name: None if value is None else value.to(device) for name, value in vars(self).items()
+            name: None if value is None else value.to(device)
+            for name, value in vars(self).items()
         }
         return replace(self, **moved)
 
@@ -57,8 +59,8 @@ class Multiway(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention with multiway projections; mask: True where a token may look, [batch, 1,
-    to, from].
+    """Multi-head attention with multiway projections; mask: True where a token may
+    look, [batch, 1, to, from].
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -74,7 +76,11 @@ class Attention(nn.Module):
             each(x, split).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for each in (self.q_proj, self.k_proj, self.v_proj)
         )
-        mixed = functional.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)
+        mixed = (
+            functional.scaled_dot_product_attention(q, k, v, mask)
+            .transpose(1, 2)
+            .flatten(2)
+        )
         return self.out_proj(self.inner_attn_ln(mixed, split), split)
 
 
@@ -108,7 +114,9 @@ class VisionEmbedding(nn.Module):
     def __init__(self, width: int, patch: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, width, patch, patch)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))  # of pretraining; in every file
+        self.mask_token = nn.Parameter(
+            torch.zeros(1, 1, width)
+        )  # of pretraining; in every file
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -118,7 +126,13 @@ class VisionEmbedding(nn.Module):
 
 class Encoder(nn.Module):
     def __init__(
-        self, width: int, depth: int, heads: int, hidden: int, patches: int, positions: int
+        self,
+        width: int,
+        depth: int,
+        heads: int,
+        hidden: int,
+        patches: int,
+        positions: int,
     ) -> None:
         super().__init__()
         self.embed_positions = Multiway(lambda: nn.Embedding(positions, width))
@@ -144,13 +158,19 @@ class Beit3(nn.Module):
         super().__init__()
         self.text_embed = nn.Embedding(vocabulary, width)
         self.vision_embed = VisionEmbedding(width, patch)
-        self.encoder = Encoder(width, depth, heads, hidden, (side // patch) ** 2, positions)
+        self.encoder = Encoder(
+            width, depth, heads, hidden, (side // patch) ** 2, positions
+        )
 
     def forward(
-        self, images: Tensor | None, ids: Tensor | None, normalise: bool, causal: bool = False
+        self,
+        images: Tensor | None,
+        ids: Tensor | None,
+        normalise: bool,
+        causal: bool = False,
     ) -> Tensor:
-        """ids: -1 where there is no token. causal: text looks at images and earlier text, images at
-        images only.
+        """ids: -1 where there is no token. causal: text looks at images and earlier
+        text, images at images only.
         """
         parts, places = [], self.encoder.embed_positions
         if images is not None:
@@ -178,9 +198,9 @@ class Beit3(nn.Module):
     def _mask(x: Tensor, split: int, ids: Tensor | None, causal: bool) -> Tensor | None:
         if ids is None:
             return None
-        seen = torch.cat([ids.new_ones(len(ids), split, dtype=torch.bool), ids >= 0], dim=1)[
-            :, None, None, :
-        ]
+        seen = torch.cat(
+            [ids.new_ones(len(ids), split, dtype=torch.bool), ids >= 0], dim=1
+        )[:, None, None, :]
         if not causal:
             return seen
         size = x.shape[1]
@@ -213,17 +233,25 @@ class Classification(nn.Module):
         self.read = nn.Sequential(affine(tensors, "fc_norm"), affine(tensors, "head"))
 
     def forward(self, beit3: Beit3, inputs: Inputs) -> Tensor:
-        return self.read(beit3(inputs.images[:, 0], None, self.normalise)[:, 1:].mean(1))
+        return self.read(
+            beit3(inputs.images[:, 0], None, self.normalise)[:, 1:].mean(1)
+        )
 
 
 class Answering(nn.Module):
-    """VQA: the image's class token, pooled, and a two-layer classifier over the answers."""
+    """VQA: the image's class token, pooled, and a two-layer classifier over the
+    answers.
+    """
 
     normalise, vision_only = False, False
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
-        pooler = [affine(tensors, "pooler.norm"), affine(tensors, "pooler.dense"), nn.Tanh()]
+        pooler = [
+            affine(tensors, "pooler.norm"),
+            affine(tensors, "pooler.dense"),
+            nn.Tanh(),
+        ]
         head = [
             affine(tensors, "head.0"),
             affine(tensors, "head.1"),
@@ -237,8 +265,8 @@ class Answering(nn.Module):
 
 
 class Reasoning(nn.Module):
-    """NLVR2: two images with one sentence; the four class tokens (image, text, image, text) and an
-    MLP.
+    """NLVR2: two images with one sentence; the four class tokens (image, text, image,
+    text) and an MLP.
     """
 
     normalise, vision_only = True, False
@@ -247,7 +275,10 @@ class Reasoning(nn.Module):
         super().__init__()
         first = [affine(tensors, "head.norm1"), affine(tensors, "head.dense1")]
         self.read = nn.Sequential(
-            *first, affine(tensors, "head.norm2"), nn.GELU(), affine(tensors, "head.dense2")
+            *first,
+            affine(tensors, "head.norm2"),
+            nn.GELU(),
+            affine(tensors, "head.dense2"),
         )
 
     def forward(self, beit3: Beit3, inputs: Inputs) -> Tensor:
@@ -272,7 +303,8 @@ class Retrieval(nn.Module):
     def forward(self, beit3: Beit3, inputs: Inputs) -> Tensor:
         if inputs.images is not None:
             return functional.normalize(
-                self.vision(beit3(inputs.images[:, 0], None, self.normalise)[:, 0]), dim=1
+                self.vision(beit3(inputs.images[:, 0], None, self.normalise)[:, 0]),
+                dim=1,
             )
         return functional.normalize(
             self.language(beit3(None, inputs.ids, self.normalise)[:, 0]), dim=1
@@ -281,7 +313,8 @@ class Retrieval(nn.Module):
 
 @dataclass(frozen=True)
 class Captions:
-    """How captions are made. mask: the mask token's id; longest: words of a caption; beams,
+    """How captions are made. mask: the mask token's id; longest: words of a caption;
+    beams,
     penalty: see search.
     """
 
@@ -292,8 +325,8 @@ class Captions:
 
 
 class Captioning(nn.Module):
-    """Captions [batch, longest], -1 after the end: at each step a mask token stands where the next
-    word goes.
+    """Captions [batch, longest], -1 after the end: at each step a mask token stands
+    where the next word goes.
     """
 
     normalise, vision_only = True, False
@@ -349,7 +382,9 @@ def build(
     positions: int = 1024,
     **captions: float,
 ) -> Tasked:
-    """The module without weights. side: of the base's images; captions: the fields of Captions."""
+    """The module without weights. side: of the base's images; captions: the fields of
+    Captions.
+    """
     if captions.get("beams", 1) < 1:
         raise TadropError(
             f"model.build.beams is {captions['beams']}; it must be at least 1, which is greedy"
@@ -372,15 +407,21 @@ def head_of(module: Tasked, private: Mapping[str, Tensor]) -> nn.Module:
 
 
 def equip(module: Tasked, private: Mapping[str, Tensor]) -> None:
-    """Puts a task's head in, and those of its transformer's tensors that are not merged."""
+    """Puts a task's head in, and those of its transformer's tensors that are not
+    merged.
+    """
     device = module.beit3.vision_embed.cls_token.device
     module.head = head_of(module, private).to(device).eval().requires_grad_(False)
     own = {
-        name.removeprefix("beit3."): t for name, t in private.items() if name.startswith("beit3.")
+        name.removeprefix("beit3."): t
+        for name, t in private.items()
+        if name.startswith("beit3.")
     }
     module.own |= set(own)
     wanted = {
-        n for n in module.own if not (module.head.vision_only and ("text_embed" in n or ".B." in n))
+        n
+        for n in module.own
+        if not (module.head.vision_only and ("text_embed" in n or ".B." in n))
     }
     if not module.head.normalise:
         wanted = {n for n in wanted if not n.startswith("encoder.layer_norm.")}
@@ -390,5 +431,7 @@ def equip(module: Tasked, private: Mapping[str, Tensor]) -> None:
         )
     for name, tensor in own.items():
         parent, _, leaf = name.rpartition(".")
-        parameter = nn.Parameter(tensor.to(device, torch.float32, copy=True), requires_grad=False)
+        parameter = nn.Parameter(
+            tensor.to(device, torch.float32, copy=True), requires_grad=False
+        )
         setattr(module.beit3.get_submodule(parent), leaf, parameter)

@@ -1,4 +1,6 @@
-"""Beam search (greedy with one beam) over any model that says how likely each next token is."""
+"""Beam search (greedy with one beam) over any model that says how likely each next
+token is.
+"""
 
 from collections.abc import Callable
 
@@ -19,13 +21,13 @@ def search(
     beams: int = 1,
     penalty: float = 0.0,
 ) -> Tensor:
-    """The best text found for each row, [row, at most longest], -1 after its end; start and end are
-    no part of it.
+    """The best text found for each row, [row, at most longest], -1 after its end; start
+    and end are no part of it.
 
-    A text's score is its log-probability, the end token's included, over its length (so counted) **
-    penalty. At every step the `beams` best are kept of the finished texts and of all continuations
-    of the others; one beam is greedy decoding. rows: whatever tells step which example a text
-    belongs to, one entry each.
+    A text's score is its log-probability, the end token's included, over its length (so
+    counted) ** penalty. At every step the `beams` best are kept of the finished texts
+    and of all continuations of the others; one beam is greedy decoding. rows: whatever
+    tells step which example a text belongs to, one entry each.
     """
     device, count = rows.device, len(rows)
     ids = torch.full((count, beams, 1), start, device=device)
@@ -41,7 +43,9 @@ def search(
         next_words = step(rows[at], ids[at, beam]).float().log_softmax(1)
         words = next_words.new_full((count, beams, next_words.shape[1]), -torch.inf)
         words[at, beam] = next_words
-        words[..., end] = words[..., end].masked_fill(done, 0.0)  # a finished text goes on as it is
+        words[..., end] = words[..., end].masked_fill(
+            done, 0.0
+        )  # a finished text goes on as it is
         grown = lengths + ~done
         candidates = totals[..., None] + words
         best = (

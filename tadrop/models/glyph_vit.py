@@ -1,9 +1,11 @@
-"""A vision transformer of 0.66 M parameters for 28x28 grey images: the embedded backbone.
+"""A vision transformer of 0.66 M parameters for 28x28 grey images: the embedded
+backbone.
 
-A convolutional stem turns the image into 4x4 tokens (Xiao et al., arXiv 2106.14881), pre-norm
-transformer blocks follow (Dosovitskiy et al., arXiv 2010.11929), and the mean token feeds a linear
-head. The head is private to a task and frozen: it is fitted once on the base's features and only
-the encoder is fine-tuned, as CLIP's zero-shot heads are.
+A convolutional stem turns the image into 4x4 tokens (Xiao et al., arXiv 2106.14881),
+pre-norm transformer blocks follow (Dosovitskiy et al., arXiv 2010.11929), and the mean
+token feeds a linear head. The head is private to a task and frozen: it is fitted once
+on the base's features and only the encoder is fine-tuned, as CLIP's zero-shot heads
+are.
 """
 
 from collections.abc import Mapping
@@ -30,7 +32,9 @@ class Block(nn.Module):
         batch, tokens, width = x.shape
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape))
+        return self.proj(
+            F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attend(self.norm1(x))
@@ -40,7 +44,9 @@ class Block(nn.Module):
 class GlyphViT(nn.Module):
     """images [batch, 1, 28, 28] in [-1, 1] -> logits [batch, classes]."""
 
-    def __init__(self, classes: int, width: int = 96, depth: int = 5, heads: int = 3) -> None:
+    def __init__(
+        self, classes: int, width: int = 96, depth: int = 5, heads: int = 3
+    ) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(1, width // 3, 3, stride=2, padding=1),
@@ -56,8 +62,8 @@ class GlyphViT(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Unit-variance stem and small residual branches: without them training stalls for a
-        thousand steps.
+        """Unit-variance stem and small residual branches: without them training stalls
+        for a thousand steps.
         """
         for module in self.stem:
             if isinstance(module, nn.Conv2d):
@@ -86,5 +92,7 @@ def build() -> GlyphViT:
 def equip(module: GlyphViT, private: Mapping[str, Tensor]) -> None:
     """Puts a task's frozen head in: head.weight [classes, width], head.bias [classes]."""
     weight, bias = private["head.weight"].float(), private["head.bias"].float()
-    module.head = nn.Linear(weight.shape[1], weight.shape[0], device=module.position.device)
+    module.head = nn.Linear(
+        weight.shape[1], weight.shape[0], device=module.position.device
+    )
     module.head.load_state_dict({"weight": weight, "bias": bias})

@@ -1,14 +1,14 @@
-"""GPT-2 (Radford et al., 2019) as a sequence classifier: the transformer is merged, each task's
-linear head is its own.
+"""GPT-2 (Radford et al., 2019) as a sequence classifier: the transformer is merged,
+each task's linear head is its own.
 
 Files are those of transformers' GPT2Model (the base: `wte.weight`, ...) and
-GPT2ForSequenceClassification (the experts: `transformer.wte.weight`, ..., `score.weight`); logits
-are those of the latter. Departure: padding is marked by -1 and not by a token, so nothing depends
-on which token a configuration pads with (the base names none), and the head reads the last token
-only instead of all of them.
+GPT2ForSequenceClassification (the experts: `transformer.wte.weight`, ...,
+`score.weight`); logits are those of the latter. Departure: padding is marked by -1 and
+not by a token, so nothing depends on which token a configuration pads with (the base
+names none), and the head reads the last token only instead of all of them.
 
-The weights of Conv1D layers (c_attn, c_fc, c_proj) are stored [in, out], the transpose of
-nn.Linear's: the model's YAML says so to per-matrix methods.
+The weights of Conv1D layers (c_attn, c_fc, c_proj) are stored [in, out], the transpose
+of nn.Linear's: the model's YAML says so to per-matrix methods.
 """
 
 import json
@@ -30,14 +30,18 @@ IGNORED = ("lm_head.weight",)  # tied to wte; a classifier has none
 
 
 def adapt(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A file's tensors under the classifier's names: everything but the head is `transformer.`,
-    masks are left out.
+    """A file's tensors under the classifier's names: everything but the head is
+    `transformer.`, masks are left out.
     """
     named = {}
     for name, tensor in tensors.items():
         if name.endswith(MASKS) or name in IGNORED:
             continue
-        ours = name if name.startswith(("transformer.", "score.")) else f"transformer.{name}"
+        ours = (
+            name
+            if name.startswith(("transformer.", "score."))
+            else f"transformer.{name}"
+        )
         named[ours] = tensor
     return named
 
@@ -51,8 +55,8 @@ class Classifier(nn.Module):
         self.score = nn.Linear(width, 1, bias=False)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Attention is causal, so what stands after the end of a row cannot reach it: no mask is
-        needed.
+        """Attention is causal, so what stands after the end of a row cannot reach it:
+        no mask is needed.
         """
         if ids.shape[1] > self.transformer.config.n_positions:
             most = self.transformer.config.n_positions
@@ -76,11 +80,15 @@ def read_config(base: str, hub_dir: str | None = None) -> dict[str, Any]:
 
 
 def build(base: str, hub_dir: str | None = None) -> Classifier:
-    """The module of the base's configuration, without weights; its head is replaced task by task."""
+    """The module of the base's configuration, without weights; its head is replaced
+    task by task.
+    """
     from transformers import GPT2Config, GPT2Model
 
     config = GPT2Config(**read_config(base, hub_dir) | {"use_cache": False})
-    with torch.device("meta"):  # else 124 million random numbers are drawn that nobody reads
+    with torch.device(
+        "meta"
+    ):  # else 124 million random numbers are drawn that nobody reads
         transformer = GPT2Model(config)
     return Classifier(transformer.to_empty(device="cpu"), config.n_embd)
 
@@ -93,5 +101,7 @@ def equip(module: Classifier, private: Mapping[str, Tensor]) -> None:
         )
     weight = private["score.weight"].float()
     device = next(module.transformer.parameters()).device
-    module.score = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device=device)
+    module.score = nn.Linear(
+        weight.shape[1], weight.shape[0], bias=False, device=device
+    )
     module.score.weight.data.copy_(weight)

@@ -1,10 +1,11 @@
-"""Vision transformers of the transformers library with a linear head for each task: DINOv2, and ViT
-classifiers.
+"""Vision transformers of the transformers library with a linear head for each task:
+DINOv2, and ViT classifiers.
 
-The encoder is the library's own, built from the base's config.json; its tensors keep the names of
-the base's file. A head reads the class token, or the class token beside the mean patch token. Heads
-are private to their tasks: where `finetune` made the experts, a head was fitted on the base's
-features and then frozen, as CLIP's zero-shot heads are.
+The encoder is the library's own, built from the base's config.json; its tensors keep
+the names of the base's file. A head reads the class token, or the class token beside
+the mean patch token. Heads are private to their tasks: where `finetune` made the
+experts, a head was fitted on the base's features and then frozen, as CLIP's zero-shot
+heads are.
 """
 
 import json
@@ -26,12 +27,16 @@ READOUTS = ("class", "class_and_mean")
 
 
 class Probe(nn.Module):
-    """images -> logits. Images are uint8 [batch, size, size, 3], or float [batch, 3, size, size]
-    normalised.
+    """images -> logits. Images are uint8 [batch, size, size, 3], or float [batch, 3,
+    size, size] normalised.
     """
 
     def __init__(
-        self, encoder: nn.Module, readout: str, mean: Sequence[float], std: Sequence[float]
+        self,
+        encoder: nn.Module,
+        readout: str,
+        mean: Sequence[float],
+        std: Sequence[float],
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -41,9 +46,17 @@ class Probe(nn.Module):
         self.head = nn.Linear(1, 1)
 
     def features(self, images: Tensor) -> Tensor:
-        """What a head reads: [batch, width], or twice the width with the mean patch token."""
+        """What a head reads: [batch, width], or twice the width with the mean patch
+        token.
+        """
         if images.dtype == torch.uint8:
-            images = images.permute(0, 3, 1, 2).float().div(255).sub_(self.mean).div_(self.std)
+            images = (
+                images.permute(0, 3, 1, 2)
+                .float()
+                .div(255)
+                .sub_(self.mean)
+                .div_(self.std)
+            )
         tokens = self.encoder(pixel_values=images).last_hidden_state
         if self.readout == "class":
             return tokens[:, 0]
@@ -53,7 +66,8 @@ class Probe(nn.Module):
         return self.head(self.features(images))
 
 
-SPELLINGS = {  # what transformers 5 calls tensors inside, and what it and version 4 write to files
+# what transformers 5 calls tensors inside, and what it and version 4 write to files
+SPELLINGS = {
     "attention.q_proj.": "attention.attention.query.",
     "attention.k_proj.": "attention.attention.key.",
     "attention.v_proj.": "attention.attention.value.",
@@ -144,12 +158,16 @@ class HfVision:
                 tensors["head." + name.removeprefix(f"{self.head}.")] = tensor
             else:
                 tensors[name.removeprefix(self.prefix)] = tensor
-        return Checkpoint(checkpoint.path, checkpoint.files, dict(sorted(tensors.items())))
+        return Checkpoint(
+            checkpoint.path, checkpoint.files, dict(sorted(tensors.items()))
+        )
 
     def open_base(self) -> Checkpoint:
         opened = self._renamed(open_checkpoint(self._base_file))
         tensors = {
-            n: t for n, t in opened.tensors.items() if not n.startswith(("head.", "pooler."))
+            n: t
+            for n, t in opened.tensors.items()
+            if not n.startswith(("head.", "pooler."))
         }
         return Checkpoint(opened.path, opened.files, tensors)
 
@@ -168,7 +186,9 @@ class HfVision:
 
     def private_tensors(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
         """The tensors of an expert that are never merged."""
-        return {n: t for n, t in checkpoint.tensors.items() if is_private(n, self.private)}
+        return {
+            n: t for n, t in checkpoint.tensors.items() if is_private(n, self.private)
+        }
 
     def build(self) -> Probe:
         """The module; every tensor that is merged is installed from the base."""
@@ -178,33 +198,45 @@ class HfVision:
         encoder = AutoModel.from_config(
             config, attn_implementation="sdpa", dtype=torch.float32
         )  # files may be half
-        return Probe(encoder, self.readout, self.preprocess["mean"], self.preprocess["std"])
+        return Probe(
+            encoder, self.readout, self.preprocess["mean"], self.preprocess["std"]
+        )
 
     def places(self, module: Probe) -> dict[str, Tensor]:
-        """Where each tensor of a checkpoint goes, under the names that files have, whatever the
-        library calls them.
+        """Where each tensor of a checkpoint goes, under the names that files have,
+        whatever the library calls them.
         """
-        return {file_name(name): parameter for name, parameter in module.encoder.named_parameters()}
+        return {
+            file_name(name): parameter
+            for name, parameter in module.encoder.named_parameters()
+        }
 
     def equip(self, module: Probe, private: Mapping[str, Tensor]) -> None:
         """Puts a task's head in: head.weight [classes, features], head.bias [classes]."""
         weight = private["head.weight"].float()
-        bias = private["head.bias"].float() if "head.bias" in private else torch.zeros(len(weight))
-        device = module.mean.device
-        module.head = nn.Linear(weight.shape[1], weight.shape[0], device=device).requires_grad_(
-            False
+        bias = (
+            private["head.bias"].float()
+            if "head.bias" in private
+            else torch.zeros(len(weight))
         )
+        device = module.mean.device
+        module.head = nn.Linear(
+            weight.shape[1], weight.shape[0], device=device
+        ).requires_grad_(False)
         module.head.load_state_dict({"weight": weight, "bias": bias})
 
     def first_head(
         self, module: Probe, images: Tensor, labels: Tensor, task: str
     ) -> dict[str, Tensor]:
-        """A head for a task that has none yet: ridge regression to the classes on the base's
-        features.
+        """A head for a task that has none yet: ridge regression to the classes on the
+        base's features.
         """
         with torch.inference_mode():
             features = torch.cat(
-                [module.features(part.to(module.mean.device)) for part in images.split(250)]
+                [
+                    module.features(part.to(module.mean.device))
+                    for part in images.split(250)
+                ]
             )
         return fit_head(features.double().cpu(), labels, len(self.tasks.classes(task)))
 
@@ -212,10 +244,11 @@ class HfVision:
 def fit_head(
     features: Tensor, labels: Tensor, classes: int, ridge: float = 1e-2
 ) -> dict[str, Tensor]:
-    """Least squares to one-hot targets on standardised features, scaled so that a softmax is
-    neither flat nor sharp.
+    """Least squares to one-hot targets on standardised features, scaled so that a
+    softmax is neither flat nor sharp.
 
-    features [n, width] float64 -> head.weight [classes, width], head.bias [classes] float32.
+    features [n, width] float64 -> head.weight [classes, width], head.bias [classes]
+    float32.
     """
     mean, std = features.mean(0), features.std(0).clamp_min(1e-6)
     x = (features - mean) / std

@@ -1,5 +1,5 @@
-"""Checkpoints on disk of any architecture: nothing is known of them but their tensors. For merging,
-not evaluating.
+"""Checkpoints on disk of any architecture: nothing is known of them but their tensors.
+For merging, not evaluating.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ from tadrop.vectors.names import is_private
 
 @dataclass(frozen=True)
 class Local:
-    """base and experts: folders or files; private: patterns of tensors that stay each expert's own
-    (heads).
+    """base and experts: folders or files; private: patterns of tensors that stay each
+    expert's own (heads).
 
-    matrices: what per-matrix methods are told, as a backbone says it (backbone.layouts); empty:
-    they are refused.
+    matrices: what per-matrix methods are told, as a backbone says it
+    (backbone.layouts); empty: they are refused.
     """
 
     name: str
@@ -30,9 +30,13 @@ class Local:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """One name an expert: its folder's, or its file's. Raises TadropError if two are equal."""
+        """One name an expert: its folder's, or its file's. Raises TadropError if two
+        are equal.
+        """
         if isinstance(self.experts, str) or not self.experts:
-            raise TadropError("model.experts is a list of checkpoints: 'model.experts=[DIR1,DIR2]'")
+            raise TadropError(
+                "model.experts is a list of checkpoints: 'model.experts=[DIR1,DIR2]'"
+            )
         names = tuple(_task_name(Path(path)) for path in self.experts)
         for name in names:
             if names.count(name) > 1:
@@ -53,7 +57,9 @@ class Local:
 
     def private_tensors(self, checkpoint: Checkpoint) -> dict:
         """The tensors of an expert that are never merged."""
-        return {n: t for n, t in checkpoint.tensors.items() if is_private(n, self.private)}
+        return {
+            n: t for n, t in checkpoint.tensors.items() if is_private(n, self.private)
+        }
 
     def build(self) -> NoReturn:
         raise TadropError(

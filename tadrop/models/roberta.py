@@ -1,8 +1,9 @@
-"""RoBERTa (arXiv 1907.11692) as a text classifier: the transformer is merged, each task's two-layer
-head is its own.
+"""RoBERTa (arXiv 1907.11692) as a text classifier: the transformer is merged, each
+task's two-layer head is its own.
 
-Files are those of transformers' RobertaForMaskedLM (the base) and RobertaForSequenceClassification
-(the experts); logits are those of the latter. Padding is marked by -1 in the ids and masked here.
+Files are those of transformers' RobertaForMaskedLM (the base) and
+RobertaForSequenceClassification (the experts); logits are those of the latter. Padding
+is marked by -1 in the ids and masked here.
 """
 
 from collections.abc import Mapping
@@ -33,7 +34,9 @@ class Classifier(nn.Module):
         super().__init__()
         self.roberta = roberta
         self.pad = pad
-        self.classifier = nn.ModuleDict({name: nn.Linear(width, width) for name in HEAD})
+        self.classifier = nn.ModuleDict(
+            {name: nn.Linear(width, width) for name in HEAD}
+        )
 
     def forward(self, ids: Tensor) -> Tensor:
         most = self.roberta.config.max_position_embeddings - self.pad - 1
@@ -45,11 +48,15 @@ class Classifier(nn.Module):
         hidden = self.roberta(
             ids.masked_fill(~seen, self.pad), attention_mask=seen.long()
         ).last_hidden_state
-        return self.classifier["out_proj"](torch.tanh(self.classifier["dense"](hidden[:, 0])))
+        return self.classifier["out_proj"](
+            torch.tanh(self.classifier["dense"](hidden[:, 0]))
+        )
 
 
 def build(base: str, hub_dir: str | None = None) -> Classifier:
-    """The module of the base's configuration, without weights; its head is replaced task by task."""
+    """The module of the base's configuration, without weights; its head is replaced
+    task by task.
+    """
     from transformers import RobertaConfig, RobertaModel
 
     config = RobertaConfig(**read_config(base, hub_dir))
@@ -61,7 +68,9 @@ def equip(module: Classifier, private: Mapping[str, Tensor]) -> None:
     """Puts a task's head in: classifier.dense and classifier.out_proj."""
     device = next(module.roberta.parameters()).device
     for name in HEAD:
-        weight, bias = (private.get(f"classifier.{name}.{part}") for part in ("weight", "bias"))
+        weight, bias = (
+            private.get(f"classifier.{name}.{part}") for part in ("weight", "bias")
+        )
         if weight is None or bias is None:
             raise TadropError(
                 f"the expert has no classifier.{name}; it is not a RoBERTa sequence classifier"

@@ -1,1 +1,3 @@
-"""What can be said of any torch module and its inputs: where tensors sit, what its products are, batches. Imports numerics."""
+"""What can be said of any torch module and its inputs: where tensors sit, what its
+products are, batches. Imports numerics.
+"""

@@ -1,8 +1,8 @@
-"""Batches of inputs, whatever they are made of: a tensor, or a mapping or dataclass of tensors
-(None: not there).
+"""Batches of inputs, whatever they are made of: a tensor, or a mapping or dataclass of
+tensors (None: not there).
 
-Token ids are integers [batch, length] with -1 after the end; batches of different lengths are
-joined by padding, and nobody's padding is longer than it must be.
+Token ids are integers [batch, length] with -1 after the end; batches of different
+lengths are joined by padding, and nobody's padding is longer than it must be.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,11 +22,17 @@ def each(function: Callable[..., Tensor], *batches: Any) -> Any:
     if first is None:
         return None
     if isinstance(first, Mapping):
-        return {name: each(function, *(batch[name] for batch in batches)) for name in first}
+        return {
+            name: each(function, *(batch[name] for batch in batches)) for name in first
+        }
     if is_dataclass(first):
         names = [field.name for field in fields(first)]
         return replace(
-            first, **{n: each(function, *(getattr(batch, n) for batch in batches)) for n in names}
+            first,
+            **{
+                n: each(function, *(getattr(batch, n) for batch in batches))
+                for n in names
+            },
         )
     return function(*batches)
 
@@ -60,8 +66,8 @@ def join(batches: Sequence[Any]) -> Any:
 
 
 def unpadded(batch: Any) -> Iterator[Any]:
-    """The examples in parts that hold no padding: texts of one length together; what is no text, as
-    it is.
+    """The examples in parts that hold no padding: texts of one length together; what is
+    no text, as it is.
     """
     if not isinstance(batch, Tensor) or not _is_text(batch):
         yield batch
@@ -79,7 +85,9 @@ def _padded(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     if not _is_text(tensors[0]):
         return tensors
     longest = max(tensor.shape[1] for tensor in tensors)
-    return [F.pad(tensor, (0, longest - tensor.shape[1]), value=END) for tensor in tensors]
+    return [
+        F.pad(tensor, (0, longest - tensor.shape[1]), value=END) for tensor in tensors
+    ]
 
 
 def _trimmed(tensor: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
-"""Where merged tensors lie in a module: a parameter, some of its rows, or the transpose of these.
+"""Where merged tensors lie in a module: a parameter, some of its rows, or the transpose
+of these.
 
-A checkpoint's tensor need not be a parameter: CLIP's query, key and value are rows of one. What is
-measured or changed by parameter (gradients, products, weights of one's own for each input) is read
-and written by tensor through a Slot.
+A checkpoint's tensor need not be a parameter: CLIP's query, key and value are rows of
+one. What is measured or changed by parameter (gradients, products, weights of one's own
+for each input) is read and written by tensor through a Slot.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,8 +14,8 @@ from tadrop.types import Slot, TadropError
 
 
 def locate(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Slot]:
-    """The places of named tensors (parameters of the module, or views of them); others have none
-    and are left out.
+    """The places of named tensors (parameters of the module, or views of them); others
+    have none and are left out.
 
     Raises TadropError for a parameter that is not contiguous.
     """
@@ -40,6 +41,12 @@ def locate(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Slot]:
 
 
 def parameters(module: nn.Module, places: Iterable[Slot]) -> dict[str, Tensor]:
-    """The parameters that hold these places, by the module's names for them, in its order."""
+    """The parameters that hold these places, by the module's names for them, in its
+    order.
+    """
     wanted = {place.parameter for place in places}
-    return {name: parameter for name, parameter in module.named_parameters() if name in wanted}
+    return {
+        name: parameter
+        for name, parameter in module.named_parameters()
+        if name in wanted
+    }

@@ -1,11 +1,12 @@
-"""Taps on a module's matrix products: see, or amend, what every merged weight matrix is multiplied
-with.
+"""Taps on a module's matrix products: see, or amend, what every merged weight matrix is
+multiplied with.
 
-Works by watching torch's two products with a weight, `linear` (weight [out, in]) and `addmm`
-(GPT-2's Conv1D, weight [in, out]), while a `with` block lasts. Module hooks would miss the
-projections inside torch's own multi-head attention, which CLIP uses, and would need a table of
-layer types; here the product itself says which matrix it is and how it lies. A parameter that holds
-several tensors (query, key and value) is shown as one product for each.
+Works by watching torch's two products with a weight, `linear` (weight [out, in]) and
+`addmm` (GPT-2's Conv1D, weight [in, out]), while a `with` block lasts. Module hooks
+would miss the projections inside torch's own multi-head attention, which CLIP uses, and
+would need a table of layer types; here the product itself says which matrix it is and
+how it lies. A parameter that holds several tensors (query, key and value) is shown as
+one product for each.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -23,8 +24,8 @@ from tadrop.types import Slot, TadropError
 
 @dataclass(frozen=True)
 class Product:
-    """One product of inputs [..., in] with a named weight and perhaps a bias; `transposed` where it
-    lies [in, out].
+    """One product of inputs [..., in] with a named weight and perhaps a bias;
+    `transposed` where it lies [in, out].
     """
 
     weight: str
@@ -39,8 +40,12 @@ Visit = Callable[
 
 
 @contextmanager
-def tapped(module: nn.Module, places: Mapping[str, Slot], visit: Visit) -> Iterator[None]:
-    """Shows visit every product with a tensor that has a place, and goes on with what it returns."""
+def tapped(
+    module: nn.Module, places: Mapping[str, Slot], visit: Visit
+) -> Iterator[None]:
+    """Shows visit every product with a tensor that has a place, and goes on with what
+    it returns.
+    """
     held: dict[int, list[tuple[str, Slot]]] = {}
     owners = parameters(module, places.values())
     for name, place in places.items():
@@ -54,8 +59,12 @@ def tapped(module: nn.Module, places: Mapping[str, Slot], visit: Visit) -> Itera
         changes = []
         for name, place in held[id(weight)]:
             start, stop = place.span(axis)
-            part = output if stop - start == output.shape[-1] else output[..., start:stop]
-            product = Product(name, biases.get((start, stop)), inputs, transposed=axis == 1)
+            part = (
+                output if stop - start == output.shape[-1] else output[..., start:stop]
+            )
+            product = Product(
+                name, biases.get((start, stop)), inputs, transposed=axis == 1
+            )
             changed = visit(product, part)
             if part is output:
                 return changed
@@ -68,11 +77,19 @@ def tapped(module: nn.Module, places: Mapping[str, Slot], visit: Visit) -> Itera
             amended[..., start:stop] = changed
         return amended
 
-    def watched_linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    def watched_linear(
+        inputs: Tensor, weight: Tensor, bias: Tensor | None = None
+    ) -> Tensor:
         output = linear(inputs, weight, bias)
-        return shown(weight, bias, inputs, output, axis=0) if id(weight) in held else output
+        return (
+            shown(weight, bias, inputs, output, axis=0)
+            if id(weight) in held
+            else output
+        )
 
-    def watched_addmm(bias: Tensor, inputs: Tensor, weight: Tensor, **scales: float) -> Tensor:
+    def watched_addmm(
+        bias: Tensor, inputs: Tensor, weight: Tensor, **scales: float
+    ) -> Tensor:
         output = addmm(bias, inputs, weight, **scales)
         return (
             shown(weight, bias, inputs, output, axis=1)
@@ -98,8 +115,8 @@ def refuse_unused(names: Collection[str]) -> None:
 
 @contextmanager
 def without_fast_path() -> Iterator[None]:
-    """Torch's fused attention for inference multiplies out of sight, and knows no weights of each
-    input's own.
+    """Torch's fused attention for inference multiplies out of sight, and knows no
+    weights of each input's own.
     """
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

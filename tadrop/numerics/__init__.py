@@ -1,1 +1,3 @@
-"""Numbers and threads: order statistics, histograms, kernels with their plain oracles, sums, linear algebra, seeds. Imports types and protocols."""
+"""Numbers and threads: order statistics, histograms, kernels with their plain oracles,
+sums, linear algebra, seeds. Imports types and protocols.
+"""

@@ -1,8 +1,8 @@
-"""Compiled twins of the formulas that pass over every entry many times; each formula's file says
-what they compute.
+"""Compiled twins of the formulas that pass over every entry many times; each formula's
+file says what they compute.
 
-One pass over a block, the same bits as the formula in torch; only sums over entries are added in
-another order.
+One pass over a block, the same bits as the formula in torch; only sums over entries are
+added in another order.
 """
 
 import numpy as np
@@ -28,8 +28,8 @@ def balance(taus):
 
 @njit(void(Rows, float32, boolean, Floats), nogil=True, cache=True)
 def ties(taus, fallback, mean, out):
-    """The sum, or the mean, over the tasks that agree with the elected sign; fallback: 1, -1 or 0
-    where that is 0.
+    """The sum, or the mean, over the tasks that agree with the elected sign; fallback:
+    1, -1 or 0 where that is 0.
     """
     zero, one = np.float32(0), np.float32(1)
     tie = one if fallback > zero else -one
@@ -76,12 +76,12 @@ def _add_sums(tau, mask, largest, sums, t):
 
 @njit(void(Rows, Floats, boolean[:, ::1], float64[:, ::1]), nogil=True, cache=True)
 def emr(taus, unified, masks, sums):
-    """The unified vector, the masks, and per task sum |tau|, |masked|, |tau masked|, |masked|^2:
-    sums [4, task].
+    """The unified vector, the masks, and per task sum |tau|, |masked|, |tau masked|,
+    |masked|^2: sums [4, task].
 
-    An entry agrees with the elected sign if, with that sign taken off, its bits are a positive
-    whole number; the largest of these is the largest magnitude. Compilers vectorise this for whole
-    numbers and not for floats.
+    An entry agrees with the elected sign if, with that sign taken off, its bits are a
+    positive whole number; the largest of these is the largest magnitude. Compilers
+    vectorise this for whole numbers and not for floats.
     """
     flips, all_bits, all_largest = (
         np.empty(TILE, np.int32),
@@ -104,6 +104,8 @@ def emr(taus, unified, masks, sums):
             for i in range(size):
                 mask[i] = np.uint8(np.int32(bits[i] ^ flip[i]) > 0)
         for t in range(taus.shape[0]):
-            _add_sums(taus[t, low : low + size], bytes_[t, low : low + size], some, sums, t)
+            _add_sums(
+                taus[t, low : low + size], bytes_[t, low : low + size], some, sums, t
+            )
         for i in range(size):
             largest[i] ^= flip[i]

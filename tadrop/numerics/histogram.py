@@ -1,10 +1,11 @@
-"""Counts over the magnitudes of one vector: by upper bits, by lower bits inside a few bins, and
-those bins' entries.
+"""Counts over the magnitudes of one vector: by upper bits, by lower bits inside a few
+bins, and those bins' entries.
 
-The bits of a non-negative float32 sort like the number itself, so its upper 15 bits are a bin that
-knows its place. Every function reads the pieces of a vector once. Large tensors take the compiled
-kernels, all others plain torch; the results are whole numbers and the same either way, and do not
-depend on the pieces or on the threads that counted them.
+The bits of a non-negative float32 sort like the number itself, so its upper 15 bits are
+a bin that knows its place. Every function reads the pieces of a vector once. Large
+tensors take the compiled kernels, all others plain torch; the results are whole numbers
+and the same either way, and do not depend on the pieces or on the threads that counted
+them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,9 +39,11 @@ def _placed(pieces: Iterable[Tensor]) -> Iterator[Placed]:
         start += len(piece)
 
 
-def _spread(pieces: Iterable[Tensor], work: Callable[[Iterable[Placed]], Result]) -> list[Result]:
-    """work(pieces), or its results for each thread's share, where the pieces are of a tensor in
-    memory.
+def _spread(
+    pieces: Iterable[Tensor], work: Callable[[Iterable[Placed]], Result]
+) -> list[Result]:
+    """work(pieces), or its results for each thread's share, where the pieces are of a
+    tensor in memory.
     """
     pieces = iter(pieces)
     first = next(pieces)
@@ -61,7 +64,9 @@ def _sum(tables: list[np.ndarray]) -> np.ndarray:
 
 
 def by_upper_bits(pieces: Iterable[Tensor], size: int) -> np.ndarray:
-    """[2, BINS] by upper bits: counts, and sums of the lower bits. size: of the whole vector."""
+    """[2, BINS] by upper bits: counts, and sums of the lower bits. size: of the whole
+    vector.
+    """
 
     def count(pieces: Iterable[Placed]) -> np.ndarray:
         table = np.zeros((2, BINS), dtype=np.int64)
@@ -78,10 +83,14 @@ def by_upper_bits(pieces: Iterable[Tensor], size: int) -> np.ndarray:
 
 
 def _add_upper_bits(piece: Tensor, table: np.ndarray) -> None:
-    for bits in _bits(piece).split(1 << 20):  # so few that float64 adds their whole numbers exactly
+    for bits in _bits(piece).split(
+        1 << 20
+    ):  # so few that float64 adds their whole numbers exactly
         upper, low = bits >> LOW_BITS, (bits & (LOWS - 1)).double()
         table[0] += torch.bincount(upper, minlength=BINS).cpu().numpy()
-        table[1] += torch.bincount(upper, low, minlength=BINS).cpu().numpy().astype(np.int64)
+        table[1] += (
+            torch.bincount(upper, low, minlength=BINS).cpu().numpy().astype(np.int64)
+        )
 
 
 def lower_squares(pieces: Iterable[Tensor], size: int) -> np.ndarray:
@@ -108,7 +117,9 @@ def lower_squares(pieces: Iterable[Tensor], size: int) -> np.ndarray:
     return _sum(_spread(pieces, count))
 
 
-def by_lower_bits(pieces: Iterable[Tensor], size: int, bins: Sequence[int]) -> np.ndarray:
+def by_lower_bits(
+    pieces: Iterable[Tensor], size: int, bins: Sequence[int]
+) -> np.ndarray:
     """[len(bins), LOWS]: how many entries with these upper bits have which lower bits."""
     slots = np.full(BINS, -1, dtype=np.int32)
     slots[bins] = np.arange(len(bins))
@@ -145,15 +156,20 @@ def _runs(bins: Sequence[int]) -> list[tuple[int, int]]:
 def gather(
     pieces: Iterable[Tensor], size: int, bins: Sequence[int], count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The bits of the magnitudes with these upper bits (ascending; `count` entries), and their flat
-    indices.
+    """The bits of the magnitudes with these upper bits (ascending; `count` entries),
+    and their flat indices.
     """
     lows, widths = (
-        np.array(runs, dtype=np.uint32) << LOW_BITS for runs in zip(*_runs(bins), strict=True)
+        np.array(runs, dtype=np.uint32) << LOW_BITS
+        for runs in zip(*_runs(bins), strict=True)
     )
 
     def collect(pieces: Iterable[Placed]) -> tuple[np.ndarray, np.ndarray]:
-        values, places, found = np.empty(count, dtype=np.uint32), np.empty(count, dtype=np.int64), 0
+        values, places, found = (
+            np.empty(count, dtype=np.uint32),
+            np.empty(count, dtype=np.int64),
+            0,
+        )
         for start, piece in pieces:
             if compiled.serves(size, piece):
                 from tadrop.numerics import kernels
@@ -165,10 +181,14 @@ def gather(
             bits = _bits(piece)
             upper = bits >> LOW_BITS
             (at,) = torch.nonzero(
-                torch.isin(upper, torch.tensor(bins, device=upper.device)), as_tuple=True
+                torch.isin(upper, torch.tensor(bins, device=upper.device)),
+                as_tuple=True,
             )
             end = found + len(at)
-            values[found:end], places[found:end] = bits[at].cpu().numpy(), at.cpu().numpy() + start
+            values[found:end], places[found:end] = (
+                bits[at].cpu().numpy(),
+                at.cpu().numpy() + start,
+            )
             found = end
         return values[:found], places[:found]
 
@@ -181,8 +201,8 @@ def gather(
 
 
 def nth_equal(pieces: Iterable[Tensor], size: int, bits: int, nth: int) -> int:
-    """The flat index of the nth entry (from 1) whose magnitude has these bits; LookupError if there
-    are fewer.
+    """The flat index of the nth entry (from 1) whose magnitude has these bits;
+    LookupError if there are fewer.
     """
     for start, piece in _placed(pieces):
         if compiled.serves(size, piece):

@@ -1,10 +1,10 @@
-"""Compiled loops for what torch has no single operator for; each has its reference in plain torch
-beside its caller.
+"""Compiled loops for what torch has no single operator for; each has its reference in
+plain torch beside its caller.
 
-Same results to the bit: the loops do what the reference does, in one pass and without temporaries.
-They are compiled when this module is first imported and kept in numba's cache; importing it costs a
-second even then, so callers come here only for tensors of at least `compiled.FROM` entries, and
-with smaller ones once it is there.
+Same results to the bit: the loops do what the reference does, in one pass and without
+temporaries. They are compiled when this module is first imported and kept in numba's
+cache; importing it costs a second even then, so callers come here only for tensors of
+at least `compiled.FROM` entries, and with smaller ones once it is there.
 """
 
 import numpy as np
@@ -13,7 +13,8 @@ from numba.extending import intrinsic
 
 Bits, Floats, Rows = uint32[::1], float32[::1], float32[:, ::1]
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-TILE = 2048  # entries of a row that stay in the innermost cache while all tasks go over them
+# entries of a row that stay in the innermost cache while all tasks go over them
+TILE = 2048
 
 MAGNITUDE = np.uint32(0x7FFFFFFF)
 LOW = np.uint32(0xFFFF)
@@ -30,8 +31,8 @@ STRIP = 256  # entries looked over at once for the few that are wanted
 def count_upper(bits, table):
     """table[0, upper 15 bits of |x|] += 1; table[1, the same] += lower 16 bits.
 
-    A word of a lane holds both, 1 << 40 and the lower bits, for 2**23 entries at least. Two lanes,
-    because a processor waits for a sum that it has just stored.
+    A word of a lane holds both, 1 << 40 and the lower bits, for 2**23 entries at least.
+    Two lanes, because a processor waits for a sum that it has just stored.
     """
     one, bins = np.uint64(1 << 40), table.shape[1]
     first, second = np.zeros(bins, np.uint64), np.zeros(bins, np.uint64)
@@ -63,7 +64,9 @@ def sum_squares(bits, table):
 
 @njit(void(Bits, int32[::1], int64[:, ::1]), nogil=True, cache=True)
 def count_lower(bits, slots, fine):
-    """fine[slot of the upper bits, lower bits] += 1, for the upper bits that have a slot."""
+    """fine[slot of the upper bits, lower bits] += 1, for the upper bits that have a
+    slot.
+    """
     for i in range(bits.size):
         u = bits[i] & MAGNITUDE
         slot = slots[u >> LOW_BITS]
@@ -73,11 +76,11 @@ def count_lower(bits, slots, fine):
 
 @njit(int64(Bits, int64, Bits, Bits, Bits, int64[::1], int64), nogil=True, cache=True)
 def gather(bits, start, lows, widths, values, places, found):
-    """Appends the magnitudes inside any of the ranges and their flat indices; returns how many
-    there are by then.
+    """Appends the magnitudes inside any of the ranges and their flat indices; returns
+    how many there are by then.
 
-    A strip is flagged without branches first, and eight flags are looked at as one word, because
-    most are not set.
+    A strip is flagged without branches first, and eight flags are looked at as one
+    word, because most are not set.
     """
     flags = np.zeros(STRIP, np.uint8)
     words = flags.view(np.uint64)
@@ -93,15 +96,18 @@ def gather(bits, start, lows, widths, values, places, found):
             if words[k]:
                 for i in range(8 * k, 8 * k + 8):
                     if flags[i]:
-                        values[found], places[found] = some[i] & MAGNITUDE, start + low + i
+                        values[found], places[found] = (
+                            some[i] & MAGNITUDE,
+                            start + low + i,
+                        )
                         found += 1
     return found
 
 
 @njit(int64(Bits, uint32, int64), nogil=True, cache=True)
 def nth_equal(bits, value, nth):
-    """The index of the nth magnitude (from 1) with exactly these bits; -1 - how many there are if
-    they are fewer.
+    """The index of the nth magnitude (from 1) with exactly these bits; -1 - how many
+    there are if they are fewer.
     """
     count = 0
     for low in range(0, bits.size, TILE):
@@ -123,15 +129,17 @@ def _pointer(context, address):
     """An address as a pointer to float32."""
 
     def generate(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+        return builder.inttoptr(
+            arguments[0], context.get_value_type(signature.return_type)
+        )
 
     return types.CPointer(types.float32)(types.uint64), generate
 
 
 @njit(int64(uint64[::1], uint64, int64, Rows), nogil=True, cache=True)
 def load(thetas, theta0, start, taus):
-    """taus[t] = theta_t - theta0 for a run of entries, given addresses; returns how many are NaN or
-    infinite.
+    """taus[t] = theta_t - theta0 for a run of entries, given addresses; returns how
+    many are NaN or infinite.
     """
     size, bad = taus.shape[1], 0
     base = carray(_pointer(theta0), (start + size,))[start:]
@@ -144,10 +152,14 @@ def load(thetas, theta0, start, taus):
     return bad
 
 
-@njit(int64(uint64[::1], uint64, int64, Rows, Floats, int64[::1], Floats), nogil=True, cache=True)
+@njit(
+    int64(uint64[::1], uint64, int64, Rows, Floats, int64[::1], Floats),
+    nogil=True,
+    cache=True,
+)
 def load_cut(thetas, theta0, start, taus, thresholds, ties, scales):
-    """load(), then cut_from() for task t's first ties[t] entries and cut_above() for the rest, in
-    one pass.
+    """load(), then cut_from() for task t's first ties[t] entries and cut_above() for
+    the rest, in one pass.
     """
     size, bad = taus.shape[1], 0
     base = carray(_pointer(theta0), (start + size,))[start:]
@@ -179,8 +191,8 @@ def count_nonzero(bits):
 
 @njit(void(Floats, float32, float32), nogil=True, cache=True)
 def cut_above(tau, threshold, scale):
-    """tau times scale where |tau| > threshold, else 0; in place: an array that may be another is
-    not vectorised.
+    """tau times scale where |tau| > threshold, else 0; in place: an array that may be
+    another is not vectorised.
     """
     for i in range(tau.size):
         x = tau[i]
@@ -205,10 +217,12 @@ def _mixed(z):
 
 @njit(void(Floats, uint64, float32, uint32), nogil=True, cache=True)
 def cut_random(tau, first, scale, limit):
-    """tau times scale where the 32-bit draw of the entry is below the limit, else 0; in place.
+    """tau times scale where the 32-bit draw of the entry is below the limit, else 0; in
+    place.
 
-    Entries come in pairs from one 64-bit word, lower half first; first: the word's state for entry
-    0. Masking bits and not branching, because a coin cannot be predicted.
+    Entries come in pairs from one 64-bit word, lower half first; first: the word's
+    state for entry 0. Masking bits and not branching, because a coin cannot be
+    predicted.
     """
     words = np.empty(TILE // 2, np.uint64)
     draws = words.view(np.uint32)

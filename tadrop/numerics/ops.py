@@ -1,5 +1,5 @@
-"""Arithmetic that several formulas share, in an order that does not depend on how a tensor is cut
-into pieces.
+"""Arithmetic that several formulas share, in an order that does not depend on how a
+tensor is cut into pieces.
 """
 
 import torch
@@ -10,8 +10,8 @@ from tadrop.types import Deltas, Taus
 
 
 def total(taus: Taus) -> Deltas:
-    """The sum over tasks, first to last, [1, *shape]: the same bits whatever the piece it is
-    computed on.
+    """The sum over tasks, first to last, [1, *shape]: the same bits whatever the piece
+    it is computed on.
     """
     result = taus[:1].clone()
     for tau in taus[1:]:
@@ -39,8 +39,8 @@ def along(values: Float[Tensor, " task"], taus: Taus) -> Tensor:
 
 
 def largest(magnitudes: Tensor, count: int) -> Tensor:
-    """The mask of exactly `count` largest entries along the last axis; among equals the lowest
-    indices.
+    """The mask of exactly `count` largest entries along the last axis; among equals the
+    lowest indices.
     """
     size = magnitudes.shape[-1]
     if count <= 0 or count >= size:

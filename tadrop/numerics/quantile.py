@@ -1,15 +1,16 @@
-"""Exact order statistics and norms of magnitudes, for vectors of any size; order statistics of
-signed values too.
+"""Exact order statistics and norms of magnitudes, for vectors of any size; order
+statistics of signed values too.
 
-torch.quantile refuses more than 2**24 entries and sorting costs a copy. Here the entries are
-counted by their upper bits (histogram.py), which tells in which bins the wanted ranks lie; a second
-pass takes the few entries of these bins out and sorts them, or counts them by their lower bits
-where many are alike. Two passes over pieces of any length, with bounded memory. A vector smaller
-than the histogram is sorted instead.
+torch.quantile refuses more than 2**24 entries and sorting costs a copy. Here the
+entries are counted by their upper bits (histogram.py), which tells in which bins the
+wanted ranks lie; a second pass takes the few entries of these bins out and sorts them,
+or counts them by their lower bits where many are alike. Two passes over pieces of any
+length, with bounded memory. A vector smaller than the histogram is sorted instead.
 
-The histogram also carries the sums of the lower bits, and another pass those of their squares if
-the l2 norm is asked for. These are integers, so the l1 and l2 norms of the vector, and of whatever
-lies above an order statistic, do not depend on the pieces or on the threads that counted them.
+The histogram also carries the sums of the lower bits, and another pass those of their
+squares if the l2 norm is asked for. These are integers, so the l1 and l2 norms of the
+vector, and of whatever lies above an order statistic, do not depend on the pieces or on
+the threads that counted them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,8 +36,8 @@ CANDIDATES = 16  # bins looked into on the chance that they will be asked for
 
 @dataclass(frozen=True)
 class OrderStatistic:
-    """The value of one rank with its place: `below` entries are smaller, `equal` entries share the
-    value.
+    """The value of one rank with its place: `below` entries are smaller, `equal`
+    entries share the value.
     """
 
     value: float
@@ -55,11 +56,15 @@ def _scales() -> tuple[np.ndarray, np.ndarray]:
 _SIGNIFICANDS, _UNITS = _scales()
 
 
-Bounds = list[tuple[float, float]]  # what a quantile is surely not below, and surely below
+Bounds = list[
+    tuple[float, float]
+]  # what a quantile is surely not below, and surely below
 
 
 def _edge(upper: int) -> float:
-    """The smallest float32 with these upper bits; infinity is the edge above the largest."""
+    """The smallest float32 with these upper bits; infinity is the edge above the
+    largest.
+    """
     return float(np.uint32(upper << LOW_BITS).view(np.float32))
 
 
@@ -77,30 +82,32 @@ class Spectrum(Protocol):
         ...
 
     def nth_equal(self, value: float, nth: int) -> int:
-        """The flat index of the nth entry (from 1) with this magnitude, which order_statistics has
-        given.
+        """The flat index of the nth entry (from 1) with this magnitude, which
+        order_statistics has given.
         """
         ...
 
     def foresee(
         self, fractions: Sequence[float], ranks: Callable[[Bounds], tuple[int, int]]
     ) -> None:
-        """Prepares, in one pass, for these quantiles and for the ranks, first to last, that follow
-        from their bounds.
+        """Prepares, in one pass, for these quantiles and for the ranks, first to last,
+        that follow from their bounds.
 
         Only a matter of speed: whatever else is asked for later is looked up then.
         """
 
     def quantiles(self, fractions: Sequence[float]) -> list[float]:
-        """Linear interpolation between order statistics, as numpy.quantile does by default, in
-        float64.
+        """Linear interpolation between order statistics, as numpy.quantile does by
+        default, in float64.
         """
         places, lows, highs = self._neighbours(fractions)
         values = [s.value for s in self.order_statistics(lows + highs)]
         pairs = zip(places, lows, values[: len(lows)], values[len(lows) :], strict=True)
         return [a + (place - low) * (b - a) for place, low, a, b in pairs]
 
-    def _neighbours(self, fractions: Sequence[float]) -> tuple[list[float], list[int], list[int]]:
+    def _neighbours(
+        self, fractions: Sequence[float]
+    ) -> tuple[list[float], list[int], list[int]]:
         """Where quantiles lie among the ranks, and the ranks below and above."""
         places = [q * (self.size - 1) for q in fractions]
         lows = [floor(p) for p in places]
@@ -120,7 +127,8 @@ class Sorted(Spectrum):
         _check_ranks(ranks, self.size)
         values = self.values[ranks]
         below, upto = (
-            np.searchsorted(self.values, values, side=side) for side in ("left", "right")
+            np.searchsorted(self.values, values, side=side)
+            for side in ("left", "right")
         )
         return [
             OrderStatistic(float(v), int(b), int(u - b))
@@ -141,8 +149,8 @@ def _check_ranks(ranks: list[int], size: int) -> None:
 
 
 class _Bin(NamedTuple):
-    """The distinct lower bits in one bin, ascending, and how many entries of the bin are not
-    larger.
+    """The distinct lower bits in one bin, ascending, and how many entries of the bin
+    are not larger.
     """
 
     lows: np.ndarray
@@ -178,14 +186,18 @@ class Counted(Spectrum):
         self.coarse = self.table[0].cumsum()
 
     def _look_into(self, bins: Iterable[int]) -> None:
-        """Makes these bins known: one pass to take out those with few entries, one to count those
-        with many.
+        """Makes these bins known: one pass to take out those with few entries, one to
+        count those with many.
         """
         missing = sorted(set(bins) - self._known.keys())
         if not missing:
             return
         counts = self.table[0, missing].tolist()
-        few = [(b, count) for b, count in zip(missing, counts, strict=True) if count <= GATHERED]
+        few = [
+            (b, count)
+            for b, count in zip(missing, counts, strict=True)
+            if count <= GATHERED
+        ]
         if few:
             values, places = histogram.gather(
                 self.pieces(), self.size, [b for b, _ in few], sum(n for _, n in few)
@@ -198,7 +210,9 @@ class Counted(Spectrum):
         if len(few) < len(missing):
             many = [b for b in missing if b not in self._known]
             tables = histogram.by_lower_bits(self.pieces(), self.size, many)
-            self._known |= {b: _bin_of_counts(table) for b, table in zip(many, tables, strict=True)}
+            self._known |= {
+                b: _bin_of_counts(table) for b, table in zip(many, tables, strict=True)
+            }
 
     def _bins(self, ranks: Sequence[int]) -> list[int]:
         return self.coarse.searchsorted(ranks, side="right").tolist()
@@ -213,10 +227,14 @@ class Counted(Spectrum):
             ranks([(_edge(a), _edge(b + 1)) for a, b in zip(below, above, strict=True)])
         )
         likely = (first + self.table[0, first : last + 1].nonzero()[0]).tolist()
-        self._look_into([*below, *above, *(likely if len(likely) <= CANDIDATES else ())])
+        self._look_into(
+            [*below, *above, *(likely if len(likely) <= CANDIDATES else ())]
+        )
 
     def order_statistics(self, ranks: list[int]) -> list[OrderStatistic]:
-        """The entries of the given ranks; a pass over the pieces for bins that are not yet known."""
+        """The entries of the given ranks; a pass over the pieces for bins that are not
+        yet known.
+        """
         _check_ranks(ranks, self.size)
         bins = self._bins(ranks)
         self._look_into(bins)
@@ -239,8 +257,8 @@ class Counted(Spectrum):
         return histogram.nth_equal(self.pieces(), self.size, bits, nth)
 
     def norm(self, p: int, kept: int | None = None) -> float:
-        """The l1 or l2 norm of the vector, or of its `kept` largest magnitudes; l1 from the counts,
-        without a pass.
+        """The l1 or l2 norm of the vector, or of its `kept` largest magnitudes; l1 from
+        the counts, without a pass.
         """
         if kept is not None and kept <= 0:
             return 0.0
@@ -255,14 +273,16 @@ class Counted(Spectrum):
         return total if p == 1 else sqrt(total)
 
     def _power_above(self, upper: int, p: int) -> float:
-        """The sum of |x| or x**2 over the entries whose upper bits are larger than `upper`."""
+        """The sum of |x| or x**2 over the entries whose upper bits are larger than
+        `upper`.
+        """
         powers = self._magnitudes if p == 1 else self._squares
         return float(powers[max(upper + 1 - self._used.start, 0) :].sum())
 
     @cached_property
     def _used(self) -> slice:
-        """The range of upper bits that occur; those of zero only if smaller numbers than 2**-133
-        have them too.
+        """The range of upper bits that occur; those of zero only if smaller numbers
+        than 2**-133 have them too.
         """
         zeros = 0 if self.table[1, 0] else min(int(self.coarse[0]), self.size - 1)
         first, last = self._bins([zeros, self.size - 1])
@@ -279,11 +299,17 @@ class Counted(Spectrum):
         """By upper bits in use: the sum of x**2."""
         significand = _SIGNIFICANDS[self._used]
         count, low = self.table[:, self._used].astype(np.float64)
-        square = histogram.lower_squares(self.pieces(), self.size)[self._used].astype(np.float64)
-        return (significand * (significand * count + 2 * low) + square) * _UNITS[self._used] ** 2
+        square = histogram.lower_squares(self.pieces(), self.size)[self._used].astype(
+            np.float64
+        )
+        return (significand * (significand * count + 2 * low) + square) * _UNITS[
+            self._used
+        ] ** 2
 
     def _power_within(self, bits: int, p: int) -> float:
-        """The same over the entries with the upper bits of `bits` and larger lower bits."""
+        """The same over the entries with the upper bits of `bits` and larger lower
+        bits.
+        """
         upper, low = bits >> LOW_BITS, bits & (LOWS - 1)
         lows, upto = self._known[upper]
         at = int(lows.searchsorted(low))
@@ -319,7 +345,9 @@ def _refuse(vector: Vector, bad: int) -> None:
 
 
 def _keys(values: Tensor) -> Tensor:
-    """int32 that sort like the float32 values themselves, negative ones included; -0 counts as 0."""
+    """int32 that sort like the float32 values themselves, negative ones included; -0
+    counts as 0.
+    """
     bits = (values.float() + 0.0).view(torch.int32)
     return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
@@ -334,15 +362,21 @@ def _counts(rows: Tensor, bins: Tensor, width: int) -> Tensor:
     )
 
 
-def order_statistics(blocks: Callable[[], Iterator[Tensor]], ranks: list[int]) -> Tensor:
-    """The entries of the given 0-based ascending ranks of every row, [T, len(ranks)] float32.
+def order_statistics(
+    blocks: Callable[[], Iterator[Tensor]], ranks: list[int]
+) -> Tensor:
+    """The entries of the given 0-based ascending ranks of every row, [T, len(ranks)]
+    float32.
 
-    blocks() gives the rows piece by piece, [T, n] float32; it is called twice and must give the
-    same bits. Constant
-    memory: two histograms of 2**16 bins a row. Raises ValueError for a rank that is not there.
+    blocks() gives the rows piece by piece, [T, n] float32; it is called twice and must
+    give the same bits. Constant
+    memory: two histograms of 2**16 bins a row. Raises ValueError for a rank that is not
+    there.
     """
     width = 1 << LOW_BITS
-    coarse = sum(_counts(b, (_keys(b) >> LOW_BITS) + width // 2, width) for b in blocks()).cumsum(1)
+    coarse = sum(
+        _counts(b, (_keys(b) >> LOW_BITS) + width // 2, width) for b in blocks()
+    ).cumsum(1)
     size = int(coarse[0, -1])
     if any(not 0 <= r < size for r in ranks):
         raise ValueError(f"ranks {ranks} of vectors with {size} entries")
@@ -356,8 +390,8 @@ def order_statistics(blocks: Callable[[], Iterator[Tensor]], ranks: list[int]) -
             for at, b in enumerate(bins[row].tolist()):
                 lower = keys[upper == b] & (width - 1)
                 fine[row, at] += torch.bincount(lower, minlength=width).cpu()
-    low = torch.searchsorted(fine.cumsum(-1), (wanted - before).unsqueeze(-1), right=True).squeeze(
-        -1
-    )
+    low = torch.searchsorted(
+        fine.cumsum(-1), (wanted - before).unsqueeze(-1), right=True
+    ).squeeze(-1)
     keys = (((bins - width // 2) << LOW_BITS) | low).to(torch.int32)
     return (keys ^ ((keys >> 31) & 0x7FFFFFFF)).view(torch.float32)

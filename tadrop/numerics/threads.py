@@ -22,8 +22,8 @@ def _alone() -> None:
 
 @cache
 def _keep_freed_memory() -> None:
-    """Tells glibc to reuse blocks' buffers and not give them back: else half of a formula's time
-    are page faults.
+    """Tells glibc to reuse blocks' buffers and not give them back: else half of a
+    formula's time are page faults.
     """
     trim_threshold, map_threshold, kept, mapped = -1, -3, 1 << 28, 1 << 25
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
@@ -34,10 +34,11 @@ def _keep_freed_memory() -> None:
 def in_order(
     function: Callable[[Item], Result], items: Iterable[Item], threads: int
 ) -> Iterator[Result]:
-    """function(item) for every item, on so many threads, a few items ahead of the reader; results
-    in order.
+    """function(item) for every item, on so many threads, a few items ahead of the
+    reader; results in order.
 
-    What fails, or a reader that stops early, cancels what has not begun and waits for what has.
+    What fails, or a reader that stops early, cancels what has not begun and waits for
+    what has.
     """
     if threads <= 1:
         yield from map(function, items)

@@ -13,8 +13,8 @@ from tadrop.types import TadropError, Tau
 
 @dataclass(frozen=True)
 class TopCut(Cut):
-    """Keeps |tau| > threshold, and |tau| == threshold at flat indices below tie_end; survivors
-    times scale.
+    """Keeps |tau| > threshold, and |tau| == threshold at flat indices below tie_end;
+    survivors times scale.
     """
 
     size: int
@@ -42,7 +42,9 @@ class TopCut(Cut):
         return torch.where(self.keeps(tau, start), tau * self.scale, 0)
 
     def apply_(self, tau: Tau, start: int = 0) -> Tau:
-        if (self.kept == self.size and self.scale == 1) or not compiled.serves(self.size, tau):
+        if (self.kept == self.size and self.scale == 1) or not compiled.serves(
+            self.size, tau
+        ):
             return super().apply_(tau, start)
         from tadrop.numerics import kernels
 
@@ -65,8 +67,8 @@ class TopCut(Cut):
 
 
 def top(magnitudes: Spectrum, count: int, equals: bool = False) -> TopCut:
-    """The cut that keeps exactly the `count` largest magnitudes; among equals the lowest flat
-    indices stay.
+    """The cut that keeps exactly the `count` largest magnitudes; among equals the
+    lowest flat indices stay.
 
     equals: keep all that are as large as the smallest of them
     """
@@ -93,8 +95,8 @@ def check_norm(rule: str) -> None:
 
 
 def restored(magnitudes: Spectrum, cut: TopCut, rule: str) -> TopCut:
-    """The cut with the factor that gives survivors the norm of the whole vector; 1 where nothing is
-    left.
+    """The cut with the factor that gives survivors the norm of the whole vector; 1
+    where nothing is left.
     """
     p = NORMS[rule]
     if p == 0 or cut.kept == cut.size:

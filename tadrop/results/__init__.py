@@ -1,1 +1,3 @@
-"""Records, and what is derived from them: tables, intervals, figures, published numbers. Imports evaluation and below."""
+"""Records, and what is derived from them: tables, intervals, figures, published
+numbers. Imports evaluation and below.
+"""

@@ -1,7 +1,8 @@
-"""Figures of sweeps, drawn like those of tadrop/plot.py: pure functions of records, Okabe-Ito
-colours, paper width.
+"""Figures of sweeps, drawn like those of tadrop/plot.py: pure functions of records,
+Okabe-Ito colours, paper width.
 
-What a line is can be told without its colour: every variant has a marker and a dash of its own.
+What a line is can be told without its colour: every variant has a marker and a dash of
+its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 WIDTH = 6.8  # inches: the text width of a one-column paper
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#4d4d4d", "#882255")
+COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#e69f00",
+    "#4d4d4d",
+    "#882255",
+)
 MARKERS = "osv^DPX*<>ph"
 MOST_BANDS = 4  # more ranges than this hide one another
 MOST_TICKS = 8  # numbers under a third of the width
@@ -27,7 +37,11 @@ def variant(record: Record) -> str:
     """ "" without TADrop, else TADrop or the control's name."""
     tadrop = record["config"]["tadrop"]
     return (
-        "" if tadrop is None else "TADrop" if tadrop["assign"] == "adaptive" else tadrop["assign"]
+        ""
+        if tadrop is None
+        else "TADrop"
+        if tadrop["assign"] == "adaptive"
+        else tadrop["assign"]
     )
 
 
@@ -59,8 +73,8 @@ def _line(axes: "Axes", name: str, xs: Sequence[float], ys: Sequence[float]) -> 
 
 
 def lambda_curves(records: Sequence[Record], title: str = "") -> "Figure | None":
-    """Validation average against lambda, one panel a method; the chosen lambda ringed. None without
-    a grid.
+    """Validation average against lambda, one panel a method; the chosen lambda ringed.
+    None without a grid.
     """
     titles: dict[str, dict[str, Record]] = {}
     for record in records:
@@ -93,8 +107,8 @@ def lambda_curves(records: Sequence[Record], title: str = "") -> "Figure | None"
 
 
 def task_counts(tables: Sequence[Table]) -> "Figure | None":
-    """Normalised average against the number of tasks, one panel a method. None where all have one
-    number of tasks.
+    """Normalised average against the number of tasks, one panel a method. None where
+    all have one number of tasks.
     """
     points: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for table in sorted(tables, key=lambda table: len(table.tasks)):
@@ -121,12 +135,14 @@ def task_counts(tables: Sequence[Table]) -> "Figure | None":
 def gains(
     table: Table, lines: Sequence[tuple[str, Mapping[str, Row]]] | None = None
 ) -> "Figure | None":
-    """One line a method. Left: plain, with TADrop (and its interval), the control. Right: TADrop
-    less the control.
+    """One line a method. Left: plain, with TADrop (and its interval), the control.
+    Right: TADrop less the control.
 
     lines: what to draw in place of the methods, the first on top
     """
-    methods = [(name, rows) for name, rows in lines or methods_of(table) if "TADrop" in rows]
+    methods = [
+        (name, rows) for name, rows in lines or methods_of(table) if "TADrop" in rows
+    ]
     if not methods:
         return None
     methods = (
@@ -137,7 +153,11 @@ def gains(
     controlled = any(rows["TADrop"].versus is not None for _, rows in methods)
     figure = new_figure(WIDTH, 0.2 * len(methods) + 1.3)
     axes, *rest = figure.subplots(
-        1, 1 + controlled, sharey=True, squeeze=False, width_ratios=[2.2, 1][: 1 + controlled]
+        1,
+        1 + controlled,
+        sharey=True,
+        squeeze=False,
+        width_ratios=[2.2, 1][: 1 + controlled],
     )[0]
     for y, (_, rows) in enumerate(methods):
         _averages(axes, rows, y)
@@ -153,7 +173,9 @@ def gains(
                 "ha": "center",
                 "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5},
             }
-            axes.annotate(row.label, (row.average, len(methods) - 0.4), fontsize=7, **at)
+            axes.annotate(
+                row.label, (row.average, len(methods) - 0.4), fontsize=7, **at
+            )
     axes.set_yticks(range(len(methods)), [name for name, _ in methods], fontsize=7)
     axes.set_ylim(-0.6, len(methods) + 0.1)
     axes.set_xlabel("average accuracy, %")
@@ -177,14 +199,18 @@ def gains(
 
 
 def _averages(axes: "Axes", rows: Mapping[str, Row], y: float) -> None:
-    """A method's averages on one line, and the interval of TADrop's difference at the plain row
-    plus its two ends.
+    """A method's averages on one line, and the interval of TADrop's difference at the
+    plain row plus its two ends.
     """
     averages = [row.average for row in rows.values()]
-    axes.plot([min(averages), max(averages)], [y, y], color="#bbbbbb", linewidth=2, zorder=1)
+    axes.plot(
+        [min(averages), max(averages)], [y, y], color="#bbbbbb", linewidth=2, zorder=1
+    )
     for kind, row in rows.items():
         label, colour, marker, _ = STYLES[kind]
-        axes.scatter(row.average, y, color=colour, marker=marker, s=16, zorder=3, label=label)
+        axes.scatter(
+            row.average, y, color=colour, marker=marker, s=16, zorder=3, label=label
+        )
     ours, plain = rows["TADrop"], rows.get("")
     if plain is not None and ours.interval is not None:
         ends = [plain.average + end for end in ours.interval]
@@ -192,22 +218,28 @@ def _averages(axes: "Axes", rows: Mapping[str, Row], y: float) -> None:
 
 
 def _versus(axes: "Axes", ours: Row, y: float) -> None:
-    """The difference to the control and its 95 % interval; hollow where the interval holds zero."""
+    """The difference to the control and its 95 % interval; hollow where the interval
+    holds zero.
+    """
     if ours.versus is None:
         return
     _, colour, marker, _ = STYLES["TADrop"]
     low, high = ours.versus_interval or (ours.versus, ours.versus)
     axes.plot([low, high], [y, y], color=colour, linewidth=1.2, zorder=2)
     face = "white" if low <= 0 <= high else colour
-    axes.scatter(ours.versus, y, edgecolor=colour, facecolor=face, marker=marker, s=14, zorder=3)
+    axes.scatter(
+        ours.versus, y, edgecolor=colour, facecolor=face, marker=marker, s=14, zorder=3
+    )
 
 
 def task_gains(table: Table, name: str) -> "Figure":
-    """One method task by task: plain against TADrop as a dumbbell, the control beside it; largest
-    gain on top.
+    """One method task by task: plain against TADrop as a dumbbell, the control beside
+    it; largest gain on top.
     """
     rows = dict(methods_of(table))[name]
-    tasks = sorted(table.tasks, key=lambda t: rows["TADrop"].values[t] - rows[""].values[t])
+    tasks = sorted(
+        table.tasks, key=lambda t: rows["TADrop"].values[t] - rows[""].values[t]
+    )
     figure = new_figure(WIDTH, 0.22 * len(tasks) + 1.2)
     axes = figure.subplots()
     for y, task in enumerate(tasks):
@@ -222,9 +254,16 @@ def task_gains(table: Table, name: str) -> "Figure":
             if kind in rows:
                 label, colour, marker, _ = STYLES[kind]
                 face = "none" if kind == "uniform" else colour
-                style = {"edgecolor": colour, "facecolor": face, "marker": marker, "label": label}
+                style = {
+                    "edgecolor": colour,
+                    "facecolor": face,
+                    "marker": marker,
+                    "label": label,
+                }
                 axes.scatter(rows[kind].values[task], y, s=22, zorder=2, **style)
-    axes.set_yticks(range(len(tasks)), [task.replace("_", " ") for task in tasks], fontsize=8)
+    axes.set_yticks(
+        range(len(tasks)), [task.replace("_", " ") for task in tasks], fontsize=8
+    )
     axes.set_xlabel("accuracy, %")
     axes.set_title(f"{name}, {table.title}", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
@@ -233,16 +272,24 @@ def task_gains(table: Table, name: str) -> "Figure":
 
 
 def tensor_profile(statistics: "DataFrame", title: str = "") -> "Figure":
-    """Ratio, sparsity and scale of each kind of tensor by depth, mean over tasks; ranges where
-    kinds are few.
+    """Ratio, sparsity and scale of each kind of tensor by depth, mean over tasks;
+    ranges where kinds are few.
     """
     frame = statistics.copy()
-    frame["layer"], frame["kind"] = zip(*(place(name) for name in frame["tensor"]), strict=True)
-    frame = frame[frame["layer"] != "other"].assign(layer=lambda f: f["layer"].astype(int))
+    frame["layer"], frame["kind"] = zip(
+        *(place(name) for name in frame["tensor"]), strict=True
+    )
+    frame = frame[frame["layer"] != "other"].assign(
+        layer=lambda f: f["layer"].astype(int)
+    )
     kinds, blocks = sorted(frame["kind"].unique()), sorted(frame["layer"].unique())
     figure = new_figure(WIDTH, 3.0 + 0.13 * len(kinds))
     panels = figure.subplots(1, 3)
-    shown = {"ratio": "ratio R", "sparsity": "fraction dropped", "scale": "rescale factor"}
+    shown = {
+        "ratio": "ratio R",
+        "sparsity": "fraction dropped",
+        "scale": "rescale factor",
+    }
     for axes, (column, heading) in zip(panels, shown.items(), strict=True):
         for i, kind in enumerate(kinds):
             values = frame[frame["kind"] == kind].groupby("layer")[column]
@@ -261,7 +308,12 @@ def tensor_profile(statistics: "DataFrame", title: str = "") -> "Figure":
             )
             if len(kinds) <= MOST_BANDS:
                 axes.fill_between(
-                    middle.index, values.min(), values.max(), color=colour, alpha=0.1, linewidth=0
+                    middle.index,
+                    values.min(),
+                    values.max(),
+                    color=colour,
+                    alpha=0.1,
+                    linewidth=0,
                 )
         axes.set_title(heading, fontsize=9)
         axes.set_xticks(blocks[:: -(-len(blocks) // MOST_TICKS)])
@@ -278,9 +330,14 @@ def similarity(cosines: "DataFrame", title: str = "") -> "Figure":
     figure = new_figure(min(side + 0.8, WIDTH), min(side, 6.2))
     axes = figure.subplots()
     off = [
-        value for i, row in enumerate(cosines.to_numpy()) for j, value in enumerate(row) if i != j
+        value
+        for i, row in enumerate(cosines.to_numpy())
+        for j, value in enumerate(row)
+        if i != j
     ]
-    shown = cosines.mask([[i == j for j in range(len(cosines))] for i in range(len(cosines))])
+    shown = cosines.mask(
+        [[i == j for j in range(len(cosines))] for i in range(len(cosines))]
+    )
     image = axes.imshow(shown, cmap="cividis", vmin=min(0.0, *off), vmax=max(off))
     names = [name.replace("_", " ") for name in cosines.index]
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
@@ -291,8 +348,8 @@ def similarity(cosines: "DataFrame", title: str = "") -> "Figure":
 
 
 def quantile_grid(records: Sequence[Record]) -> "dict[str, DataFrame]":
-    """Average in percent by q_lo (rows) and q_hi (columns) of each method and norm; four pairs or
-    more.
+    """Average in percent by q_lo (rows) and q_hi (columns) of each method and norm;
+    four pairs or more.
     """
     from pandas import DataFrame
 

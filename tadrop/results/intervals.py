@@ -1,12 +1,12 @@
-"""Paired bootstrap over test examples: how far a difference of two averages could be an accident of
-the test set.
+"""Paired bootstrap over test examples: how far a difference of two averages could be an
+accident of the test set.
 
-Both rows saw the same examples, so each example gives one difference (right minus right); examples
-are resampled within their task and tasks are averaged, as in the table. Where a row has several
-seeds, an example's value is its mean over
-them: the interval is about examples, and the spread over seeds is shown on its own. Only as many
-distinct differences occur as there are seeds, so a resample is one multinomial draw of their
-counts.
+Both rows saw the same examples, so each example gives one difference (right minus
+right); examples are resampled within their task and tasks are averaged, as in the
+table. Where a row has several seeds, an example's value is its mean over
+them: the interval is about examples, and the spread over seeds is shown on its own.
+Only as many distinct differences occur as there are seeds, so a resample is one
+multinomial draw of their counts.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -27,8 +27,8 @@ def bootstrap(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> tuple[float, float]:
-    """The percentile interval of the mean over tasks of the mean difference; one array [examples]
-    per task.
+    """The percentile interval of the mean over tasks of the mean difference; one array
+    [examples] per task.
     """
     means = []
     for difference in differences:
@@ -42,15 +42,19 @@ def bootstrap(
 def paired(
     folder: Path,
 ) -> Callable[[Sequence[Record], Sequence[Record]], tuple[float, float] | None]:
-    """compare(records of one row, records of another) -> the interval of the difference in points.
+    """compare(records of one row, records of another) -> the interval of the difference
+    in points.
 
-    None where the pairing cannot be made: per-example values were not kept, or the two saw
-    different examples.
+    None where the pairing cannot be made: per-example values were not kept, or the two
+    saw different examples.
     """
 
-    def compare(ours: Sequence[Record], theirs: Sequence[Record]) -> tuple[float, float] | None:
+    def compare(
+        ours: Sequence[Record], theirs: Sequence[Record]
+    ) -> tuple[float, float] | None:
         if not all(
-            (folder / f"{record['key']}.correct.npz").exists() for record in (*ours, *theirs)
+            (folder / f"{record['key']}.correct.npz").exists()
+            for record in (*ours, *theirs)
         ):
             return None
         if len({_examples(record) for record in (*ours, *theirs)}) > 1:
@@ -70,7 +74,8 @@ def _examples(record: Record) -> tuple[tuple[str, int, str], ...]:
     """What a run was scored on: task, count and fingerprint of the data."""
     scores = record["scores"]
     return tuple(
-        (s["task"], s["count"], record["data"][f"{s['task']}/{s['split']}"]) for s in scores
+        (s["task"], s["count"], record["data"][f"{s['task']}/{s['split']}"])
+        for s in scores
     )
 
 

@@ -1,7 +1,7 @@
 """Names beside points, where they hide neither a point, nor a line, nor one another.
 
-Greedy, with measured text: each label in turn takes the nearest free place around its point; one
-that had to move away is tied to its point by a thin line.
+Greedy, with measured text: each label in turn takes the nearest free place around its
+point; one that had to move away is tied to its point by a thin line.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,8 +22,8 @@ RADIUS = 4  # of a marker, in points
 def label_points(
     axes: "Axes", labels: Sequence[tuple[str, float, float]], size: float = 7
 ) -> "list[Annotation]":
-    """Writes (text, x, y) beside the points (x, y) of a finished plot, whose limits are kept from
-    now on.
+    """Writes (text, x, y) beside the points (x, y) of a finished plot, whose limits are
+    kept from now on.
     """
     figure = axes.figure
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
@@ -52,10 +52,14 @@ def _level_lines(axes: "Axes") -> "Iterator[Bbox]":
 
 
 def _placed(
-    axes: "Axes", text: str, point: tuple[float, float], size: float, taken: "list[Bbox]"
+    axes: "Axes",
+    text: str,
+    point: tuple[float, float],
+    size: float,
+    taken: "list[Bbox]",
 ) -> "Annotation":
-    """The label at its first free place, or at the one that hides least; its box joins those that
-    are taken.
+    """The label at its first free place, or at the one that hides least; its box joins
+    those that are taken.
     """
     best, least = None, float("inf")
     for offset in _offsets():
@@ -79,20 +83,37 @@ def _offsets() -> Iterator[tuple[float, float]]:
 
 
 def _annotated(
-    axes: "Axes", text: str, point: tuple[float, float], offset: tuple[float, float], size: float
+    axes: "Axes",
+    text: str,
+    point: tuple[float, float],
+    offset: tuple[float, float],
+    size: float,
 ) -> "Annotation":
     x, y = offset
     sides = ("left", "center", "right"), ("bottom", "center", "top")
     ha, va = (
-        side[(value < 1e-6) + (value < -1e-6)] for side, value in zip(sides, offset, strict=True)
+        side[(value < 1e-6) + (value < -1e-6)]
+        for side, value in zip(sides, offset, strict=True)
     )
     far = (x * x + y * y) ** 0.5 > LEADER
     line = (
-        {"arrowstyle": "-", "color": "#999999", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2}
+        {
+            "arrowstyle": "-",
+            "color": "#999999",
+            "linewidth": 0.6,
+            "shrinkA": 0,
+            "shrinkB": 2,
+        }
         if far
         else None
     )
-    where = {"xytext": offset, "textcoords": "offset points", "ha": ha, "va": va, "fontsize": size}
+    where = {
+        "xytext": offset,
+        "textcoords": "offset points",
+        "ha": ha,
+        "va": va,
+        "fontsize": size,
+    }
     return axes.annotate(text, point, arrowprops=line, **where)
 
 

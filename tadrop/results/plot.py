@@ -1,5 +1,5 @@
-"""Figures: pure functions of records, vector and PNG, legible at paper width, safe for colour-blind
-readers.
+"""Figures: pure functions of records, vector and PNG, legible at paper width, safe for
+colour-blind readers.
 """
 
 import re
@@ -23,8 +23,14 @@ STYLES = {  # variant: label, colour, marker, dash
     "inverted": ("+ inverted", "#cc79a7", "v", ":"),
     "shuffled": ("+ shuffled", "#009e73", "D", "-."),
 }
-IN_BARS = ("", "TADrop", "uniform")  # more bars a method than these are too thin to read
-MOST_LETTERS = 40  # names longer than this, taken together, leave two maps side by side no room
+IN_BARS = (
+    "",
+    "TADrop",
+    "uniform",
+)  # more bars a method than these are too thin to read
+MOST_LETTERS = (
+    40  # names longer than this, taken together, leave two maps side by side no room
+)
 MOST_WRITTEN = 14  # cells in a row that still hold a number
 
 
@@ -33,12 +39,18 @@ def new_figure(width: float, height: float) -> "Figure":
     import matplotlib
     from matplotlib.figure import Figure
 
-    matplotlib.rcParams.update({"svg.hashsalt": "tadrop", "svg.fonttype": "none", "font.size": 9})
+    matplotlib.rcParams.update(
+        {"svg.hashsalt": "tadrop", "svg.fonttype": "none", "font.size": 9}
+    )
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def legend(figure: "Figure", panels: Iterable["Axes"], columns: int = 5, size: int = 8) -> None:
-    """One legend under all panels, in as many columns as fit; none where nothing has a name."""
+def legend(
+    figure: "Figure", panels: Iterable["Axes"], columns: int = 5, size: int = 8
+) -> None:
+    """One legend under all panels, in as many columns as fit; none where nothing has a
+    name.
+    """
     found = {
         label: line
         for axes in panels
@@ -46,7 +58,9 @@ def legend(figure: "Figure", panels: Iterable["Axes"], columns: int = 5, size: i
     }
     for count in range(columns, 0, -1) if found else ():
         place = {"loc": "outside lower center", "ncols": count}
-        made = figure.legend(found.values(), found.keys(), **place, fontsize=size, frameon=False)
+        made = figure.legend(
+            found.values(), found.keys(), **place, fontsize=size, frameon=False
+        )
         if count == 1 or made.get_window_extent().width <= figure.bbox.width:
             break
         made.remove()
@@ -57,7 +71,9 @@ def save(figure: "Figure", stem: Path) -> list[Path]:
     paths = []
     for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):
         path = stem.with_suffix(suffix)
-        write_atomically(path, lambda t, m=metadata: figure.savefig(t, dpi=200, metadata=m))
+        write_atomically(
+            path, lambda t, m=metadata: figure.savefig(t, dpi=200, metadata=m)
+        )
         paths.append(path)
     return paths
 
@@ -74,7 +90,9 @@ def _named(table: Table) -> list[tuple[str, str, str, Row]]:
         if row.density is None:  # references and published rows
             continue
         head, _, words = row.label.partition(" + ")
-        title = head.strip() or title  # blank where the row stands below its method's plain one
+        title = (
+            head.strip() or title
+        )  # blank where the row stands below its method's plain one
         label = LABEL.fullmatch(words)
         if label and label["variant"] in STYLES:
             found.append(
@@ -89,7 +107,9 @@ def _named(table: Table) -> list[tuple[str, str, str, Row]]:
 
 
 def methods_of(table: Table) -> list[tuple[str, dict[str, Row]]]:
-    """(title, {variant: row}) per method, without the reference rows and those of several settings."""
+    """(title, {variant: row}) per method, without the reference rows and those of
+    several settings.
+    """
     methods: dict[str, dict[str, Row]] = {}
     for title, variant, settings, row in _named(table):
         if "=" not in settings:
@@ -98,8 +118,8 @@ def methods_of(table: Table) -> list[tuple[str, dict[str, Row]]]:
 
 
 def settings_of(table: Table) -> list[tuple[str, dict[str, Row]]]:
-    """As methods_of, with an entry for each setting that a table compares: (TIES, norm=l1). Empty
-    where it has none.
+    """As methods_of, with an entry for each setting that a table compares: (TIES,
+    norm=l1). Empty where it has none.
     """
     named = _named(table)
     if not any(settings for *_, settings, _ in named):
@@ -109,14 +129,16 @@ def settings_of(table: Table) -> list[tuple[str, dict[str, Row]]]:
     for title, variant, settings, row in named:
         if variant:
             start = {"": plain[title]} if title in plain else {}
-            found.setdefault(", ".join(filter(None, (title, settings))), start).setdefault(
-                variant, row
-            )
+            found.setdefault(
+                ", ".join(filter(None, (title, settings))), start
+            ).setdefault(variant, row)
     return list(found.items())
 
 
 def accuracy_bars(table: Table) -> "Figure":
-    """Average accuracy per method: plain, with TADrop, with the control; reference rows as lines."""
+    """Average accuracy per method: plain, with TADrop, with the control; reference rows
+    as lines.
+    """
     methods = methods_of(table)
     figure = new_figure(6.8, 3.2)
     axes = figure.subplots()
@@ -134,7 +156,9 @@ def accuracy_bars(table: Table) -> "Figure":
             axes.bar_label(drawn, fmt="%.1f", fontsize=7, padding=2, bbox=box)
     for row in table.rows:
         if row.is_reference:
-            axes.axhline(row.average, color="#009e73", linestyle="--", linewidth=1, zorder=0)
+            axes.axhline(
+                row.average, color="#009e73", linestyle="--", linewidth=1, zorder=0
+            )
             at = (1.01, row.average)
             axes.annotate(
                 f"{row.label}\n{row.average:.1f}",
@@ -231,7 +255,15 @@ def heat_map(grid: "DataFrame", title: str, label: str) -> "Figure":
         for x, value in enumerate(row):
             if value == value:
                 colour = "k" if value > (low + high) / 2 else "w"
-                axes.text(x, y, f"{value:.1f}", ha="center", va="center", fontsize=7, color=colour)
+                axes.text(
+                    x,
+                    y,
+                    f"{value:.1f}",
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color=colour,
+                )
     figure.colorbar(image, label=label)
     axes.set_title(title, fontsize=9)
     return figure
@@ -242,7 +274,16 @@ def write_figures(folder: Path, figures: Sequence[tuple[str, "Figure"]]) -> list
     return [path for name, figure in figures for path in save(figure, folder / name)]
 
 
-OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#a6a600")
+OKABE_ITO = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#e69f00",
+    "#000000",
+    "#a6a600",
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SEEN = {  # the first words that a row's data has, and their marker
     "test inputs": "X",
@@ -257,8 +298,8 @@ def _seen(row: Row) -> str:
 
 
 def accuracy_against_storage(table: Table) -> "Figure":
-    """Average accuracy against bytes stored a task beside the base; shape says what data a method
-    saw.
+    """Average accuracy against bytes stored a task beside the base; shape says what
+    data a method saw.
     """
     figure = new_figure(6.8, 4.4)
     axes = figure.subplots()
@@ -283,18 +324,30 @@ def accuracy_against_storage(table: Table) -> "Figure":
                 )
         axes.scatter([], [], color=colour, label=label)
     for word, marker in SEEN.items():
-        axes.scatter([], [], color="#999999", marker=marker, label=f"saw {word or 'none of these'}")
+        axes.scatter(
+            [],
+            [],
+            color="#999999",
+            marker=marker,
+            label=f"saw {word or 'none of these'}",
+        )
     for row in table.rows:
         if row.is_reference:
             axes.axhline(row.average, color="#009e73", linestyle="--", linewidth=1)
             at = (1.01, row.average)
             axes.annotate(
-                row.label, at, xycoords=("axes fraction", "data"), fontsize=7, va="center"
+                row.label,
+                at,
+                xycoords=("axes fraction", "data"),
+                fontsize=7,
+                va="center",
             )
     axes.set_xscale("log")
     axes.margins(x=0.12)
     axes.xaxis.set_major_formatter(lambda value, at: size(value))
-    axes.xaxis.set_minor_formatter(lambda value, at: size(value) if f"{value:e}"[0] in "25" else "")
+    axes.xaxis.set_minor_formatter(
+        lambda value, at: size(value) if f"{value:e}"[0] in "25" else ""
+    )
     axes.tick_params(
         axis="x", which="both", length=3.5
     )  # so that labels of both kinds stand on one line
@@ -304,38 +357,53 @@ def accuracy_against_storage(table: Table) -> "Figure":
     axes.spines[["top", "right"]].set_visible(False)
     legend(figure, [axes])
     named = _best([(title, rows[""]) for title, rows in methods if "" in rows])
-    label_points(axes, [(title, row.stored_bytes / count, row.average) for title, row in named])
+    label_points(
+        axes, [(title, row.stored_bytes / count, row.average) for title, row in named]
+    )
     return figure
 
 
 def _best(rows: Sequence[tuple[str, Row]]) -> list[tuple[str, Row]]:
-    """The best method of each kind at every amount of storage, amounts within a fifth taken
-    together.
+    """The best method of each kind at every amount of storage, amounts within a fifth
+    taken together.
     """
     best: list[tuple[str, Row]] = []
     for title, row in sorted(rows, key=lambda pair: -pair[1].average):
         rivals = [other for _, other in best if _seen(other) == _seen(row)]
-        if all(not 0.8 < row.stored_bytes / other.stored_bytes < 1.25 for other in rivals):
+        if all(
+            not 0.8 < row.stored_bytes / other.stored_bytes < 1.25 for other in rivals
+        ):
             best.append((title, row))
     return best
 
 
 def accuracy_against_tasks(tables: Sequence[Table], most: int = 8) -> "Figure":
-    """Left: average accuracy of the best methods as tasks are added. Right: what TADrop adds to
-    each of them.
+    """Left: average accuracy of the best methods as tasks are added. Right: what TADrop
+    adds to each of them.
     """
     tables = sorted(tables, key=lambda table: len(table.tasks))
     counts = [len(table.tasks) for table in tables]
     found = [dict(methods_of(table)) for table in tables]
     everywhere = [
-        title for title in found[0] if all("" in methods.get(title, {}) for methods in found)
+        title
+        for title in found[0]
+        if all("" in methods.get(title, {}) for methods in found)
     ]
-    everywhere.sort(key=lambda title: -sum(methods[title][""].average for methods in found))
+    everywhere.sort(
+        key=lambda title: -sum(methods[title][""].average for methods in found)
+    )
     figure = new_figure(6.8, 3.6)
     left, right = figure.subplots(1, 2)
-    for title, colour, marker in zip(everywhere[:most], OKABE_ITO, MARKERS, strict=False):
+    for title, colour, marker in zip(
+        everywhere[:most], OKABE_ITO, MARKERS, strict=False
+    ):
         style = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.2}
-        left.plot(counts, [methods[title][""].average for methods in found], label=title, **style)
+        left.plot(
+            counts,
+            [methods[title][""].average for methods in found],
+            label=title,
+            **style,
+        )
         gains = [
             (n, m[title]["TADrop"].difference)
             for n, m in zip(counts, found, strict=True)
@@ -345,10 +413,13 @@ def accuracy_against_tasks(tables: Sequence[Table], most: int = 8) -> "Figure":
             right.plot(*zip(*gains, strict=True), **style)
     for name, line in (("Individual", "--"), ("Pretrained", ":")):
         rows = [
-            next((row.average for row in table.rows if row.label == name), None) for table in tables
+            next((row.average for row in table.rows if row.label == name), None)
+            for table in tables
         ]
         if None not in rows:
-            left.plot(counts, rows, color="#777777", linestyle=line, linewidth=1, label=name)
+            left.plot(
+                counts, rows, color="#777777", linestyle=line, linewidth=1, label=name
+            )
     right.axhline(0, color="#777777", linewidth=0.8)
     left.set_ylabel("average accuracy, %")
     right.set_ylabel("difference with TADrop, points")

@@ -1,11 +1,12 @@
-"""Published numbers: facts of papers and repositories, each row with its source, to stand beside
-our own rows.
+"""Published numbers: facts of papers and repositories, each row with its source, to
+stand beside our own rows.
 
-results/published/*.csv has one row per method and table: which model, task set and checkpoints it
-speaks of, `merge` (the name of our row for the same method, empty where we have none), `uses` (what
-it needs beyond the merged weights), source, note, then task columns and `average`, `normalised` or
-`gain`, in percent as printed. Numbers of different checkpoint families are not interchangeable, so
-a table shows one family where its records say which.
+results/published/*.csv has one row per method and table: which model, task set and
+checkpoints it speaks of, `merge` (the name of our row for the same method, empty where
+we have none), `uses` (what it needs beyond the merged weights), source, note, then task
+columns and `average`, `normalised` or `gain`, in percent as printed. Numbers of
+different checkpoint families are not interchangeable, so a table shows one family where
+its records say which.
 """
 
 import csv
@@ -29,8 +30,8 @@ FOLDER = Path("results/published")
 
 @dataclass(frozen=True)
 class Published:
-    """One method's published numbers on one task set. values: by task; summaries: average,
-    normalised, gain.
+    """One method's published numbers on one task set. values: by task; summaries:
+    average, normalised, gain.
     """
 
     model: str
@@ -46,8 +47,8 @@ class Published:
 
 
 def read(folder: Path) -> list[Published]:
-    """Every row of every CSV directly in a folder. Raises TadropError naming file and line of what
-    is not a fact.
+    """Every row of every CSV directly in a folder. Raises TadropError naming file and
+    line of what is not a fact.
     """
     if not folder.is_dir():
         raise TadropError(f"{folder}: no such folder of published numbers")
@@ -57,7 +58,9 @@ def read(folder: Path) -> list[Published]:
 def _read_file(path: Path) -> list[Published]:
     with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file, strict=True))
-    return [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, 2)]
+    return [
+        _parse(line, f"{path}, line {number}") for number, line in enumerate(lines, 2)
+    ]
 
 
 def _parse(line: Mapping[str | None, str | None], where: str) -> Published:
@@ -74,7 +77,9 @@ def _parse(line: Mapping[str | None, str | None], where: str) -> Published:
     }
     values = {name: value for name, value in numbers.items() if name not in SUMMARIES}
     summaries = {name: value for name, value in numbers.items() if name in SUMMARIES}
-    return Published(**{fact: line[fact] for fact in FACTS}, values=values, summaries=summaries)
+    return Published(
+        **{fact: line[fact] for fact in FACTS}, values=values, summaries=summaries
+    )
 
 
 def _number(cell: str, where: str, column: str) -> float:
@@ -87,11 +92,13 @@ def _number(cell: str, where: str, column: str) -> float:
 def about(
     rows: Iterable[Published], model: str, tasks: str, source: str | None = None
 ) -> list[Published]:
-    """The rows on a model and a task set; of one checkpoint family where the model's source names
-    one that has any.
+    """The rows on a model and a task set; of one checkpoint family where the model's
+    source names one that has any.
     """
     found = [row for row in rows if (row.model, row.tasks) == (model, tasks)]
-    family = [row for row in found if row.checkpoints in ("", FAMILIES.get(source or ""))]
+    family = [
+        row for row in found if row.checkpoints in ("", FAMILIES.get(source or ""))
+    ]
     return family if any(row.checkpoints for row in family) else found
 
 
@@ -106,7 +113,9 @@ def _row(fact: Published, columns: Sequence[str], mark: str) -> Row:
     return Row(
         label=f"  published: {fact.method} [{mark}]",
         values={
-            column: by_name[_squash(column)] for column in columns if _squash(column) in by_name
+            column: by_name[_squash(column)]
+            for column in columns
+            if _squash(column) in by_name
         },
         average=fact.summaries.get("average"),
         deviation=None,
@@ -121,12 +130,14 @@ def _row(fact: Published, columns: Sequence[str], mark: str) -> Row:
 
 
 def beside(table: Table, facts: Sequence[Published]) -> Table:
-    """The table with each published row after the last of ours for its method; rows that we lack at
-    the end.
+    """The table with each published row after the last of ours for its method; rows
+    that we lack at the end.
     """
     if not facts:
         return table
-    notes = list(dict.fromkeys((f.source, f.checkpoints, f.note, f.uses) for f in facts))
+    notes = list(
+        dict.fromkeys((f.source, f.checkpoints, f.note, f.uses) for f in facts)
+    )
     marks = {note: str(number) for number, note in enumerate(notes, 1)}
     rows: list[Row] = []
     left = list(facts)
@@ -138,23 +149,34 @@ def beside(table: Table, facts: Sequence[Published]) -> Table:
         ours = [fact for fact in left if fact.merge == row.merge]
         left = [fact for fact in left if fact.merge != row.merge]
         made = [
-            _row(f, table.columns, marks[f.source, f.checkpoints, f.note, f.uses]) for f in ours
+            _row(f, table.columns, marks[f.source, f.checkpoints, f.note, f.uses])
+            for f in ours
         ]
         rows += _end(rows.pop(), made)
     made = [
-        _row(fact, table.columns, marks[fact.source, fact.checkpoints, fact.note, fact.uses])
+        _row(
+            fact,
+            table.columns,
+            marks[fact.source, fact.checkpoints, fact.note, fact.uses],
+        )
         for fact in left
     ]
     if rows and made:
         rows[-1] = replace(rows[-1], ends_section=True)
     caption = " ".join(
-        [table.caption, "Published rows are their sources' numbers, not ours:", _footnotes(marks)]
+        [
+            table.caption,
+            "Published rows are their sources' numbers, not ours:",
+            _footnotes(marks),
+        ]
     )
     return replace(table, rows=(*rows, *made), caption=caption.strip())
 
 
 def _end(row: Row, made: Sequence[Row]) -> list[Row]:
-    """The row and what follows it; where the row ended its section the last one does now."""
+    """The row and what follows it; where the row ended its section the last one does
+    now.
+    """
     if not made:
         return [row]
     return [

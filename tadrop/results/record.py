@@ -1,9 +1,9 @@
-"""Records: one JSON file a run, named by the hash of its resolved configuration, with everything
-that produced it.
+"""Records: one JSON file a run, named by the hash of its resolved configuration, with
+everything that produced it.
 
-Two side files share the record's name: .tensors.csv.gz (per-tensor sparsification) and .correct.npz
-(per-example values at one bit each, for paired tests). All writes are atomic; the JSON is written
-last, so a record that is there is complete.
+Two side files share the record's name: .tensors.csv.gz (per-tensor sparsification) and
+.correct.npz (per-example values at one bit each, for paired tests). All writes are
+atomic; the JSON is written last, so a record that is there is complete.
 """
 
 import gzip
@@ -24,7 +24,8 @@ from tadrop.storage.files import write_bytes, write_text
 from tadrop.types import Score, TadropError
 
 FORMAT = 1
-NOT_SCIENCE = (  # of a configuration: where, whether and how a run is made, not what it gives
+# of a configuration: where, whether and how a run is made, not what it gives
+NOT_SCIENCE = (
     "paths",
     "logger",
     "overwrite",
@@ -36,19 +37,31 @@ NOT_SCIENCE = (  # of a configuration: where, whether and how a run is made, not
     "export",
     "dry_run",
 )
-DESCRIPTIVE = {  # facts about a row or a model, stored with the record but no part of its name
+# facts about a row or a model, stored with the record but no part of its name
+DESCRIPTIVE = {
     "merge": ("title", "paper", "data", "exceptions", "adapts"),
     "model": ("provide", "verified", "head"),
 }
 LAYOUTS = "matrices"  # of the model; only methods that work on matrices depend on them
-ORDINARY = {"dtype": "float32", "tuned": None}  # part of a name only where they are something else
+ORDINARY = {
+    "dtype": "float32",
+    "tuned": None,
+}  # part of a name only where they are something else
 SUFFIXES = (".tensors.csv.gz", ".correct.npz", ".json")  # in the order of writing
 PLACES = (
     "cache",
     "hub_dir",
     "compiled",
 )  # of this machine, or another road to the same bits: no part of a name
-LIBRARIES = ("torch", "numpy", "safetensors", "hydra-core", "pillow", "matplotlib", "scikit-learn")
+LIBRARIES = (
+    "torch",
+    "numpy",
+    "safetensors",
+    "hydra-core",
+    "pillow",
+    "matplotlib",
+    "scikit-learn",
+)
 
 Record = Mapping[str, Any]
 
@@ -56,15 +69,20 @@ Record = Mapping[str, Any]
 def science(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that can change a result.
 
-    The seed is part of it only where a node takes one (`seed: ${seed}`): a run without chance is
-    the same for all, and so is one in which TADrop stands in for the sparsifier that took it
-    (DARE's).
+    The seed is part of it only where a node takes one (`seed: ${seed}`): a run without
+    chance is the same for all, and so is one in which TADrop stands in for the
+    sparsifier that took it (DARE's).
     """
     matters = {
-        k: v for k, v in config.items() if k not in NOT_SCIENCE and ORDINARY.get(k, ...) != v
+        k: v
+        for k, v in config.items()
+        if k not in NOT_SCIENCE and ORDINARY.get(k, ...) != v
     }
     kept = _without_remarks(matters)
-    if kept.get("sparsify") and (kept.get("tadrop") or {}).get("placement") == "replace":
+    if (
+        kept.get("sparsify")
+        and (kept.get("tadrop") or {}).get("placement") == "replace"
+    ):
         kept["sparsify"] = {k: v for k, v in kept["sparsify"].items() if k != "seed"}
     chance = any(_takes_seed(node) for name, node in kept.items() if name != "seed")
     return kept if chance else kept | {"seed": None}
@@ -79,12 +97,20 @@ def _takes_seed(node: Any) -> bool:
 def _without_remarks(node: Any) -> Any:
     """Without where caches lie and what a row's `exceptions` say to the tests."""
     if isinstance(node, Mapping):
-        return {k: _without_remarks(v) for k, v in node.items() if k not in (*PLACES, "exceptions")}
-    return [_without_remarks(v) for v in node] if isinstance(node, list | tuple) else node
+        return {
+            k: _without_remarks(v)
+            for k, v in node.items()
+            if k not in (*PLACES, "exceptions")
+        }
+    return (
+        [_without_remarks(v) for v in node] if isinstance(node, list | tuple) else node
+    )
 
 
 def key(config: Mapping[str, Any]) -> str:
-    """16 hex digits of the sha256 of the configuration's science, without what only describes it."""
+    """16 hex digits of the sha256 of the configuration's science, without what only
+    describes it.
+    """
     node = science(config)
     node |= {
         group: {k: v for k, v in node[group].items() if k not in words}
@@ -126,7 +152,9 @@ def write(
 
 def _csv_gz(rows: Sequence[Mapping[str, Any]]) -> bytes:
     columns = list(rows[0])
-    lines = [",".join(columns)] + [",".join(_cell(row[c]) for c in columns) for row in rows]
+    lines = [",".join(columns)] + [
+        ",".join(_cell(row[c]) for c in columns) for row in rows
+    ]
     return gzip.compress("\n".join(lines).encode() + b"\n", mtime=0)
 
 
@@ -167,8 +195,8 @@ def read_tensors(folder: Path, record_key: str) -> "pandas.DataFrame":
 
 
 def read_correct(folder: Path, record: Record) -> dict[str, np.ndarray]:
-    """Which test examples a run got right: [count] bool by task. Raises TadropError where that was
-    not kept.
+    """Which test examples a run got right: [count] bool by task. Raises TadropError
+    where that was not kept.
     """
     file = folder / f"{record['key']}.correct.npz"
     if not file.exists():
@@ -195,7 +223,11 @@ def provenance() -> dict[str, Any]:
         },
         "versions": {"python": platform.python_version()}
         | {name: version_of(name) for name in LIBRARIES},
-        "machine": {"system": platform.system(), "processor": _processor(), "cores": _cores()},
+        "machine": {
+            "system": platform.system(),
+            "processor": _processor(),
+            "cores": _cores(),
+        },
     }
 
 
@@ -210,7 +242,12 @@ def version_of(name: str) -> str | None:
 def _git(folder: Path, *words: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=True
+            ["git", *words],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None
@@ -227,11 +264,17 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    names = [
+        line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+    ]
     return names[0] if names else platform.machine()
 
 
 def _cores() -> int:
     import os
 
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1
+    )

@@ -1,9 +1,9 @@
 """Tables: a pure function of records. Nobody types a number.
 
-Rows with TADrop, or with its uniform control, follow the row of the same method without it and show
-the difference of averages. Records that differ in the seed alone are one row: mean, with the
-standard deviation of the average. A difference comes with its 95 % interval where `compare` can say
-it (tadrop/statistics.py).
+Rows with TADrop, or with its uniform control, follow the row of the same method without
+it and show the difference of averages. Records that differ in the seed alone are one
+row: mean, with the standard deviation of the average. A difference comes with its 95 %
+interval where `compare` can say it (tadrop/statistics.py).
 """
 
 import json
@@ -24,11 +24,12 @@ Compare = Callable[[Sequence[Record], Sequence[Record]], Interval | None]
 
 @dataclass(frozen=True)
 class Row:
-    """One line: accuracies in percent by task, their mean, and what it is compared with.
+    """One line: accuracies in percent by task, their mean, and what it is compared
+    with.
 
     merge: the method's name; source: of a published row, which has no records
-    difference, interval: to the row without TADrop; versus, versus_interval: adaptive to its
-    uniform control
+    difference, interval: to the row without TADrop; versus, versus_interval: adaptive
+    to its uniform control
     """
 
     label: str
@@ -59,15 +60,17 @@ class Row:
 class Table:
     """Rows over tasks, in order.
 
-    details: further metrics of some tasks (`captioning BLEU-4`), shown beside them and in no
-    average
+    details: further metrics of some tasks (`captioning BLEU-4`), shown beside them and
+    in no average
     """
 
     title: str
     tasks: tuple[str, ...]
     rows: tuple[Row, ...]
     caption: str = ""
-    extra: tuple[str, ...] = field(default=("avg", "norm", "diff", "vs uniform", "kept", "lambda"))
+    extra: tuple[str, ...] = field(
+        default=("avg", "norm", "diff", "vs uniform", "kept", "lambda")
+    )
     details: tuple[str, ...] = ()
 
     @property
@@ -94,10 +97,13 @@ class Table:
             "kept": "" if row.density is None else f"{row.density:.2f}",
             "lambda": row.scale,
             "data": row.data,
-            "stored": "" if row.stored_bytes is None else size(row.stored_bytes / len(self.tasks)),
+            "stored": ""
+            if row.stored_bytes is None
+            else size(row.stored_bytes / len(self.tasks)),
         }
         values = [
-            f"{row.values[column]:.1f}" if column in row.values else "" for column in self.columns
+            f"{row.values[column]:.1f}" if column in row.values else ""
+            for column in self.columns
         ]
         return values + [extra[name] for name in self.extra]
 
@@ -129,11 +135,15 @@ def _is_reference(record: Record) -> bool:
 
 
 def _identity(record: Record, *without: str) -> str:
-    """The configuration as a string, without its seeds and some nodes: equal strings are the same
-    row.
+    """The configuration as a string, without its seeds and some nodes: equal strings
+    are the same row.
     """
     return json.dumps(
-        {k: _seedless(v) for k, v in record["config"].items() if k not in (*without, "seed")},
+        {
+            k: _seedless(v)
+            for k, v in record["config"].items()
+            if k not in (*without, "seed")
+        },
         sort_keys=True,
     )
 
@@ -180,7 +190,9 @@ def _grouped(
     return groups
 
 
-def _row(group: Sequence[Record], label: str, individual: Mapping[str, float] | None) -> Row:
+def _row(
+    group: Sequence[Record], label: str, individual: Mapping[str, float] | None
+) -> Row:
     values = [_values(record) for record in group]
     tasks = list(values[0])
     averages = [mean(v.values()) for v in values]
@@ -215,20 +227,27 @@ def _mean_details(group: Sequence[Record]) -> dict[str, float]:
 
 
 def _labels(groups: Sequence[Sequence[Record]]) -> list[str]:
-    """Title and TADrop variant; settings are spelled out only where several rows would read the
-    same.
+    """Title and TADrop variant; settings are spelled out only where several rows would
+    read the same.
     """
     heads = {
-        _identity(group[0], "tadrop") for group in groups if group[0]["config"]["tadrop"] is None
+        _identity(group[0], "tadrop")
+        for group in groups
+        if group[0]["config"]["tadrop"] is None
     }
-    plain = [_label(group[0], _identity(group[0], "tadrop") in heads) for group in groups]
+    plain = [
+        _label(group[0], _identity(group[0], "tadrop") in heads) for group in groups
+    ]
     full = [
-        f"{_merge(group[0])['name']} {label}" for group, label in zip(groups, plain, strict=True)
+        f"{_merge(group[0])['name']} {label}"
+        for group, label in zip(groups, plain, strict=True)
     ]
     labels = []
     for group, label, whole in zip(groups, plain, full, strict=True):
         rivals = [g[0] for g, w in zip(groups, full, strict=True) if w == whole]
-        labels.append(label if len(rivals) == 1 else f"{label} ({_settings(group[0], rivals)})")
+        labels.append(
+            label if len(rivals) == 1 else f"{label} ({_settings(group[0], rivals)})"
+        )
     return labels
 
 
@@ -244,7 +263,9 @@ def _label(record: Record, has_plain_row: bool) -> str:
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(node, Mapping):
         return {
-            k: v for key, value in node.items() for k, v in _flat(value, f"{prefix}{key}.").items()
+            k: v
+            for key, value in node.items()
+            for k, v in _flat(value, f"{prefix}{key}.").items()
         }
     return {prefix[:-1]: node}
 
@@ -259,13 +280,16 @@ def _settings(record: Record, rivals: Sequence[Record]) -> str:
 
 
 def build(
-    records: Sequence[Record], title: str = "", caption: str = "", compare: Compare | None = None
+    records: Sequence[Record],
+    title: str = "",
+    caption: str = "",
+    compare: Compare | None = None,
 ) -> Table:
-    """The table of these records, references first, then in the order given, variants after their
-    method's row.
+    """The table of these records, references first, then in the order given, variants
+    after their method's row.
 
-    Rows that adapt on test inputs come last. compare(records of a row, records of its base) -> the
-    interval of the difference of averages, in points.
+    Rows that adapt on test inputs come last. compare(records of a row, records of its
+    base) -> the interval of the difference of averages, in points.
     """
     if not records:
         raise TadropError("no records to make a table of")
@@ -273,15 +297,25 @@ def build(
     if len(task_lists) > 1:
         raise TadropError("these records are of different task sets; a table has one")
     ordered = sorted(
-        records, key=lambda r: (not _is_reference(r), _merge(r)["name"] != "individual", _adapts(r))
+        records,
+        key=lambda r: (
+            not _is_reference(r),
+            _merge(r)["name"] != "individual",
+            _adapts(r),
+        ),
     )
     groups = list(_grouped(_by_method(ordered), lambda r: _identity(r)).values())
-    individual = next((_values(r) for r in records if _merge(r)["name"] == "individual"), None)
+    individual = next(
+        (_values(r) for r in records if _merge(r)["name"] == "individual"), None
+    )
     rows = [
-        _row(group, label, individual) for group, label in zip(groups, _labels(groups), strict=True)
+        _row(group, label, individual)
+        for group, label in zip(groups, _labels(groups), strict=True)
     ]
     rows = _sectioned(_compared(rows, groups, compare or (lambda ours, theirs: None)))
-    details = tuple(dict.fromkeys(name for record in records for name in _details(record)))
+    details = tuple(
+        dict.fromkeys(name for record in records for name in _details(record))
+    )
     table = Table(
         title or _title(records),
         task_lists.pop(),
@@ -298,7 +332,9 @@ def with_data(table: Table) -> Table:
         " data: what the method saw of the tasks' data beside the models; rows that saw the inputs they are graded on "
         "stand last. stored: bytes a task beside the base."
     )
-    return replace(table, extra=(*table.extra, "data", "stored"), caption=table.caption + note)
+    return replace(
+        table, extra=(*table.extra, "data", "stored"), caption=table.caption + note
+    )
 
 
 def _by_method(records: Sequence[Record]) -> list[Record]:
@@ -307,18 +343,23 @@ def _by_method(records: Sequence[Record]) -> list[Record]:
     for record in records:
         first.setdefault(_identity(record, "tadrop"), len(first))
     return sorted(
-        records, key=lambda r: (first[_identity(r, "tadrop")], r["config"]["tadrop"] is not None)
+        records,
+        key=lambda r: (
+            first[_identity(r, "tadrop")],
+            r["config"]["tadrop"] is not None,
+        ),
     )
 
 
 def _compared(
     rows: Sequence[Row], groups: Sequence[Sequence[Record]], compare: Compare
 ) -> list[Row]:
-    """Adds each TADrop row's difference to its method without it, and the adaptive row's to the
-    uniform control.
+    """Adds each TADrop row's difference to its method without it, and the adaptive
+    row's to the uniform control.
     """
     by_variant = {
-        _identity(group[0]): (row, group) for row, group in zip(rows, groups, strict=True)
+        _identity(group[0]): (row, group)
+        for row, group in zip(rows, groups, strict=True)
     }
     result = []
     for row, group in zip(rows, groups, strict=True):
@@ -353,9 +394,13 @@ def _uniform(tadrop: Mapping[str, Any]) -> dict[str, Any]:
 def _sectioned(rows: Sequence[Row]) -> list[Row]:
     """Marks the last row of the references and of each method."""
     ends = [
-        a.merge != b.merge and not (a.is_reference and b.is_reference) for a, b in pairwise(rows)
+        a.merge != b.merge and not (a.is_reference and b.is_reference)
+        for a, b in pairwise(rows)
     ]
-    return [replace(row, ends_section=end) for row, end in zip(rows, [*ends, False], strict=True)]
+    return [
+        replace(row, ends_section=end)
+        for row, end in zip(rows, [*ends, False], strict=True)
+    ]
 
 
 def _title(records: Sequence[Record]) -> str:
@@ -387,7 +432,11 @@ def markdown(table: Table) -> str:
         "|" + "|".join([":--"] + ["--:"] * len(table.headings)) + "|",
     ]
     for row in table.rows:
-        label = "&nbsp;&nbsp;" + row.label.strip() if row.label.startswith("  ") else row.label
+        label = (
+            "&nbsp;&nbsp;" + row.label.strip()
+            if row.label.startswith("  ")
+            else row.label
+        )
         lines.append(f"| {label} | {' | '.join(table.cells(row))} |")
     return f"**{table.title}**\n\n" + "\n".join(lines) + f"\n\n{table.caption}\n"
 
@@ -440,11 +489,18 @@ def latex(table: Table) -> str:
         r"\begin{tabular}{l" + "r" * len(table.headings) + "}",
         r"\toprule",
     ]
-    lines += [" & ".join(["method", *table.headings]).replace("_", r"\_") + r" \\", r"\midrule"]
+    lines += [
+        " & ".join(["method", *table.headings]).replace("_", r"\_") + r" \\",
+        r"\midrule",
+    ]
     for row in table.rows:
-        label = r"\quad " + row.label.strip() if row.label.startswith("  ") else row.label
+        label = (
+            r"\quad " + row.label.strip() if row.label.startswith("  ") else row.label
+        )
         cells = [cell.replace("±", r"$\pm$") for cell in table.cells(row)]
-        lines.append(" & ".join([label, *cells]).replace("_", r"\_").replace("%", r"\%") + r" \\")
+        lines.append(
+            " & ".join([label, *cells]).replace("_", r"\_").replace("%", r"\%") + r" \\"
+        )
         if row.ends_section:
             lines.append(r"\midrule")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"

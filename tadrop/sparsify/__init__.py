@@ -1,1 +1,3 @@
-"""Rules that cut task vectors, the stream that applies them, TADrop and its controls. Imports vectors and below."""
+"""Rules that cut task vectors, the stream that applies them, TADrop and its controls.
+Imports vectors and below.
+"""

@@ -1,14 +1,15 @@
-"""Controls for TADrop: the same number of entries kept, dealt out to the tensors by another rule
-than the adaptive one.
+"""Controls for TADrop: the same number of entries kept, dealt out to the tensors by
+another rule than the adaptive one.
 
 uniform:  one keep for every tensor of every task, at the adaptive rule's overall density
-inverted: within each task the adaptive sparsities in reverse order: the tensor that lost most loses
-least
-shuffled: within each task the adaptive sparsities in a random order, seeded by (seed, task)
+inverted: within each task the adaptive sparsities in reverse order: the tensor that
+lost most loses least
+shuffled: within each task the adaptive sparsities in a random order, seeded by (seed,
+task)
 
-Tensors differ in size, so dealing sparsities out anew changes the density. An inverted or shuffled
-task therefore gets s ** gamma instead of s, with the one gamma that keeps exactly as many entries
-of the task as the adaptive rule does.
+Tensors differ in size, so dealing sparsities out anew changes the density. An inverted
+or shuffled task therefore gets s ** gamma instead of s, with the one gamma that keeps
+exactly as many entries of the task as the adaptive rule does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +46,9 @@ def control(rule: TADrop, cuts: Mapping[Place, Cut]) -> Sparsifier:
     """The rule that stands in for the adaptive one whose cuts are given."""
     facts = {place: cut.facts() for place, cut in cuts.items()}
     if rule.assign == "uniform":
-        keep = sum(f["kept"] for f in facts.values()) / sum(f["size"] for f in facts.values())
+        keep = sum(f["kept"] for f in facts.values()) / sum(
+            f["size"] for f in facts.values()
+        )
         return Magnitude(keep, norm=rule.norm, scope=rule.scope)
     kept: dict[Place, int] = {}
     for task in dict.fromkeys(task for task, _ in facts):
@@ -53,15 +56,17 @@ def control(rule: TADrop, cuts: Mapping[Place, Cut]) -> Sparsifier:
         sizes = np.array([int(facts[task, name]["size"]) for name in names])
         counts = np.array([int(facts[task, name]["kept"]) for name in names])
         dealt = _deal(rule, task, names, sizes, counts)
-        kept |= {(task, name): int(count) for name, count in zip(names, dealt, strict=True)}
+        kept |= {
+            (task, name): int(count) for name, count in zip(names, dealt, strict=True)
+        }
     return Assigned(kept, rule.norm, rule.scope)
 
 
 def _deal(
     rule: TADrop, task: str, names: Sequence[str], sizes: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """Entries to keep of each of a task's vectors, [vector]; they add up to what the adaptive rule
-    keeps.
+    """Entries to keep of each of a task's vectors, [vector]; they add up to what the
+    adaptive rule keeps.
     """
     movable = sizes > 1  # a tensor of one entry is never cut
     sparsity = (1 - counts / sizes)[movable]
@@ -77,7 +82,9 @@ def _deal(
 
 
 def _matched(sparsity: np.ndarray, sizes: np.ndarray, total: int) -> np.ndarray:
-    """Counts of s ** gamma with the gamma that makes them add up to total, at least one each."""
+    """Counts of s ** gamma with the gamma that makes them add up to total, at least one
+    each.
+    """
 
     def counts(gamma: float) -> np.ndarray:
         return np.maximum(sizes - np.floor(sparsity**gamma * sizes).astype(np.int64), 1)

@@ -1,5 +1,5 @@
-"""Cuts: what a sparsifier decides about one vector, small enough to keep and exact to replay piece
-by piece.
+"""Cuts: what a sparsifier decides about one vector, small enough to keep and exact to
+replay piece by piece.
 """
 
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ GOLDEN, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111E
 def draws(
     words: tuple[object, ...], start: int, size: int, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Uniform whole numbers in [0, 2**32), int64: entry i of the sequence that belongs to the
-    words, i from start.
+    """Uniform whole numbers in [0, 2**32), int64: entry i of the sequence that belongs
+    to the words, i from start.
 
-    SplitMix64 (Steele, Lea, Flood 2014) evaluated at key + i // 2; even entries take the lower
-    half, odd the upper. Addressed by index, so any piece can be drawn alone, on any device, with
-    the same bits.
+    SplitMix64 (Steele, Lea, Flood 2014) evaluated at key + i // 2; even entries take
+    the lower half, odd the upper. Addressed by index, so any piece can be drawn alone,
+    on any device, with the same bits.
     """
     first = start // 2
-    z = torch.arange(first, (start + size + 1) // 2, device=device) * _signed(GOLDEN) + _signed(
-        key(*words)
-    )
+    z = torch.arange(first, (start + size + 1) // 2, device=device) * _signed(
+        GOLDEN
+    ) + _signed(key(*words))
     for shift, factor in ((30, _signed(_MIX1)), (27, _signed(_MIX2)), (31, 1)):
         z = (
             z ^ ((z >> shift) & ((1 << (64 - shift)) - 1))
@@ -44,8 +44,8 @@ def _signed(word: int) -> int:
 
 @dataclass(frozen=True)
 class RandomCut(Cut):
-    """Keeps each entry with probability keep, by a draw that depends on the seed words and the
-    index alone.
+    """Keeps each entry with probability keep, by a draw that depends on the seed words
+    and the index alone.
     """
 
     words: tuple[object, ...]
@@ -60,7 +60,9 @@ class RandomCut(Cut):
 
     def keeps(self, tau: Tau, start: int = 0) -> Tensor:
         """The mask of survivors, of tau's shape."""
-        return (draws(self.words, start, tau.numel(), tau.device) < self.limit).view(tau.shape)
+        return (draws(self.words, start, tau.numel(), tau.device) < self.limit).view(
+            tau.shape
+        )
 
     def apply(self, tau: Tau, start: int = 0) -> Tau:
         if self.keep == 1:
@@ -76,7 +78,10 @@ class RandomCut(Cut):
 
         state = (key(*self.words) + start // 2 * GOLDEN) % 2**64
         kernels.cut_random(
-            compiled.array(tau.view(-1)), np.uint64(state), self.scale, np.uint32(self.limit)
+            compiled.array(tau.view(-1)),
+            np.uint64(state),
+            self.scale,
+            np.uint32(self.limit),
         )
         return tau
 

@@ -1,5 +1,5 @@
-"""A stream whose vectors are cut by a sparsifier; cuts are planned once, when first needed, and
-kept.
+"""A stream whose vectors are cut by a sparsifier; cuts are planned once, when first
+needed, and kept.
 """
 
 from collections import Counter
@@ -23,8 +23,8 @@ from tadrop.vectors.task_vectors import TaskVectors
 
 @dataclass(frozen=True)
 class Sparse(Derived):
-    """A stream whose vectors are cut by a sparsifier; cuts are planned once, when first needed, and
-    kept.
+    """A stream whose vectors are cut by a sparsifier; cuts are planned once, when first
+    needed, and kept.
     """
 
     sparsifier: Sparsifier
@@ -40,7 +40,9 @@ class Sparse(Derived):
         return self.source.found
 
     def cut(self, task: int, name: str) -> tuple[Cut, int]:
-        """The cut that covers a tensor, and the tensor's first flat index in the cut vector."""
+        """The cut that covers a tensor, and the tensor's first flat index in the cut
+        vector.
+        """
         covered = cut_name(self.sparsifier.scope, name)
         key = (self.tasks[task], covered)
         if key not in self.cuts:
@@ -50,8 +52,8 @@ class Sparse(Derived):
         return self.cuts[key], self._offsets[name]
 
     def covered(self, keys: Sequence[tuple[str, str]]) -> Iterator[Vector]:
-        """What these cuts cover, by task and name of the cut: a tensor, or those of a layer or of
-        the model joined.
+        """What these cuts cover, by task and name of the cut: a tensor, or those of a
+        layer or of the model joined.
 
         Several tasks' vectors of one tensor are read together.
         """
@@ -63,8 +65,14 @@ class Sparse(Derived):
 
     def _joined(self, task: int, covered: str) -> Vector:
         if self.sparsifier.scope != "layer":
-            return self.source.vector(task, covered if self.sparsifier.scope == "tensor" else None)
-        names = [name for name in self.names if cut_name(self.sparsifier.scope, name) == covered]
+            return self.source.vector(
+                task, covered if self.sparsifier.scope == "tensor" else None
+            )
+        names = [
+            name
+            for name in self.names
+            if cut_name(self.sparsifier.scope, name) == covered
+        ]
         vectors = [self.source.vector(task, name) for name in names]
         size = sum(vector.size for vector in vectors)
         pieces = lambda: chain.from_iterable(vector.pieces() for vector in vectors)  # noqa: E731
@@ -92,14 +100,20 @@ class Sparse(Derived):
         return taus
 
     def _row(self, name: str) -> int:
-        """How many entries a cut must be shown together: a row (last axis) where the rule goes by
-        rows.
+        """How many entries a cut must be shown together: a row (last axis) where the
+        rule goes by rows.
         """
         shape = self.shapes[name]
-        return max(shape[-1], 1) if shape and getattr(self.sparsifier, "by_rows", False) else 1
+        return (
+            max(shape[-1], 1)
+            if shape and getattr(self.sparsifier, "by_rows", False)
+            else 1
+        )
 
     def _taus_by_rows(self, name: str, start: int, stop: int | None) -> Taus:
-        """A piece of a tensor, cut together with the rest of the rows that it begins and ends in."""
+        """A piece of a tensor, cut together with the rest of the rows that it begins
+        and ends in.
+        """
         row, size = self._row(name), prod(self.shapes[name])
         stop = size if stop is None else stop
         first, last = start // row * row, min(-(-stop // row) * row, size)
@@ -112,13 +126,19 @@ class Sparse(Derived):
     def vector(self, task: int, name: str | None) -> Vector:
         source = self.source.vector(task, name)
         return Vector(
-            source.task, source.name, source.shape, source.size, lambda: self._pieces(task, name)
+            source.task,
+            source.name,
+            source.shape,
+            source.size,
+            lambda: self._pieces(task, name),
         )
 
     def _pieces(self, task: int, name: str | None) -> Iterator[Tensor]:
         for each in self.names if name is None else (name,):
             cut, at = self.cut(task, each)
-            for piece in _whole_rows(self.source.vector(task, each).pieces(), self._row(each)):
+            for piece in _whole_rows(
+                self.source.vector(task, each).pieces(), self._row(each)
+            ):
                 yield cut.apply(piece, at)
                 at += len(piece)
 
@@ -135,15 +155,17 @@ def _whole_rows(pieces: Iterator[Tensor], row: int) -> Iterator[Tensor]:
 
 
 def all_cuts(stream: Sparse) -> dict[tuple[str, str], Cut]:
-    """Plans whatever is not planned yet and returns every cut by (task, what it covers: see
-    cut_name).
+    """Plans whatever is not planned yet and returns every cut by (task, what it covers:
+    see cut_name).
 
-    Vectors are planned side by side on all threads; the order of the cuts is that of names, then
-    tasks.
+    Vectors are planned side by side on all threads; the order of the cuts is that of
+    names, then tasks.
     """
     if isinstance(stream.source, Sparse):
         all_cuts(stream.source)
-    covers = dict.fromkeys(cut_name(stream.sparsifier.scope, name) for name in stream.names)
+    covers = dict.fromkeys(
+        cut_name(stream.sparsifier.scope, name) for name in stream.names
+    )
     keys = [(task, covered) for covered in covers for task in stream.tasks]
 
     def plan(job: list[tuple[str, str]]) -> list[tuple[tuple[str, str], Cut]]:
@@ -162,8 +184,12 @@ def all_cuts(stream: Sparse) -> dict[tuple[str, str], Cut]:
     return {key: stream.cuts[key] for key in keys}
 
 
-def _jobs(stream: Sparse, keys: Sequence[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    """Cuts that a thread plans at a time: one, or all tasks' of a tensor that is a block or less."""
+def _jobs(
+    stream: Sparse, keys: Sequence[tuple[str, str]]
+) -> Iterator[list[tuple[str, str]]]:
+    """Cuts that a thread plans at a time: one, or all tasks' of a tensor that is a
+    block or less.
+    """
     for covered, group in groupby(keys, key=lambda key: key[1]):
         job = list(group)
         if (

@@ -1,8 +1,9 @@
-"""DARE's random drop (arXiv 2311.03099): each entry stays with probability `keep`, survivors are
-divided by it.
+"""DARE's random drop (arXiv 2311.03099): each entry stays with probability `keep`,
+survivors are divided by it.
 
-The paper's drop rate p is 1 - keep. The draw of an entry depends on (seed, task, tensor name,
-index) alone, so the same entries stay whatever the order, the pieces or the machine.
+The paper's drop rate p is 1 - keep. The draw of an entry depends on (seed, task, tensor
+name, index) alone, so the same entries stay whatever the order, the pieces or the
+machine.
 """
 
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from tadrop.types import Vector, check_keep, check_scope
 
 @dataclass(frozen=True)
 class Dare:
-    """rescale=False is what the authors' scripts do unless told otherwise; the paper rescales by 1
-    / keep.
+    """rescale=False is what the authors' scripts do unless told otherwise; the paper
+    rescales by 1 / keep.
     """
 
     keep: float
@@ -28,4 +29,6 @@ class Dare:
 
     def plan(self, vector: Vector) -> RandomCut:
         words = ("dare", self.seed, vector.task, vector.name)
-        return RandomCut(words, vector.size, self.keep, 1 / self.keep if self.rescale else 1.0)
+        return RandomCut(
+            words, vector.size, self.keep, 1 / self.keep if self.rescale else 1.0
+        )

@@ -1,5 +1,5 @@
-"""Magnitude pruning: keep the largest entries of a vector, an exact count of them, ties by lowest
-index.
+"""Magnitude pruning: keep the largest entries of a vector, an exact count of them, ties
+by lowest index.
 
 `count` says how the fraction becomes a number of entries.
 nearest: round(keep * n), at least 1.
@@ -26,8 +26,8 @@ COUNTS = {
 
 @dataclass(frozen=True)
 class Magnitude:
-    """Keeps the top fraction of |tau|; norm: rescale survivors to the vector's l1 or l2 norm, or
-    not (none).
+    """Keeps the top fraction of |tau|; norm: rescale survivors to the vector's l1 or l2
+    norm, or not (none).
     """
 
     keep: float
@@ -40,9 +40,13 @@ class Magnitude:
         check_norm(self.norm)
         check_scope(self.scope, ("tensor", "layer", "model"))
         if self.count not in COUNTS:
-            raise TadropError(f"count is {self.count!r}; it must be one of {', '.join(COUNTS)}")
+            raise TadropError(
+                f"count is {self.count!r}; it must be one of {', '.join(COUNTS)}"
+            )
 
     def plan(self, vector: Vector) -> TopCut:
         count = COUNTS[self.count](self.keep, vector.size)
         magnitudes = spectrum(vector)
-        return restored(magnitudes, top(magnitudes, count, equals=self.count == "kth"), self.norm)
+        return restored(
+            magnitudes, top(magnitudes, count, equals=self.count == "kth"), self.norm
+        )

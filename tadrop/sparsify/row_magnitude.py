@@ -1,10 +1,11 @@
-"""Magnitude pruning row by row, along the last axis: the lower cut of Model Breadcrumbs (arXiv
-2312.06795).
+"""Magnitude pruning row by row, along the last axis: the lower cut of Model Breadcrumbs
+(arXiv 2312.06795).
 
-Every row of n entries keeps its int(keep * n) + int(outliers * n) largest: the authors' code
-removes the outliers first and keeps the top `keep` of what remains, and the outliers are removed by
-the formula (baselines/breadcrumbs.py), so that they also go where another rule stands in this one's
-place. A vector is one row; a tensor without axes is kept.
+Every row of n entries keeps its int(keep * n) + int(outliers * n) largest: the authors'
+code removes the outliers first and keeps the top `keep` of what remains, and the
+outliers are removed by the formula (baselines/breadcrumbs.py), so that they also go
+where another rule stands in this one's place. A vector is one row; a tensor without
+axes is kept.
 """
 
 from dataclasses import dataclass
@@ -38,8 +39,8 @@ class RowCut(Cut):
 
 @dataclass(frozen=True)
 class RowMagnitude:
-    """keep: the fraction of a row that survives the merge; outliers: the fraction above it that the
-    formula removes.
+    """keep: the fraction of a row that survives the merge; outliers: the fraction above
+    it that the formula removes.
     """
 
     keep: float

@@ -1,9 +1,11 @@
-"""TADrop, Tensor-wise Adaptive Drop (arXiv 2508.06163): every tensor gets its own sparsity.
+"""TADrop, Tensor-wise Adaptive Drop (arXiv 2508.06163): every tensor gets its own
+sparsity.
 
-The paper's text could not be read in full; this is our reading of its published description. With v
-= |tau| of one task's tensor, R = Q_lo(v) / Q_hi(v) in [0, 1] is small for a heavy tail, which
-should keep more, and large for a dense, even one. The fraction dropped is s = R (or a map of it),
-the smallest magnitudes go, and the survivors are rescaled to the norm of the whole tensor.
+The paper's text could not be read in full; this is our reading of its published
+description. With v = |tau| of one task's tensor, R = Q_lo(v) / Q_hi(v) in [0, 1] is
+small for a heavy tail, which should keep more, and large for a dense, even one. The
+fraction dropped is s = R (or a map of it), the smallest magnitudes go, and the
+survivors are rescaled to the norm of the whole tensor.
 """
 
 from dataclasses import dataclass, replace
@@ -59,15 +61,19 @@ class TADrop:
             )
         if self.gamma <= 0:
             raise TadropError(f"gamma is {self.gamma}; it must be positive")
-        for word, allowed in (("map", MAPS), ("assign", ASSIGNMENTS), ("placement", PLACEMENTS)):
+        for word, allowed in (
+            ("map", MAPS),
+            ("assign", ASSIGNMENTS),
+            ("placement", PLACEMENTS),
+        ):
             if getattr(self, word) not in allowed:
                 raise TadropError(
                     f"{word} is {getattr(self, word)!r}; it must be one of {', '.join(allowed)}"
                 )
 
     def ratio(self, magnitudes: Spectrum) -> float:
-        """R = Q_lo / Q_hi, in [0, 1]; 0 where Q_hi is 0, so that a mostly-zero tensor loses
-        nothing.
+        """R = Q_lo / Q_hi, in [0, 1]; 0 where Q_hi is 0, so that a mostly-zero tensor
+        loses nothing.
         """
         low, high = magnitudes.quantiles([self.q_lo, self.q_hi])
         return low / high if high > 0 else 0.0
@@ -84,18 +90,26 @@ class TADrop:
         return min(floor(self.sparsity(ratio) * size), size - 1)
 
     def _ranks(self, bounds: Bounds, size: int) -> tuple[int, int]:
-        """Between which ranks the smallest survivor lies, if the quantiles lie within these bounds."""
+        """Between which ranks the smallest survivor lies, if the quantiles lie within
+        these bounds.
+        """
         (low, lower), (high, higher) = bounds
         ratios = (low / higher, min(lower / high, 1.0) if high > 0 else 1.0)
         first, last = sorted(self._dropped(ratio, size) for ratio in ratios)
         return first, last
 
     def plan(self, vector: Vector) -> TopCut:
-        """Keeps k = n - floor(s n) entries, at least one; tensors of one entry are left alone."""
+        """Keeps k = n - floor(s n) entries, at least one; tensors of one entry are left
+        alone.
+        """
         if vector.size <= 1:
             return TopCut(vector.size, vector.size, -1.0, 0, ratio=0.0)
         magnitudes = spectrum(vector)
-        magnitudes.foresee([self.q_lo, self.q_hi], lambda bounds: self._ranks(bounds, vector.size))
+        magnitudes.foresee(
+            [self.q_lo, self.q_hi], lambda bounds: self._ranks(bounds, vector.size)
+        )
         ratio = self.ratio(magnitudes)
         count = vector.size - self._dropped(ratio, vector.size)
-        return restored(magnitudes, replace(top(magnitudes, count), ratio=ratio), self.norm)
+        return restored(
+            magnitudes, replace(top(magnitudes, count), ratio=ratio), self.norm
+        )

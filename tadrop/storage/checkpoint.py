@@ -1,9 +1,10 @@
-"""Checkpoints on disk, read lazily: a tensor's bytes are touched when the tensor is asked for.
+"""Checkpoints on disk, read lazily: a tensor's bytes are touched when the tensor is
+asked for.
 
-Reads safetensors and torch zip files (weights only: nothing is unpickled but tensors), one file or
-shards with an index. Everything is memory-mapped; a directory is opened by looking for the usual
-file names in it. Tensors that share their bytes (tied embeddings) count once: the first name in
-order stands for the others, its aliases.
+Reads safetensors and torch zip files (weights only: nothing is unpickled but tensors),
+one file or shards with an index. Everything is memory-mapped; a directory is opened by
+looking for the usual file names in it. Tensors that share their bytes (tied embeddings)
+count once: the first name in order stands for the others, its aliases.
 """
 
 import hashlib
@@ -32,8 +33,8 @@ MANIFEST = "SHA256SUMS"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Named tensors on disk. `tensors` are views of mapped files: reading one costs no memory until
-    it is used.
+    """Named tensors on disk. `tensors` are views of mapped files: reading one costs no
+    memory until it is used.
 
     aliases: names that are not in tensors -> the name in tensors whose bytes they share
     """
@@ -82,9 +83,8 @@ def _reading(path: Path):
         yield
     except TadropError:
         raise
-    except (
-        Exception
-    ) as error:  # every reader has its own zoo of exceptions; all mean the same to the user
+    # every reader has its own zoo of exceptions; all mean the same to the user
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TadropError(f"{path}: not a readable checkpoint ({reason})") from error
 
@@ -99,9 +99,13 @@ def _open_safetensors(path: Path) -> Opened:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         metadata = file.metadata() or {}
     tied = {
-        alias: name for alias, name in metadata.items() if alias != "format" and name in tensors
+        alias: name
+        for alias, name in metadata.items()
+        if alias != "format" and name in tensors
     }
-    return tensors, {alias: name for alias, name in tied.items() if alias not in tensors}
+    return tensors, {
+        alias: name for alias, name in tied.items() if alias not in tensors
+    }
 
 
 def _open_torch(path: Path) -> Opened:
@@ -110,8 +114,12 @@ def _open_torch(path: Path) -> Opened:
     for wrapper in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
-    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise TadropError(f"{path}: holds {type(state).__name__}, not a state dict of tensors")
+    if not isinstance(state, dict) or not all(
+        isinstance(t, Tensor) for t in state.values()
+    ):
+        raise TadropError(
+            f"{path}: holds {type(state).__name__}, not a state dict of tensors"
+        )
     return _untied({name: tensor.contiguous() for name, tensor in state.items()})
 
 
@@ -120,10 +128,14 @@ def _untied(state: Mapping[str, Tensor]) -> Opened:
     first: dict[tuple, str] = {}
     aliases = {}
     for name, tensor in sorted(state.items()):
-        place = (tensor.data_ptr(), tensor.shape, tensor.dtype) if tensor.numel() else name
+        place = (
+            (tensor.data_ptr(), tensor.shape, tensor.dtype) if tensor.numel() else name
+        )
         if first.setdefault(place, name) != name:
             aliases[name] = first[place]
-    return {name: tensor for name, tensor in state.items() if name not in aliases}, aliases
+    return {
+        name: tensor for name, tensor in state.items() if name not in aliases
+    }, aliases
 
 
 def _opener(path: Path) -> Callable[[Path], Opened]:
@@ -131,7 +143,9 @@ def _opener(path: Path) -> Callable[[Path], Opened]:
         return _open_safetensors
     if path.suffix in SUFFIXES:
         return _open_torch
-    raise TadropError(f"{path}: unknown kind of checkpoint; expected one of {', '.join(SUFFIXES)}")
+    raise TadropError(
+        f"{path}: unknown kind of checkpoint; expected one of {', '.join(SUFFIXES)}"
+    )
 
 
 def _shards(index: Path) -> dict[str, Path]:
@@ -143,7 +157,9 @@ def _shards(index: Path) -> dict[str, Path]:
         )
     for name, shard in weight_map.items():
         if not isinstance(shard, str) or Path(shard).name != shard:
-            raise TadropError(f"{index}: {name!r} points outside the directory ({shard!r})")
+            raise TadropError(
+                f"{index}: {name!r} points outside the directory ({shard!r})"
+            )
     return {name: index.parent / shard for name, shard in weight_map.items()}
 
 
@@ -160,15 +176,17 @@ def _open_sharded(index: Path) -> tuple[tuple[Path, ...], Opened]:
         if name in found:
             tensors[name] = found[name]
         elif name not in tied:
-            raise TadropError(f"{file}: tensor {name!r} is in the index but not in the shard")
+            raise TadropError(
+                f"{file}: tensor {name!r} is in the index but not in the shard"
+            )
     for found, tied in opened.values():
         aliases |= {alias: name for alias, name in tied.items() if name in found}
     return files, (tensors, aliases)
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Opens a checkpoint file or directory. Raises TadropError naming the file if it cannot be
-    understood.
+    """Opens a checkpoint file or directory. Raises TadropError naming the file if it
+    cannot be understood.
     """
     path = Path(path)
     file = locate(path)
@@ -176,18 +194,24 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         files, (tensors, aliases) = _open_sharded(file)
     else:
         files, (tensors, aliases) = (file,), _opener(file)(file)
-    return Checkpoint(path, files, dict(sorted(tensors.items())), dict(sorted(aliases.items())))
+    return Checkpoint(
+        path, files, dict(sorted(tensors.items())), dict(sorted(aliases.items()))
+    )
 
 
 def verify(path: Path) -> None:
-    """Checks a file against the SHA256SUMS beside it. Raises TadropError where it differs or is not
-    listed.
+    """Checks a file against the SHA256SUMS beside it. Raises TadropError where it
+    differs or is not listed.
     """
     manifest = path.parent / MANIFEST
     if not manifest.is_file():
-        raise TadropError(f"{manifest}: missing; the checkpoints beside it cannot be checked")
+        raise TadropError(
+            f"{manifest}: missing; the checkpoints beside it cannot be checked"
+        )
     sums = dict(
-        reversed(line.split()) for line in manifest.read_text().splitlines() if line.strip()
+        reversed(line.split())
+        for line in manifest.read_text().splitlines()
+        if line.strip()
     )
     if path.name not in sums:
         raise TadropError(f"{manifest}: does not list {path.name}")

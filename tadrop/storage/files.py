@@ -1,5 +1,5 @@
-"""Atomic writes: a file is there whole or not at all, whatever happens while it is written. Locks
-of who makes it.
+"""Atomic writes: a file is there whole or not at all, whatever happens while it is
+written. Locks of who makes it.
 """
 
 import os
@@ -16,10 +16,11 @@ from tadrop.types import TadropError
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Calls write on a temporary file in the same folder, then renames it to path; removes it on
-    any failure.
+    """Calls write on a temporary file in the same folder, then renames it to path;
+    removes it on any failure.
 
-    Raises TadropError where the disk says no. Of two writers of one path the last wins, whole.
+    Raises TadropError where the disk says no. Of two writers of one path the last wins,
+    whole.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +37,9 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise TadropError(f"{path}: cannot be written ({error}); nothing is left of it") from error
+        raise TadropError(
+            f"{path}: cannot be written ({error}); nothing is left of it"
+        ) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -49,7 +52,9 @@ def _umask() -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_atomically(
+        path, lambda temporary: temporary.write_text(text, encoding="utf-8")
+    )
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -63,19 +68,23 @@ def write_tensors(
     from safetensors.torch import save_file
 
     write_atomically(
-        path, lambda temporary: save_file(dict(tensors), temporary, dict(metadata or {}))
+        path,
+        lambda temporary: save_file(dict(tensors), temporary, dict(metadata or {})),
     )
 
 
 @contextmanager
 def claimed(path: Path, locks: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """One process at a time makes a file; another that wants to make it waits, and finds it there.
+    """One process at a time makes a file; another that wants to make it waits, and
+    finds it there.
 
-    The lock, a file in the folder `locks`, is gone with its process, however that ends. Where there
-    can be no locks both make the file, which costs time and nothing else: writes are atomic.
+    The lock, a file in the folder `locks`, is gone with its process, however that ends.
+    Where there can be no locks both make the file, which costs time and nothing else:
+    writes are atomic.
     """
     lock = FileLock(
-        locks / f"{sha256(str(path.resolve()).encode()).hexdigest()[:16]}.lock", poll_interval=0.5
+        locks / f"{sha256(str(path.resolve()).encode()).hexdigest()[:16]}.lock",
+        poll_interval=0.5,
     )
     try:
         locks.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""Legacy pickles (whole pickled models of the task_vectors lineage), read without importing or
-executing anything.
+"""Legacy pickles (whole pickled models of the task_vectors lineage), read without
+importing or executing anything.
 
-A restricted unpickler rebuilds tensors and plain containers; every other class in the file becomes
-an inert stand-in that only remembers its state. The module tree of the stand-ins is then walked for
-parameters and persistent buffers.
+A restricted unpickler rebuilds tensors and plain containers; every other class in the
+file becomes an inert stand-in that only remembers its state. The module tree of the
+stand-ins is then walked for parameters and persistent buffers.
 """
 
 import pickle
@@ -24,14 +24,28 @@ from tadrop.types import TadropError
 REBUILDS = {
     ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
     ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
-    ("torch._utils", "_rebuild_parameter_with_state"): torch._utils._rebuild_parameter_with_state,
+    (
+        "torch._utils",
+        "_rebuild_parameter_with_state",
+    ): torch._utils._rebuild_parameter_with_state,
     ("collections", "OrderedDict"): OrderedDict,
     ("builtins", "set"): set,
     ("__builtin__", "set"): set,
     ("torch", "Size"): torch.Size,
     ("torch", "device"): torch.device,
 }
-STORAGES = ("Float", "Half", "BFloat16", "Double", "Long", "Int", "Short", "Char", "Byte", "Bool")
+STORAGES = (
+    "Float",
+    "Half",
+    "BFloat16",
+    "Double",
+    "Long",
+    "Int",
+    "Short",
+    "Char",
+    "Byte",
+    "Bool",
+)
 DTYPES = (
     "float32",
     "float16",
@@ -48,8 +62,8 @@ DEPTH = 64  # module trees are not deeper
 
 
 class StandIn:
-    """An object of a class that is not loaded: it takes any construction and keeps its state, and
-    does nothing.
+    """An object of a class that is not loaded: it takes any construction and keeps its
+    state, and does nothing.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "StandIn":
@@ -82,21 +96,23 @@ class StandIn:
 
 
 def stand_in(module: str, name: str) -> type[StandIn]:
-    """A stand-in class that remembers what it stands for; each attribute of the pickle gets its
-    own.
+    """A stand-in class that remembers what it stands for; each attribute of the pickle
+    gets its own.
     """
     return type("StandIn", (StandIn,), {"path": f"{module}.{name}"})
 
 
 class RestrictedUnpickler(pickle.Unpickler):
-    """Finds tensor rebuilders, storages, dtypes and two containers; anything else is a stand-in."""
+    """Finds tensor rebuilders, storages, dtypes and two containers; anything else is a
+    stand-in.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in REBUILDS:
             return REBUILDS[module, name]
-        if module in ("torch", "torch.storage") and name in {f"{s}Storage" for s in STORAGES} | {
-            "UntypedStorage"
-        }:
+        if module in ("torch", "torch.storage") and name in {
+            f"{s}Storage" for s in STORAGES
+        } | {"UntypedStorage"}:
             return getattr(torch, name)
         if module == "torch" and name in DTYPES:
             return getattr(torch, name)
@@ -113,8 +129,8 @@ INERT = SimpleNamespace(
 
 
 def _mappable(path: Path) -> bool:
-    """Whether it is a zip file. torch hands TorchScript archives and tar files to readers that are
-    not restricted.
+    """Whether it is a zip file. torch hands TorchScript archives and tar files to
+    readers that are not restricted.
     """
     with path.open("rb") as file:
         zipped = (
@@ -135,13 +151,17 @@ def _mappable(path: Path) -> bool:
 
 
 def unpickle(path: Path) -> Any:
-    """Whatever a torch file holds, with stand-ins for objects. Raises TadropError if it cannot be
-    read.
+    """Whatever a torch file holds, with stand-ins for objects. Raises TadropError if it
+    cannot be read.
     """
     try:
         mapped = _mappable(path)
         return torch.load(
-            path, map_location="cpu", pickle_module=INERT, weights_only=False, mmap=mapped
+            path,
+            map_location="cpu",
+            pickle_module=INERT,
+            weights_only=False,
+            mmap=mapped,
         )
     except TadropError:
         raise
@@ -151,8 +171,8 @@ def unpickle(path: Path) -> Any:
 
 
 def tensors(loaded: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict of what was unpickled: a mapping of tensors, one under a wrapper's key, or a
-    module's tree.
+    """The state dict of what was unpickled: a mapping of tensors, one under a wrapper's
+    key, or a module's tree.
     """
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict | StandIn):
@@ -161,16 +181,22 @@ def tensors(loaded: Any, path: Path) -> dict[str, Tensor]:
         found = dict(_walk(loaded, "", 0, path))
     elif isinstance(loaded, dict):
         found = {
-            k: v.detach() for k, v in loaded.items() if isinstance(k, str) and isinstance(v, Tensor)
+            k: v.detach()
+            for k, v in loaded.items()
+            if isinstance(k, str) and isinstance(v, Tensor)
         }
     else:
         found = {}
     if not found:
-        raise TadropError(f"{path}: holds {type(loaded).__name__}, and no tensors in it")
+        raise TadropError(
+            f"{path}: holds {type(loaded).__name__}, and no tensors in it"
+        )
     return found
 
 
-def _walk(module: StandIn, prefix: str, level: int, path: Path) -> Iterator[tuple[str, Tensor]]:
+def _walk(
+    module: StandIn, prefix: str, level: int, path: Path
+) -> Iterator[tuple[str, Tensor]]:
     if level > DEPTH:
         raise TadropError(f"{path}: modules nested deeper than {DEPTH}")
     state = vars(module)
@@ -178,7 +204,9 @@ def _walk(module: StandIn, prefix: str, level: int, path: Path) -> Iterator[tupl
     for kind in ("_parameters", "_buffers"):
         held = state.get(kind)
         for name, value in held.items() if isinstance(held, dict) else ():
-            if isinstance(value, Tensor) and not (kind == "_buffers" and name in transient):
+            if isinstance(value, Tensor) and not (
+                kind == "_buffers" and name in transient
+            ):
                 yield f"{prefix}{name}", value.detach()
     children = state.get("_modules")
     for name, child in children.items() if isinstance(children, dict) else ():
@@ -205,10 +233,12 @@ def replaced(loaded: Any) -> list[str]:
 
 
 def open_any(path: Path) -> Checkpoint:
-    """Opens a checkpoint of any supported kind; torch files, whole pickled models too, by the
-    restricted unpickler.
+    """Opens a checkpoint of any supported kind; torch files, whole pickled models too,
+    by the restricted unpickler.
     """
     file = locate(path)
     if file.suffix in SUFFIXES and file.suffix != ".safetensors":
-        return Checkpoint(path, (file,), dict(sorted(tensors(unpickle(file), file).items())))
+        return Checkpoint(
+            path, (file,), dict(sorted(tensors(unpickle(file), file).items()))
+        )
     return open_checkpoint(path)

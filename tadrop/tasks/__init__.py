@@ -1,1 +1,3 @@
-"""Task families: data, splits and grading, by the Tasks protocol. Imports models and below."""
+"""Task families: data, splits and grading, by the Tasks protocol. Imports models and
+below.
+"""

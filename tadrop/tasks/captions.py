@@ -1,13 +1,14 @@
-"""Caption metrics over a whole split: BLEU-4 (Papineni et al., 2002), ROUGE-L (Lin, 2004), CIDEr-D
-(arXiv 1411.5726).
+"""Caption metrics over a whole split: BLEU-4 (Papineni et al., 2002), ROUGE-L (Lin,
+2004), CIDEr-D (arXiv 1411.5726).
 
-Conventions are the COCO caption evaluation's: corpus-level BLEU with the closest reference's
-length, ROUGE with beta 1.2 and the best precision and recall of all references, CIDEr-D with sigma
-6, document frequencies of the references at hand, and its factor 10. Departures: words are
-lower-cased runs of letters, digits and apostrophes, where theirs come from a Penn Treebank
-tokenizer in Java. METEOR 1.5 exists in Java alone, with tables of paraphrases: `coco` runs it, and
-that tokenizer, through the COCO evaluation's own package. (NLTK's METEOR is another formula with
-other constants, and needs WordNet.) SPICE is left out: it needs a parser of 2 GB.
+Conventions are the COCO caption evaluation's: corpus-level BLEU with the closest
+reference's length, ROUGE with beta 1.2 and the best precision and recall of all
+references, CIDEr-D with sigma 6, document frequencies of the references at hand, and
+its factor 10. Departures: words are lower-cased runs of letters, digits and
+apostrophes, where theirs come from a Penn Treebank tokenizer in Java. METEOR 1.5 exists
+in Java alone, with tables of paraphrases: `coco` runs it, and that tokenizer, through
+the COCO evaluation's own package. (NLTK's METEOR is another formula with other
+constants, and needs WordNet.) SPICE is left out: it needs a parser of 2 GB.
 """
 
 import contextlib
@@ -50,7 +51,9 @@ def bleu(candidates: Texts, references: Sequence[Texts]) -> float:
             totals[n - 1] += mine.total()
     if not all(hits):
         return 0.0
-    precision = math.exp(sum(math.log(h / t) for h, t in zip(hits, totals, strict=True)) / ORDER)
+    precision = math.exp(
+        sum(math.log(h / t) for h, t in zip(hits, totals, strict=True)) / ORDER
+    )
     return precision * min(1.0, math.exp(1 - closest / length))
 
 
@@ -83,7 +86,9 @@ def rouge(candidates: Texts, references: Sequence[Texts]) -> float:
 
 
 def cider(candidates: Texts, references: Sequence[Texts]) -> float:
-    """CIDEr-D, mean over images; 1 is about as good as one person to another, 10 the most."""
+    """CIDEr-D, mean over images; 1 is about as good as one person to another, 10 the
+    most.
+    """
     documents = [
         set().union(*(ngrams(r, n) for r in refs for n in range(1, ORDER + 1)))
         for refs in references
@@ -93,17 +98,22 @@ def cider(candidates: Texts, references: Sequence[Texts]) -> float:
 
     def vector(text: Sequence[str], n: int) -> dict[tuple[str, ...], float]:
         return {
-            g: c * (log_images - math.log(max(1, frequency[g]))) for g, c in ngrams(text, n).items()
+            g: c * (log_images - math.log(max(1, frequency[g])))
+            for g, c in ngrams(text, n).items()
         }
 
     def likeness(candidate: Sequence[str], ref: Sequence[str], n: int) -> float:
         a, b = vector(candidate, n), vector(ref, n)
         norm = math.hypot(*a.values()) * math.hypot(*b.values())
-        shared = sum(min(weight, b[gram]) * b[gram] for gram, weight in a.items() if gram in b)
+        shared = sum(
+            min(weight, b[gram]) * b[gram] for gram, weight in a.items() if gram in b
+        )
         distance = max(len(candidate) - 1, 0) - max(
             len(ref) - 1, 0
         )  # lengths in bigrams, as the authors' code has it
-        return shared / norm * math.exp(-(distance**2) / (2 * SIGMA**2)) if norm else 0.0
+        return (
+            shared / norm * math.exp(-(distance**2) / (2 * SIGMA**2)) if norm else 0.0
+        )
 
     scores = [
         sum(likeness(candidate, ref, n) for ref in refs for n in range(1, ORDER + 1))
@@ -114,7 +124,9 @@ def cider(candidates: Texts, references: Sequence[Texts]) -> float:
     return 10 * sum(scores) / len(scores)
 
 
-def measure(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Mapping[str, float]:
+def measure(
+    candidates: Sequence[str], references: Sequence[Sequence[str]]
+) -> Mapping[str, float]:
     """All metrics, CIDEr-D first."""
     said = [words(text) for text in candidates]
     wanted = [[words(text) for text in refs] for refs in references]
@@ -125,13 +137,13 @@ def measure(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> M
     }
 
 
-def coco(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Mapping[str, float]:
-    """The same metrics and METEOR, all of pycocoevalcap, on Penn Treebank tokens. Raises
-    TadropError without it.
+def coco(
+    candidates: Sequence[str], references: Sequence[Sequence[str]]
+) -> Mapping[str, float]:
+    """The same metrics and METEOR, all of pycocoevalcap, on Penn Treebank tokens.
+    Raises TadropError without it.
     """
-    hint = (
-        "pip install 'tadrop[captions]', or set tasks.caption_metrics=builtin, which has no METEOR"
-    )
+    hint = "pip install 'tadrop[captions]', or set tasks.caption_metrics=builtin, which has no METEOR"
     try:
         from pycocoevalcap.bleu.bleu import Bleu
         from pycocoevalcap.cider.cider import Cider
@@ -139,7 +151,9 @@ def coco(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Mapp
         from pycocoevalcap.rouge.rouge import Rouge
         from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
     except ImportError as error:
-        raise TadropError(f"the COCO caption evaluation is not installed: {hint}") from error
+        raise TadropError(
+            f"the COCO caption evaluation is not installed: {hint}"
+        ) from error
     if shutil.which("java") is None:
         raise TadropError(
             f"the COCO caption evaluation runs on Java and there is none: install a Java runtime, {hint}"
@@ -154,8 +168,16 @@ def coco(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Mapp
         said = PTBTokenizer().tokenize(
             {i: [{"caption": text}] for i, text in enumerate(candidates)}
         )
-        scorers = {"CIDEr": Cider(), "BLEU-4": Bleu(4), "METEOR": Meteor(), "ROUGE-L": Rouge()}
-        found = {name: scorer.compute_score(wanted, said)[0] for name, scorer in scorers.items()}
+        scorers = {
+            "CIDEr": Cider(),
+            "BLEU-4": Bleu(4),
+            "METEOR": Meteor(),
+            "ROUGE-L": Rouge(),
+        }
+        found = {
+            name: scorer.compute_score(wanted, said)[0]
+            for name, scorer in scorers.items()
+        }
     return {
         name: float(value[-1] if isinstance(value, list) else value)
         for name, value in found.items()

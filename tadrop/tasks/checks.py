@@ -1,5 +1,5 @@
-"""What every set of tasks asks of its names and its limit, and what it says of data that are not
-the published ones.
+"""What every set of tasks asks of its names and its limit, and what it says of data
+that are not the published ones.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,12 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from tadrop.types import TadropError
 
 
-def known_names(kind: str, names: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
+def known_names(
+    kind: str, names: Iterable[str], known: Iterable[str]
+) -> tuple[str, ...]:
     """The names. Raises TadropError for the first that no task of this kind has."""
     names, known = tuple(names), tuple(known)
     for name in names:
         if name not in known:
-            raise TadropError(f"no {kind} task is called {name!r}; there are {', '.join(known)}")
+            raise TadropError(
+                f"no {kind} task is called {name!r}; there are {', '.join(known)}"
+            )
     return names
 
 
@@ -22,8 +26,8 @@ def check_limit(limit: int | None) -> None:
 
 
 def differing(task: str, counts: Mapping[str, tuple[int, int | None]]) -> list[str]:
-    """What is not as expected, in words. counts: (found, expected or None where nothing is) by what
-    is counted.
+    """What is not as expected, in words. counts: (found, expected or None where nothing
+    is) by what is counted.
     """
     return [
         f"{task} has {found} of {expected} {what}"

@@ -1,15 +1,16 @@
-"""Text classification from parquet files: GLUE (Wang et al., arXiv 1804.07461) and whatever is laid
-out like it.
+"""Text classification from parquet files: GLUE (Wang et al., arXiv 1804.07461) and
+whatever is laid out like it.
 
-Texts are tokenised once by the model's own tokenizer, pairs as its two segments, and cached under
-the content of the files and of the tokenizer. Batches hold texts of like length and are padded to
-their longest only: a causal model, or one that masks padding, gives the logits it would give at any
-other length. Every example keeps its place in an order that depends on the data alone (by length,
-ties in the files' order), so results of two runs can be paired.
+Texts are tokenised once by the model's own tokenizer, pairs as its two segments, and
+cached under the content of the files and of the tokenizer. Batches hold texts of like
+length and are padded to their longest only: a causal model, or one that masks padding,
+gives the logits it would give at any other length. Every example keeps its place in an
+order that depends on the data alone (by length, ties in the files' order), so results
+of two runs can be paired.
 
-The reported split is the one the source calls `test` (GLUE's labelled validation split). What the
-suite calls validation is the source's own, or a tenth of its training split: held out here, but
-models from elsewhere were trained on it.
+The reported split is the one the source calls `test` (GLUE's labelled validation
+split). What the suite calls validation is the source's own, or a tenth of its training
+split: held out here, but models from elsewhere were trained on it.
 """
 
 import functools
@@ -30,7 +31,8 @@ from tadrop.storage.hub import resolve
 from tadrop.tasks.checks import check_limit, differing, known_names, refuse
 from tadrop.types import TadropError
 
-VERSION = 1  # part of every cache key and of the protocol: raise it when tokens or splits change
+# part of every cache key and of the protocol: raise it when tokens or splits change
+VERSION = 1
 TOKENIZER_FILES = (
     "tokenizer*.json",
     "vocab.json",
@@ -64,7 +66,11 @@ def correlation(predicted: np.ndarray, values: np.ndarray) -> Mapping[str, float
         return {"correlation": 0.0}
     pearson = float(np.corrcoef(predicted, values)[0, 1])
     spearman = float(np.corrcoef(rankdata(predicted), rankdata(values))[0, 1])
-    return {"correlation": (pearson + spearman) / 2, "Pearson": pearson, "Spearman": spearman}
+    return {
+        "correlation": (pearson + spearman) / 2,
+        "Pearson": pearson,
+        "Spearman": spearman,
+    }
 
 
 METRICS = {"matthews": matthews, "correlation": correlation}
@@ -72,8 +78,8 @@ METRICS = {"matthews": matthews, "correlation": correlation}
 
 @dataclass(frozen=True)
 class Source:
-    """Where one task's texts are: {data}/{folder}/{split}-*.parquet with text columns and an
-    integer column `label`.
+    """Where one task's texts are: {data}/{folder}/{split}-*.parquet with text columns
+    and an integer column `label`.
 
     rows:    the official number of rows of a split, where there is one
     classes: the official number of classes
@@ -98,11 +104,16 @@ class Source:
 
     def files(self, split: str, hub: str | None) -> tuple[Path, ...]:
         """The parquet files of a split as the source names it."""
-        folder = resolve("datasets", self.data, hub, [f"{self.folder}/*.parquet"]) / self.folder
+        folder = (
+            resolve("datasets", self.data, hub, [f"{self.folder}/*.parquet"])
+            / self.folder
+        )
         found = tuple(sorted(folder.glob(f"{split}-*.parquet")))
         if not found:
             there = (
-                ", ".join(sorted({f.name.split("-")[0] for f in folder.glob("*.parquet")}))
+                ", ".join(
+                    sorted({f.name.split("-")[0] for f in folder.glob("*.parquet")})
+                )
                 or "no parquet file"
             )
             raise TadropError(f"{folder}: no {split}-*.parquet; there is {there}")
@@ -121,8 +132,8 @@ class Source:
 
 
 class Tokens(NamedTuple):
-    """Token ids of all rows, one after the other; ends[i] is where row i stops; labels are class
-    numbers.
+    """Token ids of all rows, one after the other; ends[i] is where row i stops; labels
+    are class numbers.
     """
 
     ids: Tensor
@@ -133,12 +144,16 @@ class Tokens(NamedTuple):
         starts = np.concatenate([[0], self.ends.numpy()[:-1]])
         parts = [self.ids[starts[row] : self.ends[row]] for row in rows]
         lengths = torch.tensor([len(p) for p in parts])
-        return Tokens(torch.cat(parts), lengths.cumsum(0), self.labels[torch.from_numpy(rows)])
+        return Tokens(
+            torch.cat(parts), lengths.cumsum(0), self.labels[torch.from_numpy(rows)]
+        )
 
 
-def read_rows(files: Sequence[Path], columns: Sequence[str]) -> tuple[list[list[str]], np.ndarray]:
-    """The text columns as lists, and the labels. Raises TadropError naming the file and column that
-    do not fit.
+def read_rows(
+    files: Sequence[Path], columns: Sequence[str]
+) -> tuple[list[list[str]], np.ndarray]:
+    """The text columns as lists, and the labels. Raises TadropError naming the file and
+    column that do not fit.
     """
     import pyarrow.parquet as pq
 
@@ -146,8 +161,12 @@ def read_rows(files: Sequence[Path], columns: Sequence[str]) -> tuple[list[list[
     for file in files:
         try:
             table = pq.read_table(file)
-        except Exception as error:  # arrow's errors are many; to the reader they are one
-            raise TadropError(f"{file}: not a readable parquet file ({error})") from error
+        except (
+            Exception
+        ) as error:  # arrow's errors are many; to the reader they are one
+            raise TadropError(
+                f"{file}: not a readable parquet file ({error})"
+            ) from error
         if missing := [
             column for column in (*columns, "label") if column not in table.column_names
         ]:
@@ -158,7 +177,9 @@ def read_rows(files: Sequence[Path], columns: Sequence[str]) -> tuple[list[list[
             texts_of_column += table.column(column).to_pylist()
         labels += table.column("label").to_pylist()
     values = np.array(labels)
-    if values.dtype.kind not in "if" or (values.dtype.kind == "i" and values.min(initial=0) < 0):
+    if values.dtype.kind not in "if" or (
+        values.dtype.kind == "i" and values.min(initial=0) < 0
+    ):
         raise TadropError(
             f"{files[0]}: labels must be class numbers from 0; a hidden test split has none"
         )
@@ -167,22 +188,30 @@ def read_rows(files: Sequence[Path], columns: Sequence[str]) -> tuple[list[list[
 
 def tokenizer_fingerprint(folder: Path) -> str:
     """A hash of the tokenizer's files. Raises TadropError if there are none."""
-    files = sorted({file for pattern in TOKENIZER_FILES for file in folder.glob(pattern)})
+    files = sorted(
+        {file for pattern in TOKENIZER_FILES for file in folder.glob(pattern)}
+    )
     if not files:
         raise TadropError(
             f"{folder}: no tokenizer in this directory (tokenizer.json, or vocab.json and merges.txt)"
         )
-    return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()[:16]
+    return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()[
+        :16
+    ]
 
 
-def tokenise(texts: Sequence[Sequence[str]], folder: Path, max_length: int) -> list[list[int]]:
+def tokenise(
+    texts: Sequence[Sequence[str]], folder: Path, max_length: int
+) -> list[list[int]]:
     """Token ids of every row, without padding; two columns are a pair."""
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:
-        raise TadropError(f"{folder}: its tokenizer cannot be loaded ({error})") from error
+        raise TadropError(
+            f"{folder}: its tokenizer cannot be loaded ({error})"
+        ) from error
     return tokenizer(*texts, truncation=True, max_length=max_length)["input_ids"]
 
 
@@ -194,7 +223,9 @@ def load(
     max_length: int,
     cache: Path | None,
 ) -> Tokens:
-    """A split's tokens, from this process's memory, the cache folder, or made anew and put there."""
+    """A split's tokens, from this process's memory, the cache folder, or made anew and
+    put there.
+    """
     from safetensors.torch import load_file
     from transformers import __version__
 
@@ -217,7 +248,9 @@ def load(
             f"{files[0]}: row {next(i for i, r in enumerate(rows) if not r)} is an empty text"
         )
     lengths = torch.tensor([len(row) for row in rows])
-    ids = torch.from_numpy(np.concatenate([np.array(row, dtype=np.int32) for row in rows]))
+    ids = torch.from_numpy(
+        np.concatenate([np.array(row, dtype=np.int32) for row in rows])
+    )
     tokens = Tokens(ids, lengths.cumsum(0), torch.from_numpy(labels))
     if path is not None:
         write_tensors(path, tokens._asdict())
@@ -225,8 +258,8 @@ def load(
 
 
 def buckets(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
-    """Rows in order of length, in batches of at most `budget` tokens after padding (a longer row is
-    alone).
+    """Rows in order of length, in batches of at most `budget` tokens after padding (a
+    longer row is alone).
     """
     order = np.argsort(lengths, kind="stable")
     start = 0
@@ -251,8 +284,8 @@ def pad(tokens: Tokens, rows: np.ndarray) -> Tensor:
 class TextTasks:
     """Text tasks as the evaluator sees them.
 
-    tokenizer: a folder or hub id; batch: tokens in a batch, padding included; limit: only so many
-    rows of each split
+    tokenizer: a folder or hub id; batch: tokens in a batch, padding included; limit:
+    only so many rows of each split
     strict:    whether the official numbers of rows and classes must hold; the protocol says where they do not
     """
 
@@ -278,8 +311,8 @@ class TextTasks:
             raise TadropError(f"tasks.sources.{task}: {error}") from error
 
     def _whole(self, task: str, split: str) -> Tokens:
-        """A split as the source names it. Raises TadropError where it is not the official one, if
-        strict.
+        """A split as the source names it. Raises TadropError where it is not the
+        official one, if strict.
         """
         source = self.source(task)
         folder = resolve("models", self.tokenizer, self.hub_dir)
@@ -302,9 +335,13 @@ class TextTasks:
         count = len(whole.labels)
         held_out = np.zeros(count, dtype=bool)
         size = min(round(HELD_OUT * count), MOST_HELD_OUT)
-        held_out[generator("glue", VERSION, task, "validation").permutation(count)[:size]] = True
+        held_out[
+            generator("glue", VERSION, task, "validation").permutation(count)[:size]
+        ] = True
         return self._limited(
-            whole.select(np.flatnonzero(held_out if split == "validation" else ~held_out))
+            whole.select(
+                np.flatnonzero(held_out if split == "validation" else ~held_out)
+            )
         )
 
     def _limited(self, tokens: Tokens) -> Tokens:
@@ -315,18 +352,24 @@ class TextTasks:
         )
 
     def batches(self, task: str, split: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """(token ids [batch, length] with -1 after the end, labels [batch]), shortest texts first.
+        """(token ids [batch, length] with -1 after the end, labels [batch]), shortest
+        texts first.
 
-        Labels are integers where accuracy is asked for, float32 for the metrics of whole splits.
+        Labels are integers where accuracy is asked for, float32 for the metrics of
+        whole splits.
         """
         tokens = self.tokens(task, split)
-        labels = tokens.labels.float() if self.source(task).metric in METRICS else tokens.labels
+        labels = (
+            tokens.labels.float()
+            if self.source(task).metric in METRICS
+            else tokens.labels
+        )
         for rows in buckets(np.diff(tokens.ends.numpy(), prepend=0), self.batch):
             yield pad(tokens, rows), labels[torch.from_numpy(rows)]
 
     def grade(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """1 where the largest logit is the label's; with float targets the prediction and the
-        target, [batch, 2].
+        """1 where the largest logit is the label's; with float targets the prediction
+        and the target, [batch, 2].
         """
         predicted = outputs.squeeze(1) if outputs.shape[1] == 1 else outputs.argmax(1)
         return (
@@ -335,7 +378,9 @@ class TextTasks:
             else predicted == targets
         )
 
-    def measure(self, task: str, split: str, kept: Tensor) -> Mapping[str, float] | None:
+    def measure(
+        self, task: str, split: str, kept: Tensor
+    ) -> Mapping[str, float] | None:
         """Correlations of predictions and targets; None where accuracy is asked for."""
         metric = METRICS.get(self.source(task).metric)
         return None if metric is None else metric(*kept.double().numpy().T)
@@ -348,8 +393,8 @@ class TextTasks:
 
     @property
     def protocol(self) -> str:
-        """The text version, splits that go by more than one name, and where the data are not the
-        official ones.
+        """The text version, splits that go by more than one name, and where the data
+        are not the official ones.
         """
         words, odd = [f"text-{VERSION}"], []
         for task in self.names:

@@ -1,9 +1,9 @@
-"""Images made ready once: decoded, resized and cropped into a memory-mapped uint8 file that later
-runs read.
+"""Images made ready once: decoded, resized and cropped into a memory-mapped uint8 file
+that later runs read.
 
-The same steps in the same order as open_clip's transform, on PIL images, to the last bit: resize,
-crop, then RGB. Scaling and normalisation are the model's first layer, so one cache serves every
-model of the same input size.
+The same steps in the same order as open_clip's transform, on PIL images, to the last
+bit: resize, crop, then RGB. Scaling and normalisation are the model's first layer, so
+one cache serves every model of the same input size.
 """
 
 import hashlib
@@ -31,8 +31,8 @@ CHUNK = 256  # images decoded side by side before they are written
 
 
 def prepare(image: Image.Image, size: int, resize: str = "shortest") -> np.ndarray:
-    """uint8 [size, size, 3]. shortest: bicubic on the shorter side, centre crop; squash: bicubic on
-    both sides.
+    """uint8 [size, size, 3]. shortest: bicubic on the shorter side, centre crop;
+    squash: bicubic on both sides.
     """
     width, height = image.size
     if resize == "squash":
@@ -49,8 +49,8 @@ def prepare(image: Image.Image, size: int, resize: str = "shortest") -> np.ndarr
 
 @dataclass(frozen=True)
 class Images:
-    """One split of one task: images [n, size, size, 3] uint8 on disk, labels [n], and what is known
-    of them.
+    """One split of one task: images [n, size, size, 3] uint8 on disk, labels [n], and
+    what is known of them.
     """
 
     images: np.ndarray
@@ -64,9 +64,13 @@ def open_images(folder: Path) -> Images:
     shape = (facts["count"], facts["size"], facts["size"], 3)
     file = folder / "images.u8"
     if file.stat().st_size != int(np.prod(shape)):
-        raise TadropError(f"{folder}: the cached images are damaged; delete this folder")
+        raise TadropError(
+            f"{folder}: the cached images are damaged; delete this folder"
+        )
     return Images(
-        np.memmap(file, np.uint8, "r", shape=shape), np.load(folder / "labels.npy"), facts
+        np.memmap(file, np.uint8, "r", shape=shape),
+        np.load(folder / "labels.npy"),
+        facts,
     )
 
 
@@ -77,9 +81,13 @@ def cached(
     resize: str,
     facts: Mapping[str, Any],
 ) -> Images:
-    """The split in this folder; made from rows of (encoded image, label) if it is not there yet."""
+    """The split in this folder; made from rows of (encoded image, label) if it is not
+    there yet.
+    """
     if resize not in RESIZES:
-        raise TadropError(f"preprocess.resize is {resize!r}; it must be {' or '.join(RESIZES)}")
+        raise TadropError(
+            f"preprocess.resize is {resize!r}; it must be {' or '.join(RESIZES)}"
+        )
     if not (folder / "facts.json").exists():
         _build(folder, rows(), size, resize, facts)
     return open_images(folder)
@@ -92,8 +100,8 @@ def _build(
     resize: str,
     facts: Mapping[str, Any],
 ) -> None:
-    """Writes beside the target and renames: an interrupted build leaves nothing that looks
-    finished.
+    """Writes beside the target and renames: an interrupted build leaves nothing that
+    looks finished.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -108,9 +116,14 @@ def _build(
         array = np.asarray(labels, np.int64)
         digest.update(array.tobytes())
         np.save(temporary / "labels.npy", array)
-        more = {"count": len(labels), "size": size, "fingerprint": digest.hexdigest()[:16]}
+        more = {
+            "count": len(labels),
+            "size": size,
+            "fingerprint": digest.hexdigest()[:16],
+        }
         write_text(
-            temporary / "facts.json", json.dumps({**facts, **more}, ensure_ascii=False, indent=1)
+            temporary / "facts.json",
+            json.dumps({**facts, **more}, ensure_ascii=False, indent=1),
         )
         if folder.exists():
             shutil.rmtree(folder)
@@ -136,5 +149,7 @@ def _decode(data: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(data))
         image.load()
     except Exception as error:  # PIL's zoo of exceptions; all mean the same to the user
-        raise TadropError(f"an image of {len(data)} bytes cannot be decoded ({error})") from error
+        raise TadropError(
+            f"an image of {len(data)} bytes cannot be decoded ({error})"
+        ) from error
     return image

@@ -1,5 +1,5 @@
-"""BEiT-3's five tasks (arXiv 2208.10442), read from the data sets' own files as a user downloads
-them.
+"""BEiT-3's five tasks (arXiv 2208.10442), read from the data sets' own files as a user
+downloads them.
 
     imagenet    val/<class folder>/*.JPEG                                                        top-1 accuracy
     retrieval   dataset_coco.json (Karpathy's splits), val2014/, train2014/                      mean recall
@@ -8,10 +8,11 @@ them.
     vqa         v2_OpenEnded_mscoco_val2014_questions.json, v2_mscoco_val2014_annotations.json,  VQA accuracy
                 answer2label.txt (BEiT-3's), val2014/
 
-Mean recall is that of recall at 1, 5 and 10, texts by image and images by text, which is what the
-authors' code and EMR-Merging report; the six are in the record. VQA's test-dev answers are with a
-server only: the local validation split stands in for it, and its answers are compared as BEiT-3's
-training labels are, by spelling. Images are squashed to the model's side, ImageNet's cropped.
+Mean recall is that of recall at 1, 5 and 10, texts by image and images by text, which
+is what the authors' code and EMR-Merging report; the six are in the record. VQA's
+test-dev answers are with a server only: the local validation split stands in for it,
+and its answers are compared as BEiT-3's training labels are, by spelling. Images are
+squashed to the model's side, ImageNet's cropped.
 """
 
 import hashlib
@@ -42,7 +43,9 @@ INCEPTION = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
 class Answers(NamedTuple):
-    """How right each of `size` answers is, by number; those that are not named are wrong."""
+    """How right each of `size` answers is, by number; those that are not named are
+    wrong.
+    """
 
     right: Mapping[int, float]
     size: int
@@ -79,7 +82,9 @@ def read_json(file: Path, lines: bool = False) -> object:
 
 def _imagenet(root: Path, split: str) -> list[Example]:
     folders = (
-        sorted(f for f in (root / split).iterdir() if f.is_dir()) if (root / split).is_dir() else []
+        sorted(f for f in (root / split).iterdir() if f.is_dir())
+        if (root / split).is_dir()
+        else []
     )
     if not folders:
         raise TadropError(
@@ -93,9 +98,14 @@ def _imagenet(root: Path, split: str) -> list[Example]:
 
 
 def _karpathy(root: Path, split: str) -> list[tuple[Path, list[str]]]:
-    entries = [e for e in read_json(root / "dataset_coco.json")["images"] if e["split"] == split]
+    entries = [
+        e
+        for e in read_json(root / "dataset_coco.json")["images"]
+        if e["split"] == split
+    ]
     return [
-        (root / e["filepath"] / e["filename"], [s["raw"] for s in e["sentences"]]) for e in entries
+        (root / e["filepath"] / e["filename"], [s["raw"] for s in e["sentences"]])
+        for e in entries
     ]
 
 
@@ -103,13 +113,20 @@ def _retrieval(root: Path, split: str) -> list[Example]:
     """All images, then all texts; the target says which kind, and the image's number."""
     entries = _karpathy(root, split)
     texts = [
-        Example((), text, (1, i)) for i, (_, sentences) in enumerate(entries) for text in sentences
+        Example((), text, (1, i))
+        for i, (_, sentences) in enumerate(entries)
+        for text in sentences
     ]
-    return [Example((image,), None, (0, i)) for i, (image, _) in enumerate(entries)] + texts
+    return [
+        Example((image,), None, (0, i)) for i, (image, _) in enumerate(entries)
+    ] + texts
 
 
 def _captioning(root: Path, split: str) -> list[Example]:
-    return [Example((image,), None, i) for i, (image, _) in enumerate(_karpathy(root, split))]
+    return [
+        Example((image,), None, i)
+        for i, (image, _) in enumerate(_karpathy(root, split))
+    ]
 
 
 def _nlvr2(root: Path, split: str) -> list[Example]:
@@ -117,13 +134,15 @@ def _nlvr2(root: Path, split: str) -> list[Example]:
     for entry in read_json(root / "data" / f"{split}.json", lines=True):
         stem = entry["identifier"].rpartition("-")[0]
         images = tuple(root / split / f"{stem}-img{i}.png" for i in (0, 1))
-        examples.append(Example(images, entry["sentence"], int(entry["label"] == "True")))
+        examples.append(
+            Example(images, entry["sentence"], int(entry["label"] == "True"))
+        )
     return examples
 
 
 def _vqa(root: Path, split: str) -> list[Example]:
-    """The target is how right each answer is: a third of the people who gave it beside you, at most
-    1.
+    """The target is how right each answer is: a third of the people who gave it beside
+    you, at most 1.
     """
     file = root / f"v2_mscoco_{split}_annotations.json"
     if split.startswith("test") and not file.exists():
@@ -139,7 +158,9 @@ def _vqa(root: Path, split: str) -> list[Example]:
     for example in vqa_questions(root, split):
         counts = given[example.target].items()
         right = {
-            answers[answer]: min(1.0, 0.3 * count) for answer, count in counts if answer in answers
+            answers[answer]: min(1.0, 0.3 * count)
+            for answer, count in counts
+            if answer in answers
         }
         examples.append(example._replace(target=Answers(right, len(answers))))
     return examples
@@ -152,8 +173,8 @@ def vqa_answers(root: Path) -> list[str]:
 
 
 def vqa_questions(root: Path, split: str) -> list[Example]:
-    """A split's questions; the target is the question's number. test-dev and test share their
-    images.
+    """A split's questions; the target is the question's number. test-dev and test share
+    their images.
     """
     images = "test2015" if split.startswith("test") else split
     return [
@@ -162,13 +183,15 @@ def vqa_questions(root: Path, split: str) -> list[Example]:
             q["question"],
             q["question_id"],
         )
-        for q in read_json(root / f"v2_OpenEnded_mscoco_{split}_questions.json")["questions"]
+        for q in read_json(root / f"v2_OpenEnded_mscoco_{split}_questions.json")[
+            "questions"
+        ]
     ]
 
 
 def picture(file: Path, side: int, crop: bool) -> Tensor:
-    """An image [3, side, side]: squashed, or scaled by its shorter side and cropped (with
-    ImageNet's own mean).
+    """An image [3, side, side]: squashed, or scaled by its shorter side and cropped
+    (with ImageNet's own mean).
     """
     try:
         image = Image.open(file).convert("RGB")
@@ -184,13 +207,17 @@ def picture(file: Path, side: int, crop: bool) -> Tensor:
         image = image.crop((left, top, left + side, top + side))
     else:
         image = image.resize((side, side), Image.Resampling.BICUBIC)
-    mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET if crop else INCEPTION))
-    return (torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255 - mean) / deviation
+    mean, deviation = (
+        torch.tensor(v).view(3, 1, 1) for v in (IMAGENET if crop else INCEPTION)
+    )
+    return (
+        torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255 - mean
+    ) / deviation
 
 
 def recalls(vectors: Tensor, is_text: Tensor, image: Tensor) -> dict[str, float]:
-    """Recall at 1, 5 and 10 in both directions, their mean first. vectors: unit vectors of images
-    and texts.
+    """Recall at 1, 5 and 10 in both directions, their mean first. vectors: unit vectors
+    of images and texts.
     """
     images, texts = vectors[~is_text], vectors[is_text]
     image_of_text, image_of_image = image[is_text], image[~is_text]
@@ -211,25 +238,37 @@ def recalls(vectors: Tensor, is_text: Tensor, image: Tensor) -> dict[str, float]
     return {"mean recall": sum(found.values()) / len(found)} | found
 
 
-def _of_embeddings(tasks: "MultimodalTasks", source: Mapping, kept: Tensor) -> Mapping[str, float]:
+def _of_embeddings(
+    tasks: "MultimodalTasks", source: Mapping, kept: Tensor
+) -> Mapping[str, float]:
     return recalls(kept[:, 2:], kept[:, 0] == 1, kept[:, 1].long())
 
 
-def _of_captions(tasks: "MultimodalTasks", source: Mapping, kept: Tensor) -> Mapping[str, float]:
+def _of_captions(
+    tasks: "MultimodalTasks", source: Mapping, kept: Tensor
+) -> Mapping[str, float]:
     entries = _karpathy(tasks.root("captioning"), source["split"])
     said = [tasks.decode(row[1:].long().tolist()) for row in kept]
-    return captions.METRICS[tasks.caption_metrics](said, [entries[int(i)][1] for i in kept[:, 0]])
+    return captions.METRICS[tasks.caption_metrics](
+        said, [entries[int(i)][1] for i in kept[:, 0]]
+    )
 
 
-def _of_answers(tasks: "MultimodalTasks", source: Mapping, kept: Tensor) -> Mapping[str, float]:
+def _of_answers(
+    tasks: "MultimodalTasks", source: Mapping, kept: Tensor
+) -> Mapping[str, float]:
     return {"VQA accuracy": float(kept.double().mean())}
 
 
 class Kind(NamedTuple):
-    """How a task's files are read, and what is measured where it is not the mean of right answers."""
+    """How a task's files are read, and what is measured where it is not the mean of
+    right answers.
+    """
 
     read: Callable[[Path, str], list[Example]]
-    measure: Callable[["MultimodalTasks", Mapping, Tensor], Mapping[str, float]] | None = None
+    measure: (
+        Callable[["MultimodalTasks", Mapping, Tensor], Mapping[str, float]] | None
+    ) = None
 
 
 KINDS = {
@@ -246,7 +285,9 @@ def _examples(task: str, root: Path, split: str) -> list[Example]:
     return KINDS[task].read(root, split)
 
 
-def _odd(task: str, source: Mapping, split: str, examples: Sequence[Example]) -> list[str]:
+def _odd(
+    task: str, source: Mapping, split: str, examples: Sequence[Example]
+) -> list[str]:
     """What of a whole split is not as it officially is."""
     targets, expected = [e.target for e in examples], source.get("classes")
     classes = (
@@ -257,17 +298,21 @@ def _odd(task: str, source: Mapping, split: str, examples: Sequence[Example]) ->
         else None
     )
     rows = source.get("rows", {}).get(split)
-    return differing(task, {f"{split} rows": (len(examples), rows), "classes": (classes, expected)})
+    return differing(
+        task, {f"{split} rows": (len(examples), rows), "classes": (classes, expected)}
+    )
 
 
 @dataclass(frozen=True)
 class MultimodalTasks:
     """Image and image-text tasks as the evaluator sees them.
 
-    sources: per task the folder of its data, the side of its images and the names of its splits
-    tokenizer: BEiT-3's sentencepiece model; longest: token ids of a text, both ends included
-    strict: whether the official numbers of rows and classes must hold; the protocol says where they
-    do not
+    sources: per task the folder of its data, the side of its images and the names of
+    its splits
+    tokenizer: BEiT-3's sentencepiece model; longest: token ids of a text, both ends
+    included
+    strict: whether the official numbers of rows and classes must hold; the protocol
+    says where they do not
     caption_metrics: builtin, or coco (pycocoevalcap and Java), which has METEOR too
     """
 
@@ -312,20 +357,25 @@ class MultimodalTasks:
 
     @property
     def protocol(self) -> str:
-        """The version, VQA's split, whose caption metrics, and where the data are not the official
-        ones.
+        """The version, VQA's split, whose caption metrics, and where the data are not
+        the official ones.
         """
         words = ["beit3-1"] + [
-            f"vqa {self.sources['vqa']['test']}" for _ in {"vqa"}.intersection(self.names)
+            f"vqa {self.sources['vqa']['test']}"
+            for _ in {"vqa"}.intersection(self.names)
         ]
         words += [
-            f"captions {self.caption_metrics}" for _ in {"captioning"}.intersection(self.names)
+            f"captions {self.caption_metrics}"
+            for _ in {"captioning"}.intersection(self.names)
         ]
         odd = [
             fact
             for task, source in ((task, self.sources[task]) for task in self.names)
             for fact in _odd(
-                task, source, source["test"], _examples(task, self.root(task), source["test"])
+                task,
+                source,
+                source["test"],
+                _examples(task, self.root(task), source["test"]),
             )
         ]
         return ", ".join([*words, f"cut ({', '.join(odd)})"] if odd else words)
@@ -357,15 +407,20 @@ class MultimodalTasks:
         )
 
     def batches(self, task: str, split: str) -> Iterator[tuple[Inputs, Tensor]]:
-        """Inputs and targets, in the files' order; a batch is of images, of texts or of both, never
-        mixed.
+        """Inputs and targets, in the files' order; a batch is of images, of texts or of
+        both, never mixed.
         """
         return self.shown(task, self.examples(task, split))
 
-    def shown(self, task: str, examples: Sequence[Example]) -> Iterator[tuple[Inputs, Tensor]]:
+    def shown(
+        self, task: str, examples: Sequence[Example]
+    ) -> Iterator[tuple[Inputs, Tensor]]:
         """Batches of these examples."""
         side, crop = self.sources[task]["side"], self.sources[task].get("crop", False)
-        kinds = [[e for e in examples if e.images], [e for e in examples if not e.images]]
+        kinds = [
+            [e for e in examples if e.images],
+            [e for e in examples if not e.images],
+        ]
         with ThreadPoolExecutor(4) as pool:
             for part in (
                 kind[at : at + self.batch]
@@ -374,24 +429,34 @@ class MultimodalTasks:
             ):
                 files = [file for e in part for file in e.images]
                 found = list(pool.map(lambda file: picture(file, side, crop), files))
-                images = torch.stack(found).unflatten(0, (len(part), -1)) if found else None
-                ids = self.encode([e.text for e in part]) if part[0].text is not None else None
+                images = (
+                    torch.stack(found).unflatten(0, (len(part), -1)) if found else None
+                )
+                ids = (
+                    self.encode([e.text for e in part])
+                    if part[0].text is not None
+                    else None
+                )
                 targets = [e.target for e in part]
                 dense = isinstance(targets[0], Answers)
                 yield (
                     Inputs(images, ids),
-                    torch.stack([t.dense() for t in targets]) if dense else torch.tensor(targets),
+                    torch.stack([t.dense() for t in targets])
+                    if dense
+                    else torch.tensor(targets),
                 )
 
     def grade(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Whether the largest logit is the label's, or how right it is; what no mean will do for is
-        kept as it is.
+        """Whether the largest logit is the label's, or how right it is; what no mean
+        will do for is kept as it is.
         """
         if outputs.shape[1:] == targets.shape[1:] and targets.is_floating_point():
             return targets.gather(1, outputs.argmax(1, keepdim=True)).squeeze(1)
         if outputs.is_floating_point() and targets.dim() == 1:
             return outputs.argmax(1) == targets
-        return torch.cat([targets.view(len(targets), -1).float(), outputs.float()], dim=1)
+        return torch.cat(
+            [targets.view(len(targets), -1).float(), outputs.float()], dim=1
+        )
 
     def measure(self, task: str, split: str, kept: Tensor) -> dict[str, float] | None:
         """Recalls of embeddings, metrics of captions; None for the others."""

@@ -1,9 +1,9 @@
-"""Draws characters as small grey images: typeface to clean master, random affine view, ink on
-paper.
+"""Draws characters as small grey images: typeface to clean master, random affine view,
+ink on paper.
 
-Everything is integer arithmetic, PIL's affine transform and single-rounding float32 operations on
-PCG64 draws, so that the same images come out on every machine with the same Pillow, matplotlib and
-numpy.
+Everything is integer arithmetic, PIL's affine transform and single-rounding float32
+operations on PCG64 draws, so that the same images come out on every machine with the
+same Pillow, matplotlib and numpy.
 """
 
 from dataclasses import dataclass
@@ -41,19 +41,25 @@ class Look:
 
 @dataclass(frozen=True)
 class Family:
-    """The classes of one task, the faces they are drawn with, and the look of the images."""
+    """The classes of one task, the faces they are drawn with, and the look of the
+    images.
+    """
 
     chars: str
     faces: tuple[str, ...]
     look: Look
-    anchor: str = "glyph"  # "glyph": each is centred; "line": position on the line is kept
+    anchor: str = (
+        "glyph"  # "glyph": each is centred; "line": position on the line is kept
+    )
 
     def faces_of(self, split: str) -> tuple[str, ...]:
         if len(self.faces) < 8:
             return self.faces
         held = {face for faces in HELD_OUT.values() for face in faces}
         wanted = HELD_OUT.get(split)
-        return tuple(f for f in self.faces if (f in wanted if wanted else f not in held))
+        return tuple(
+            f for f in self.faces if (f in wanted if wanted else f not in held)
+        )
 
 
 @lru_cache(maxsize=64)
@@ -67,8 +73,8 @@ def _font(face: str, points: int) -> ImageFont.FreeTypeFont:
 def masters(chars: str, face: str, anchor: str = "glyph") -> list[Image.Image]:
     """Clean renderings, white on black, [len(chars)] images of MASTER x MASTER pixels.
 
-    One scale serves the whole family, so that sizes within it stay comparable; only what would not
-    fit shrinks.
+    One scale serves the whole family, so that sizes within it stay comparable; only
+    what would not fit shrinks.
     """
     font = _font(face, 64)
     boxes = np.array([font.getbbox(c, anchor="ls") for c in chars])
@@ -78,11 +84,15 @@ def masters(chars: str, face: str, anchor: str = "glyph") -> list[Image.Image]:
     images = []
     for char, box, extent in zip(chars, boxes, extents, strict=True):
         scale = min(family_scale, 46 / max(extent, 1))
-        x, y = line if anchor == "line" else ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        x, y = (
+            line if anchor == "line" else ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        )
         points = max(round(64 * scale), 8)
         image = Image.new("L", (MASTER, MASTER))
         at = (MASTER / 2 - x * points / 64, MASTER / 2 - y * points / 64)
-        ImageDraw.Draw(image).text(at, char, fill=255, font=_font(face, points), anchor="ls")
+        ImageDraw.Draw(image).text(
+            at, char, fill=255, font=_font(face, points), anchor="ls"
+        )
         images.append(image)
     return images
 
@@ -113,22 +123,32 @@ def warp(image: Image.Image, look: Look, rng: np.random.Generator) -> np.ndarray
 
 
 def background(look: Look, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Paper patterns, [count, SIZE, SIZE] float32 of mean about 0 and amplitude look.texture."""
+    """Paper patterns, [count, SIZE, SIZE] float32 of mean about 0 and amplitude
+    look.texture.
+    """
     rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.int64)
     a, b = rng.integers(-3, 4, size=(2, count, 1, 1))
     phase = rng.integers(0, 12, size=(count, 1, 1))
     if look.background == "ramp":
-        pattern = (a * (rows - SIZE // 2) + b * (columns - SIZE // 2)) / np.float32(6 * SIZE)
+        pattern = (a * (rows - SIZE // 2) + b * (columns - SIZE // 2)) / np.float32(
+            6 * SIZE
+        )
     elif look.background == "stripes":
         period = rng.integers(4, 9, size=(count, 1, 1))
-        pattern = ((a * rows + b * columns + phase) // 3 % period < period // 2) - np.float32(0.5)
+        pattern = (
+            (a * rows + b * columns + phase) // 3 % period < period // 2
+        ) - np.float32(0.5)
     elif look.background == "checks":
         period = rng.integers(3, 7, size=(count, 1, 1))
-        pattern = (((rows + phase) // period + (columns + phase) // period) % 2) - np.float32(0.5)
+        pattern = (
+            ((rows + phase) // period + (columns + phase) // period) % 2
+        ) - np.float32(0.5)
     elif look.background == "blobs":
         coarse = rng.integers(0, 256, size=(count, 5, 5)).astype(np.uint8)
         smooth = [
-            np.asarray(Image.fromarray(c).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+            np.asarray(
+                Image.fromarray(c).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+            )
             for c in coarse
         ]
         pattern = np.stack(smooth).astype(np.float32) / 255 - np.float32(0.5)
@@ -138,14 +158,16 @@ def background(look: Look, count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def paint(ink: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarray:
-    """Puts ink [count, SIZE, SIZE] uint8 on paper: background, contrast, inversion, noise; uint8
-    again.
+    """Puts ink [count, SIZE, SIZE] uint8 on paper: background, contrast, inversion,
+    noise; uint8 again.
     """
     count = len(ink)
-    contrast = rng.integers(look.contrast[0], look.contrast[1] + 1, size=(count, 1, 1)).astype(
-        np.float32
+    contrast = rng.integers(
+        look.contrast[0], look.contrast[1] + 1, size=(count, 1, 1)
+    ).astype(np.float32)
+    paper = (rng.uniform(0, 1, size=(count, 1, 1)).astype(np.float32)) * (
+        255 - contrast
     )
-    paper = (rng.uniform(0, 1, size=(count, 1, 1)).astype(np.float32)) * (255 - contrast)
     image = paper + background(look, count, rng)
     alpha = ink.astype(np.float32) / 255
     image = image * (1 - alpha) + (paper + contrast) * alpha
@@ -155,9 +177,11 @@ def paint(ink: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarray:
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
-def render(family: Family, labels: np.ndarray, split: str, rng: np.random.Generator) -> np.ndarray:
-    """Images of the given classes, each in a random face of the split, [len(labels), SIZE, SIZE]
-    uint8.
+def render(
+    family: Family, labels: np.ndarray, split: str, rng: np.random.Generator
+) -> np.ndarray:
+    """Images of the given classes, each in a random face of the split, [len(labels),
+    SIZE, SIZE] uint8.
     """
     faces = family.faces_of(split)
     sheets = [masters(family.chars, face, family.anchor) for face in faces]

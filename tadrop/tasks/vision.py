@@ -1,15 +1,16 @@
-"""Image classification tasks: hub data sets, folders of images, and the registries that describe
-them.
+"""Image classification tasks: hub data sets, folders of images, and the registries that
+describe them.
 
-A registry (tadrop/assets/tasks/*.yaml) has one entry a task; `tasks.entries.NAME={...}` adds one or
-changes one, and a name with a slash needs none: it is a data set's id. Data come from
-DIR/datasets/org/name if paths.hub=DIR has it, else from the hub. Expected class and example counts
-are checked: a wrong split or a cut is seen at once. limit=N is a seeded sample of the whole split,
-which may be sorted by class: ten rows each from row groups of its parquet files, in a seeded order.
-Only these groups are downloaded, about N / 10 of the usual 100 to 1,000 rows. Other files, such as
-tar archives, are read from end to end. Validation is a seeded tenth of train, at most 5,000. For
-checkpoints that were trained on all of train (the hub's) it is training data: a scale chosen on it
-is chosen on what the experts have seen.
+A registry (tadrop/assets/tasks/*.yaml) has one entry a task; `tasks.entries.NAME={...}`
+adds one or changes one, and a name with a slash needs none: it is a data set's id. Data
+come from DIR/datasets/org/name if paths.hub=DIR has it, else from the hub. Expected
+class and example counts are checked: a wrong split or a cut is seen at once. limit=N is
+a seeded sample of the whole split, which may be sorted by class: ten rows each from row
+groups of its parquet files, in a seeded order. Only these groups are downloaded, about
+N / 10 of the usual 100 to 1,000 rows. Other files, such as tar archives, are read from
+end to end. Validation is a seeded tenth of train, at most 5,000. For checkpoints that
+were trained on all of train (the hub's) it is training data: a scale chosen on it is
+chosen on what the experts have seen.
 """
 
 import hashlib
@@ -36,12 +37,15 @@ REGISTRIES = Path(__file__).parents[1] / "assets" / "tasks"
 SPLITS = ("train", "validation", "test")
 FOLDER_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 VALIDATION = {"fraction": 0.1, "most": 5000, "seed": 0}
-PER_GROUP = 10  # with a limit, so many rows are drawn from a row group before another one is read
+# with a limit, so many rows are drawn from a row group before another one is read
+PER_GROUP = 10
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One task's data and class names; see the head of assets/tasks/vision.yaml for the words."""
+    """One task's data and class names; see the head of assets/tasks/vision.yaml for the
+    words.
+    """
 
     id: str | None = None
     folder: str | None = None
@@ -65,7 +69,9 @@ def registry(name: str) -> dict[str, Any]:
     """The entries of a registry: one of ours, or a YAML file."""
     import yaml
 
-    file = Path(name) if name.endswith((".yaml", ".yml")) else REGISTRIES / f"{name}.yaml"
+    file = (
+        Path(name) if name.endswith((".yaml", ".yml")) else REGISTRIES / f"{name}.yaml"
+    )
     if not file.is_file():
         known = ", ".join(sorted(path.stem for path in REGISTRIES.glob("*.yaml")))
         raise TadropError(
@@ -127,18 +133,23 @@ class VisionTasks:
         }
         object.__setattr__(self, "names", tuple(self.names))
         object.__setattr__(
-            self, "_entries", {name: _entry(name, merged, self.variants) for name in self.names}
+            self,
+            "_entries",
+            {name: _entry(name, merged, self.variants) for name in self.names},
         )
         object.__setattr__(self, "_opened", {})
 
     @property
     def protocol(self) -> str:
-        """What a number depends on beside the data: registry, variants, input, and counts that are
-        not as expected.
+        """What a number depends on beside the data: registry, variants, input, and
+        counts that are not as expected.
         """
         variants = [f"{task} {name}" for task, name in self.variants.items()]
         odd = [fact for images in self._opened.values() for fact in images.facts["odd"]]
-        size, resize = self.preprocess["size"], self.preprocess.get("resize", "shortest")
+        size, resize = (
+            self.preprocess["size"],
+            self.preprocess.get("resize", "shortest"),
+        )
         words = [
             self.label or self.registry,
             *variants,
@@ -151,16 +162,16 @@ class VisionTasks:
         return self._entries[task]
 
     def classes(self, task: str) -> tuple[str, ...]:
-        """Class names in label order: the entry's, or the data's own where there are none or they
-        are of a cut.
+        """Class names in label order: the entry's, or the data's own where there are
+        none or they are of a cut.
         """
         if self.strict and self.entry(task).classes:
             return tuple(self.entry(task).classes)
         return tuple(self.images(task, "test").facts["classes"])
 
     def published(self, source: str, model: str) -> dict[str, float]:
-        """Reported accuracies in percent of a source's individual models, where they were measured
-        on these data.
+        """Reported accuracies in percent of a source's individual models, where they
+        were measured on these data.
         """
         if self.registry not in ("vision", source):
             return {}
@@ -178,8 +189,8 @@ class VisionTasks:
         return {task: known[task] for task in same if task in known}
 
     def batches(self, task: str, split: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """(images uint8 [batch, size, size, 3], labels [batch]); the next batch is read while this
-        one is used.
+        """(images uint8 [batch, size, size, 3], labels [batch]); the next batch is read
+        while this one is used.
         """
         data = self.images(task, split)
 
@@ -207,14 +218,19 @@ class VisionTasks:
     def images(self, task: str, split: str) -> Images:
         """A whole split: mapped pixels, labels, and what is known of them."""
         if split not in SPLITS:
-            raise TadropError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
+            raise TadropError(
+                f"split is {split!r}; it must be one of {', '.join(SPLITS)}"
+            )
         if (task, split) not in self._opened:
             self._opened[task, split] = self._open(task, split)
         return self._opened[task, split]
 
     def _open(self, task: str, split: str) -> Images:
         source = source_of(task, self.entry(task), self.hub_dir)
-        size, resize = self.preprocess["size"], self.preprocess.get("resize", "shortest")
+        size, resize = (
+            self.preprocess["size"],
+            self.preprocess.get("resize", "shortest"),
+        )
         words = [
             VERSION,
             vars(source),
@@ -225,21 +241,29 @@ class VisionTasks:
             VALIDATION,
             PER_GROUP if self.limit else None,
         ]
-        key = hashlib.sha256(json.dumps(words, sort_keys=True, default=str).encode()).hexdigest()[
-            :24
-        ]
+        key = hashlib.sha256(
+            json.dumps(words, sort_keys=True, default=str).encode()
+        ).hexdigest()[:24]
         folder = Path(self.cache) / "images" / key
         if not (folder / "facts.json").exists():
-            facts = {"source": source.place, "split": split, "names": source.class_names()}
+            facts = {
+                "source": source.place,
+                "split": split,
+                "names": source.class_names(),
+            }
             cached(folder, lambda: source.rows(split, self.limit), size, resize, facts)
         return self._checked(task, split, open_images(folder))
 
     def _checked(self, task: str, split: str, data: Images) -> Images:
-        """Adds the class names to use and what is not as expected. Raises TadropError for the
-        latter if strict.
+        """Adds the class names to use and what is not as expected. Raises TadropError
+        for the latter if strict.
         """
         entry, names = self.entry(task), data.facts["names"]
-        expected = getattr(entry, split, None) if split != "train" and self.limit is None else None
+        expected = (
+            getattr(entry, split, None)
+            if split != "train" and self.limit is None
+            else None
+        )
         odd = differing(task, {f"{split} examples": (data.facts["count"], expected)})
         classes = list(entry.classes) if entry.classes else names
         if classes is None:
@@ -256,13 +280,15 @@ class VisionTasks:
             raise TadropError(
                 f"{data.facts['source']}: label {data.labels.max()} of {len(classes)} classes"
             )
-        return Images(data.images, data.labels, {**data.facts, "classes": classes, "odd": odd})
+        return Images(
+            data.images, data.labels, {**data.facts, "classes": classes, "odd": odd}
+        )
 
 
 @dataclass(frozen=True)
 class HubSource:
-    """A data set in a local folder of the hub's layout, or on the hub. stamp: changes when the data
-    do.
+    """A data set in a local folder of the hub's layout, or on the hub. stamp: changes
+    when the data do.
     """
 
     place: str
@@ -286,7 +312,11 @@ class HubSource:
         name = self._name(split)
         try:
             data = load_dataset(
-                self.place, self.config, split=name, revision=self.revision, streaming=True
+                self.place,
+                self.config,
+                split=name,
+                revision=self.revision,
+                streaming=True,
             )
             for column in (self.image, self.label):
                 if column not in (data.features or data._resolve_features().features):
@@ -298,7 +328,9 @@ class HubSource:
             )
         except TadropError:
             raise
-        except Exception as error:  # the library's zoo of exceptions; all mean the same to the user
+        except (
+            Exception
+        ) as error:  # the library's zoo of exceptions; all mean the same to the user
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise TadropError(
                 f"{self.place}, split {name!r}: not a readable data set ({reason})"
@@ -310,16 +342,25 @@ class HubSource:
         return list(feature.names) if hasattr(feature, "names") else None
 
     def rows(self, split: str, limit: int | None) -> Iterator[tuple[bytes, int]]:
-        """(encoded image, label): all, or a seeded sample of the split, for which only some row
-        groups are read.
+        """(encoded image, label): all, or a seeded sample of the split, for which only
+        some row groups are read.
         """
         data = self._load(split)
         files = [] if limit is None else self._parquet(split)
-        for row in self._some(files, split, limit) if files else self._streamed(data, split, limit):
+        for row in (
+            self._some(files, split, limit)
+            if files
+            else self._streamed(data, split, limit)
+        ):
             encoded = row[self.image]
-            yield encoded["bytes"] or Path(encoded["path"]).read_bytes(), int(row[self.label])
+            yield (
+                encoded["bytes"] or Path(encoded["path"]).read_bytes(),
+                int(row[self.label]),
+            )
 
-    def _streamed(self, data: Any, split: str, limit: int | None) -> Iterator[Mapping[str, Any]]:
+    def _streamed(
+        self, data: Any, split: str, limit: int | None
+    ) -> Iterator[Mapping[str, Any]]:
         """The split from end to end."""
         if split == "test" and limit is None:
             yield from data
@@ -338,22 +379,31 @@ class HubSource:
         files = list((builder.config.data_files or {}).get(self._name(split), ()))
         return files if all(str(file).endswith(".parquet") for file in files) else []
 
-    def _some(self, files: Sequence[str], split: str, limit: int) -> Iterator[Mapping[str, Any]]:
-        """A seeded sample: the rows that scattered() draws, of which only the row groups are read."""
+    def _some(
+        self, files: Sequence[str], split: str, limit: int
+    ) -> Iterator[Mapping[str, Any]]:
+        """A seeded sample: the rows that scattered() draws, of which only the row
+        groups are read.
+        """
         import fsspec
         from pyarrow.parquet import ParquetFile
 
         try:
             with ExitStack() as stack:
                 opened = [
-                    ParquetFile(stack.enter_context(fsspec.open(file, "rb"))) for file in files
+                    ParquetFile(stack.enter_context(fsspec.open(file, "rb")))
+                    for file in files
                 ]
-                groups = [(file, at) for file in opened for at in range(file.num_row_groups)]
+                groups = [
+                    (file, at) for file in opened for at in range(file.num_row_groups)
+                ]
                 sizes = [file.metadata.row_group(at).num_rows for file, at in groups]
                 for place, rows in scattered(sizes, usable(sum(sizes), split), limit):
                     file, at = groups[place]
                     yield from (
-                        file.read_row_group(at, [self.image, self.label]).take(rows).to_pylist()
+                        file.read_row_group(at, [self.image, self.label])
+                        .take(rows)
+                        .to_pylist()
                     )
         except (OSError, ValueError) as error:  # pyarrow's are of these
             reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -364,8 +414,8 @@ class HubSource:
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Images in DIR/SPLIT/CLASS/*, or in DIR/CLASS/* with a seeded share of each class held out for
-    test.
+    """Images in DIR/SPLIT/CLASS/*, or in DIR/CLASS/* with a seeded share of each class
+    held out for test.
     """
 
     place: str
@@ -374,11 +424,14 @@ class FolderSource:
     holdout: float
 
     def class_names(self) -> list[str]:
-        return sorted(path.name for path in self._folder("test").iterdir() if path.is_dir())
+        return sorted(
+            path.name for path in self._folder("test").iterdir() if path.is_dir()
+        )
 
     def _folder(self, split: str) -> Path:
         name = self.splits.get(
-            "train" if split == "validation" else split, "train" if split == "validation" else split
+            "train" if split == "validation" else split,
+            "train" if split == "validation" else split,
         )
         named = Path(self.place) / name
         return named if named.is_dir() else Path(self.place)
@@ -387,12 +440,16 @@ class FolderSource:
         folder, rows = self._folder(split), []
         for label, name in enumerate(self.class_names()):
             files = sorted(
-                p for p in (folder / name).rglob("*") if p.suffix.lower() in FOLDER_SUFFIXES
+                p
+                for p in (folder / name).rglob("*")
+                if p.suffix.lower() in FOLDER_SUFFIXES
             )
             if folder == Path(self.place):
                 order = generator("holdout", name).permutation(len(files))
                 test = set(order[: max(1, round(self.holdout * len(files)))].tolist())
-                files = [f for at, f in enumerate(files) if (at in test) == (split == "test")]
+                files = [
+                    f for at, f in enumerate(files) if (at in test) == (split == "test")
+                ]
             rows += [(file, label) for file in files]
         if split != "test":
             rows = [rows[at] for at in usable(len(rows), split)]
@@ -405,7 +462,9 @@ class FolderSource:
 def validation_indices(count: int) -> set[int]:
     """Which rows of train are for validation: a seeded tenth, at most 5,000."""
     size = min(round(VALIDATION["fraction"] * count), VALIDATION["most"])
-    return set(generator("validation", VALIDATION["seed"]).permutation(count)[:size].tolist())
+    return set(
+        generator("validation", VALIDATION["seed"]).permutation(count)[:size].tolist()
+    )
 
 
 def usable(count: int, split: str) -> np.ndarray:
@@ -417,9 +476,11 @@ def usable(count: int, split: str) -> np.ndarray:
     return every[held == (split == "validation")]
 
 
-def scattered(sizes: Sequence[int], rows: np.ndarray, limit: int) -> list[tuple[int, list[int]]]:
-    """A seeded sample of `limit` of these rows, as (group, rows in it), from as few groups as
-    PER_GROUP allows.
+def scattered(
+    sizes: Sequence[int], rows: np.ndarray, limit: int
+) -> list[tuple[int, list[int]]]:
+    """A seeded sample of `limit` of these rows, as (group, rows in it), from as few
+    groups as PER_GROUP allows.
 
     sizes: rows of each group. A larger limit takes the same rows and more.
     """
@@ -428,7 +489,9 @@ def scattered(sizes: Sequence[int], rows: np.ndarray, limit: int) -> list[tuple[
     for turn, group in enumerate(rng.permutation(len(sizes)).tolist()):
         start = ends[group] - sizes[group]
         own = rng.permutation(rows[(rows >= start) & (rows < ends[group])] - start)
-        draws += [(at // PER_GROUP, turn, at, group, int(row)) for at, row in enumerate(own)]
+        draws += [
+            (at // PER_GROUP, turn, at, group, int(row)) for at, row in enumerate(own)
+        ]
     chosen: dict[int, list[int]] = {}
     for *_, group, row in sorted(draws)[:limit]:
         chosen.setdefault(group, []).append(row)
@@ -448,7 +511,9 @@ def source_of(task: str, entry: Entry, hub: str | None) -> HubSource | FolderSou
             raise TadropError(
                 f"task {task!r}: no folder {entry.folder}; set tasks.entries.{task}.folder=DIR"
             )
-        return FolderSource(str(place), _stamp(place), dict(entry.splits), entry.holdout)
+        return FolderSource(
+            str(place), _stamp(place), dict(entry.splits), entry.holdout
+        )
     if entry.id is None:
         raise TadropError(
             f"task {task!r} has no data set; set tasks.entries.{task}.id=ORG/NAME or .folder=DIR"
@@ -456,11 +521,17 @@ def source_of(task: str, entry: Entry, hub: str | None) -> HubSource | FolderSou
     columns = (entry.image, entry.label, dict(entry.splits))
     if place := hubs.local("datasets", entry.id, hub):
         return HubSource(
-            str(place), _stamp(place), entry.config if _has_configs(place) else None, None, *columns
+            str(place),
+            _stamp(place),
+            entry.config if _has_configs(place) else None,
+            None,
+            *columns,
         )
     if reason := hubs.unreachable():
         raise hubs.absent("datasets", entry.id, hub, f"task {task!r}", reason)
-    return HubSource(entry.id, _published_stamp(entry), entry.config, entry.revision, *columns)
+    return HubSource(
+        entry.id, _published_stamp(entry), entry.config, entry.revision, *columns
+    )
 
 
 def _has_configs(place: Path) -> bool:
@@ -475,7 +546,10 @@ def _has_configs(place: Path) -> bool:
 def _stamp(folder: Path) -> list[tuple[str, int, int]]:
     """Every file's name, size and modification time."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [(str(p.relative_to(folder)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    return [
+        (str(p.relative_to(folder)), p.stat().st_size, p.stat().st_mtime_ns)
+        for p in files
+    ]
 
 
 def _published_stamp(entry: Entry) -> str:

@@ -1,1 +1,3 @@
-"""Task vectors as a stream, passes over it, and merged deltas. Imports storage and below."""
+"""Task vectors as a stream, passes over it, and merged deltas. Imports storage and
+below.
+"""

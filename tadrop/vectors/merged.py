@@ -18,14 +18,17 @@ Block = Deltas | Masked | LowRank
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge produced: per tensor a delta for each model, with masks at one bit an entry
-    where there are any.
+    """What a merge produced: per tensor a delta for each model, with masks at one bit
+    an entry where there are any.
 
     deltas[name]: [model, *shape] float32, model = 1 (shared) or T (one per task)
-    low_rank[name]: in the place of a delta, two thin factors per task whose product it is
-    masks[name]: [task, ceil(n / 8)] uint8, bit i of an entry's byte as numpy.packbits lays it out
+    low_rank[name]: in the place of a delta, two thin factors per task whose product it
+    is
+    masks[name]: [task, ceil(n / 8)] uint8, bit i of an entry's byte as numpy.packbits
+    lays it out
     factors: [T] one factor per task, [1] one for all, or None
-    density: fraction of entries of the task vectors that were not zero when they were merged
+    density: fraction of entries of the task vectors that were not zero when they were
+    merged
     attachment: what goes around the module beside its weights, or None
     found: what a search settled on, for the record
     """
@@ -44,16 +47,20 @@ class Merged:
         """The merged tensors."""
         return (*self.deltas, *self.low_rank)
 
-    def delta(self, task: str, name: str, start: int = 0, stop: int | None = None) -> Tensor:
-        """Task t's delta of one tensor, or its flat entries start (a multiple of 8) to stop, before
-        the scale.
+    def delta(
+        self, task: str, name: str, start: int = 0, stop: int | None = None
+    ) -> Tensor:
+        """Task t's delta of one tensor, or its flat entries start (a multiple of 8) to
+        stop, before the scale.
         """
         index = self.tasks.index(task)
         delta = self._unmasked(index, name)
         if start or stop is not None:
             delta = delta.reshape(-1)[start:stop]
         if name in self.masks:
-            packed = self.masks[name][index, start // 8 : (start + delta.numel() + 7) // 8]
+            packed = self.masks[name][
+                index, start // 8 : (start + delta.numel() + 7) // 8
+            ]
             bits = np.unpackbits(packed.numpy(), count=delta.numel())
             delta = delta * torch.from_numpy(bits).to(delta.device).view(delta.shape)
         if self.factors is None:
@@ -72,19 +79,25 @@ class Merged:
         """Whether all tasks get the same weights."""
         one_factor = self.factors is None or len(self.factors) == 1
         one_delta = (
-            not self.masks and not self.low_rank and all(len(d) == 1 for d in self.deltas.values())
+            not self.masks
+            and not self.low_rank
+            and all(len(d) == 1 for d in self.deltas.values())
         )
         return one_delta and one_factor
 
     def attached(self, module: nn.Module, task: str) -> AbstractContextManager[None]:
-        """Puts the attachment, if there is one, around a module that has this result's weights in
-        it.
+        """Puts the attachment, if there is one, around a module that has this result's
+        weights in it.
         """
-        return nullcontext() if self.attachment is None else self.attachment.attach(module, task)
+        return (
+            nullcontext()
+            if self.attachment is None
+            else self.attachment.attach(module, task)
+        )
 
     def stored_bytes(self) -> int:
-        """Bytes that this result takes beside the base: float32 deltas and factors, one-bit masks,
-        the attachment.
+        """Bytes that this result takes beside the base: float32 deltas and factors,
+        one-bit masks, the attachment.
 
         A delta that is zero throughout is not stored.
         """
@@ -97,8 +110,12 @@ class Merged:
 
 
 def pack(masks: Tensor) -> Tensor:
-    """Bool masks [task, *shape] as bits [task, ceil(n / 8)] uint8, laid out as numpy.packbits does."""
-    return torch.from_numpy(np.packbits(masks.reshape(len(masks), -1).cpu().numpy(), axis=1))
+    """Bool masks [task, *shape] as bits [task, ceil(n / 8)] uint8, laid out as
+    numpy.packbits does.
+    """
+    return torch.from_numpy(
+        np.packbits(masks.reshape(len(masks), -1).cpu().numpy(), axis=1)
+    )
 
 
 def materialise(

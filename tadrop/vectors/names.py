@@ -1,5 +1,5 @@
-"""What names of tensors say: the layer, whether a tensor is private, and what a cut that covers it
-is called.
+"""What names of tensors say: the layer, whether a tensor is private, and what a cut
+that covers it is called.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,11 @@ def is_private(name: str, patterns: Sequence[str]) -> bool:
 
 
 def layer_of(name: str) -> str:
-    """The layer a tensor belongs to: its name up to the first number, `blocks.3.fc1.weight` ->
-    `blocks.3`.
+    """The layer a tensor belongs to: its name up to the first number,
+    `blocks.3.fc1.weight` -> `blocks.3`.
 
-    Without a number, the module that owns it: `norm.bias` -> `norm`; a bare name is its own layer.
+    Without a number, the module that owns it: `norm.bias` -> `norm`; a bare name is its
+    own layer.
     """
     words = name.split(".")
     numbers = [at for at, word in enumerate(words) if word.isdigit()]
@@ -24,7 +25,9 @@ def layer_of(name: str) -> str:
 
 
 def cut_name(scope: str, name: str) -> str:
-    """What a cut of this scope that covers a tensor is called: the tensor, its layer, or `model`."""
+    """What a cut of this scope that covers a tensor is called: the tensor, its layer,
+    or `model`.
+    """
     if scope == "layer":
         return layer_of(name)
     return {"tensor": name, "model": "model"}[scope]

@@ -1,8 +1,8 @@
-"""Task vectors as a stream: one tensor, or a piece of one, of all tasks at a time, re-iterable and
-in a fixed order.
+"""Task vectors as a stream: one tensor, or a piece of one, of all tasks at a time,
+re-iterable and in a fixed order.
 
-Nothing here holds more than what is asked for. Subtraction is in float32 whatever the checkpoints'
-dtype.
+Nothing here holds more than what is asked for. Subtraction is in float32 whatever the
+checkpoints' dtype.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,16 +22,25 @@ from tadrop.storage.checkpoint import Checkpoint
 from tadrop.types import Layout, TadropError, Taus, Vector
 from tadrop.vectors.names import is_private
 
-# entries up to which a planner is handed one task's tensor in one piece, which it then keeps
+# entries up to which a planner is handed one task's tensor in one piece, which it then
+# keeps
 WHOLE = HELD
-PIECE = 1 << 19  # entries in a piece of a larger one: 2 MB, so that the interpreter does not count
+PIECE = (
+    1 << 19
+)  # entries in a piece of a larger one: 2 MB, so that the interpreter does not count
 DEVICE_PIECE = 1 << 24  # the same on an accelerator
 
 
 def _matched(base: Checkpoint, expert: Checkpoint) -> Checkpoint:
-    """The expert with its tensors under the base's names: tied tensors may go by any of theirs."""
+    """The expert with its tensors under the base's names: tied tensors may go by any of
+    theirs.
+    """
     tensors = dict(expert.tensors)
-    tensors |= {alias: tensors[name] for alias, name in expert.aliases.items() if name in tensors}
+    tensors |= {
+        alias: tensors[name]
+        for alias, name in expert.aliases.items()
+        if name in tensors
+    }
     for alias, name in base.aliases.items():
         if name not in base.tensors or alias not in tensors:
             continue
@@ -41,15 +50,17 @@ def _matched(base: Checkpoint, expert: Checkpoint) -> Checkpoint:
             raise TadropError(
                 f"{expert.path}: tensors {name!r} and {alias!r} differ; the base {base.path} ties them"
             )
-    kept = {n: t for n, t in tensors.items() if n in base.tensors or n not in expert.aliases}
+    kept = {
+        n: t for n, t in tensors.items() if n in base.tensors or n not in expert.aliases
+    }
     return replace(expert, tensors=dict(sorted(kept.items())), aliases={})
 
 
 def _check(
     base: Checkpoint, expert: Checkpoint, names: Sequence[str], private: Sequence[str]
 ) -> None:
-    """Every merged tensor is in the expert with the base's shape, and nothing else is but private
-    tensors.
+    """Every merged tensor is in the expert with the base's shape, and nothing else is
+    but private tensors.
     """
     for name in names:
         if name not in expert.tensors:
@@ -81,7 +92,9 @@ Addresses = tuple[
 
 @dataclass(frozen=True)
 class TaskVectors:
-    """theta_t - theta0 for every floating-point tensor that is not private, in the order of names."""
+    """theta_t - theta0 for every floating-point tensor that is not private, in the
+    order of names.
+    """
 
     base: Checkpoint
     experts: Mapping[str, Checkpoint]
@@ -91,7 +104,9 @@ class TaskVectors:
     tasks: tuple[str, ...] = field(init=False)
     names: tuple[str, ...] = field(init=False)
     shapes: Mapping[str, tuple[int, ...]] = field(init=False)
-    _places: dict[str, Addresses | None] = field(init=False, repr=False, default_factory=dict)
+    _places: dict[str, Addresses | None] = field(
+        init=False, repr=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         if not self.experts:
@@ -104,7 +119,9 @@ class TaskVectors:
         )
         if not names:
             raise TadropError(f"{self.base.path}: no floating-point tensor to merge")
-        experts = {task: _matched(self.base, expert) for task, expert in self.experts.items()}
+        experts = {
+            task: _matched(self.base, expert) for task, expert in self.experts.items()
+        }
         for expert in experts.values():
             _check(self.base, expert, names, self.private)
         object.__setattr__(self, "experts", experts)
@@ -119,8 +136,8 @@ class TaskVectors:
         stop: int | None = None,
         cuts: Sequence[tuple[Cut, int]] = (),
     ) -> Taus:
-        """See Stream. cuts: one per task, with the tensor's first index in it; applied as the
-        entries are read.
+        """See Stream. cuts: one per task, with the tensor's first index in it; applied
+        as the entries are read.
         """
         size = prod(self.shapes[name])
         whole, stop = start == 0 and stop is None, size if stop is None else stop
@@ -135,7 +152,9 @@ class TaskVectors:
     def _load_cut(
         self, name: str, start: int, taus: Tensor, cuts: Sequence[tuple[Cut, int]]
     ) -> bool:
-        """Loads and cuts in one pass; False if that cannot be done here, or an entry is not finite."""
+        """Loads and cuts in one pass; False if that cannot be done here, or an entry is
+        not finite.
+        """
         if not cuts or not all(isinstance(cut, TopCut) for cut, _ in cuts):
             return False
         if (places := self._places_of(name, taus)) is None:
@@ -144,16 +163,22 @@ class TaskVectors:
 
         (thetas, theta0), _alive = places
         thresholds = np.array([cut.threshold for cut, _ in cuts], dtype=np.float32)
-        ties = np.array([cut.tie_end - start - offset for cut, offset in cuts], dtype=np.int64)
+        ties = np.array(
+            [cut.tie_end - start - offset for cut, offset in cuts], dtype=np.int64
+        )
         scales = np.array([cut.scale for cut, _ in cuts], dtype=np.float32)
         return (
-            kernels.load_cut(thetas, theta0, start, compiled.array(taus), thresholds, ties, scales)
+            kernels.load_cut(
+                thetas, theta0, start, compiled.array(taus), thresholds, ties, scales
+            )
             == 0
         )
 
-    def _load(self, name: str, start: int, taus: Tensor, tasks: slice = slice(None)) -> int:
-        """Fills taus with the tasks' entries from start on; returns a number that is 0 if all of
-        them are finite.
+    def _load(
+        self, name: str, start: int, taus: Tensor, tasks: slice = slice(None)
+    ) -> int:
+        """Fills taus with the tasks' entries from start on; returns a number that is 0
+        if all of them are finite.
         """
         if (places := self._places_of(name, taus)) is not None:
             from tadrop.numerics import kernels
@@ -168,13 +193,19 @@ class TaskVectors:
 
     def _places_of(self, name: str, taus: Tensor) -> Addresses | None:
         """Where the compiled kernels read a tensor from; None if they do not serve it."""
-        return self._addresses(name) if compiled.serves(prod(self.shapes[name]), taus) else None
+        return (
+            self._addresses(name)
+            if compiled.serves(prod(self.shapes[name]), taus)
+            else None
+        )
 
     def _addresses(self, name: str) -> Addresses | None:
-        """Where the experts' and the base's tensor begin, if all of them lie in memory as float32.
+        """Where the experts' and the base's tensor begin, if all of them lie in memory
+        as float32.
 
-        They hold as long as the tensors beside them: kept only where the checkpoints themselves
-        keep their tensors, and do not make them when asked (fused from q, k and v).
+        They hold as long as the tensors beside them: kept only where the checkpoints
+        themselves keep their tensors, and do not make them when asked (fused from q, k
+        and v).
         """
         if name in self._places:
             return self._places[name]
@@ -218,7 +249,11 @@ class TaskVectors:
         size = sum(prod(self.shapes[n]) for n in names)
         shape = (size,) if name is None else self.shapes[name]
         return Vector(
-            self.tasks[task], name or "model", shape, size, lambda: self._pieces(task, names)
+            self.tasks[task],
+            name or "model",
+            shape,
+            size,
+            lambda: self._pieces(task, names),
         )
 
     def _pieces(self, task: int, names: Sequence[str]) -> Iterator[Tensor]:
@@ -232,7 +267,9 @@ class TaskVectors:
                 self._load(name, start, tau, slice(task, task + 1))
                 yield tau[0]
 
-    def _read(self, checkpoint: Checkpoint, name: str, start: int, stop: int | None) -> Tensor:
+    def _read(
+        self, checkpoint: Checkpoint, name: str, start: int, stop: int | None
+    ) -> Tensor:
         return checkpoint[name].reshape(-1)[start:stop].to(self.device, torch.float32)
 
     def _refuse_nonfinite(self, taus: Tensor, name: str) -> None:

@@ -19,9 +19,13 @@ GROUPS = {"model", "tasks"}
 
 def absent(name):
     """The groups' files that a recipe names and the configuration does not have."""
-    node = OmegaConf.to_container(OmegaConf.load(recipes.CONF / "experiment" / f"{name}.yaml"))
+    node = OmegaConf.to_container(
+        OmegaConf.load(recipes.CONF / "experiment" / f"{name}.yaml")
+    )
     wanted = [next(iter(item.items())) for item in node.get("defaults", [])]
-    paths = [Path(key.removeprefix("override /")) / f"{value}.yaml" for key, value in wanted]
+    paths = [
+        Path(key.removeprefix("override /")) / f"{value}.yaml" for key, value in wanted
+    ]
     return [str(path) for path in paths if not (recipes.CONF / path).exists()]
 
 
@@ -51,26 +55,37 @@ def test_references_are_those_that_a_run_makes():
         recipes.configs("table_text7"),
         [config for config, _ in recipes.runs("table_text7")],
     )
-    made = [OmegaConf.to_container(each, resolve=True) for each in reference_configs(cfg)]
+    made = [
+        OmegaConf.to_container(each, resolve=True) for each in reference_configs(cfg)
+    ]
     assert [record.key(config) for config in made] == [
         record.key(config) for config in configs[: len(made)]
     ]
 
 
 def test_glyph_tables_discover_every_row():
-    merges = {job[1].removeprefix("merge=") for job in recipes.overrides("table_glyph8")}
+    merges = {
+        job[1].removeprefix("merge=") for job in recipes.overrides("table_glyph8")
+    }
     rows = {path.stem for path in (recipes.CONF / "merge").glob("*.yaml")}
     test_time = {row for row in rows if row.startswith(("adamerging", "surgery"))}
-    minutes = {row for row in rows if row.startswith("nps")}  # hundreds of evaluations a run
+    minutes = {
+        row for row in rows if row.startswith("nps")
+    }  # hundreds of evaluations a run
     two_models = {row for row in rows if row.startswith("slerp")}
-    assert merges == rows - test_time - minutes - two_models - {"individual", "pretrained"}
+    assert merges == rows - test_time - minutes - two_models - {
+        "individual",
+        "pretrained",
+    }
 
 
 def test_a_seed_makes_a_run_of_its_own_only_where_chance_plays_a_part():
     def count(merge, tadrop, *more):
         words = [f"merge={merge}", f"tadrop={tadrop}", *more]
         runs = [recipes._compose("demo", [*words, f"seed={seed}"]) for seed in (0, 1)]
-        return len({record.key(OmegaConf.to_container(cfg, resolve=True)) for cfg in runs})
+        return len(
+            {record.key(OmegaConf.to_container(cfg, resolve=True)) for cfg in runs}
+        )
 
     assert count("average", "off") == 1
     assert count("dare", "off") == 2
@@ -82,7 +97,9 @@ def test_a_seed_makes_a_run_of_its_own_only_where_chance_plays_a_part():
 
 
 def test_what_is_not_a_recipe():
-    with pytest.raises(TadropError, match="no recipe is called 'nothing'; there are ablation"):
+    with pytest.raises(
+        TadropError, match="no recipe is called 'nothing'; there are ablation"
+    ):
         recipes.overrides("nothing")
 
 
@@ -96,7 +113,10 @@ def recorded(tmp_path):
     """Half of the demo's runs as records made by hand."""
     runs = {record.key(config): config for config, _ in recipes.runs("demo")}
     for key, config in list(runs.items())[::2]:
-        made = hand.record("ties", tadrop=None) | {"key": key, "config": record.science(config)}
+        made = hand.record("ties", tadrop=None) | {
+            "key": key,
+            "config": record.science(config),
+        }
         scores = [
             {"task": t, "split": "test", "metric": "accuracy", "value": 0.5, "count": 9}
             for t in config["tasks"]["names"]
@@ -108,9 +128,13 @@ def recorded(tmp_path):
 def test_dry_run_lists_what_is_owed_and_what_it_costs(recorded):
     folder, keys = recorded
     text = cost.dry_run("demo", folder)
-    assert f"{len(keys)} runs, {len(keys[::2])} recorded, {len(keys[1::2])} owed" in text
+    assert (
+        f"{len(keys)} runs, {len(keys[::2])} recorded, {len(keys[1::2])} owed" in text
+    )
     listed = [
-        line for line in text.splitlines() if line.startswith("  ") and line.split()[0] in keys
+        line
+        for line in text.splitlines()
+        if line.startswith("  ") and line.split()[0] in keys
     ]
     assert [line.split()[0] for line in listed] == keys[1::2]
     assert all(line.endswith("6 s") for line in listed)
@@ -118,7 +142,9 @@ def test_dry_run_lists_what_is_owed_and_what_it_costs(recorded):
 
 
 def test_dry_run_names_checkpoints_that_are_not_there(tmp_path):
-    text = cost.dry_run("demo", tmp_path, ["model.base=gone.safetensors", "tasks.names=[hebrew]"])
+    text = cost.dry_run(
+        "demo", tmp_path, ["model.base=gone.safetensors", "tasks.names=[hebrew]"]
+    )
     assert "no checkpoint at gone.safetensors" in text
     assert "  ?" in text
 
@@ -126,10 +152,13 @@ def test_dry_run_names_checkpoints_that_are_not_there(tmp_path):
 def test_a_missing_record_names_the_command_and_partial_makes_do(recorded):
     folder, keys = recorded
     with pytest.raises(
-        TadropError, match=r"is not there; make it with: python run.py \+experiment=demo"
+        TadropError,
+        match=r"is not there; make it with: python run.py \+experiment=demo",
     ):
         tables.collect("demo", folder)
-    assert [one["key"] for one in tables.collect("demo", folder, partial=True)] == keys[::2]
+    assert [one["key"] for one in tables.collect("demo", folder, partial=True)] == keys[
+        ::2
+    ]
 
 
 @pytest.mark.slow
@@ -144,6 +173,8 @@ def test_a_dry_run_of_a_hub_model_names_what_it_would_download_and_downloads_not
         recipes.configs("table_vit_b32_8", [f"paths.hub={tmp_path}"])[0], resolve=True
     )
     lines = cost.missing(config)
-    assert sum("checkpoint" not in line and "model=vit_b32" in line for line in lines) == 9
+    assert (
+        sum("checkpoint" not in line and "model=vit_b32" in line for line in lines) == 9
+    )
     assert sum("needs the data set" in line for line in lines) == 8
     assert list(tmp_path.iterdir()) == []

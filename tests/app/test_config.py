@@ -32,9 +32,9 @@ def test_merge_rows(name, tadrop):
     rule = instantiate(cfg.tadrop)
     assert (rule is None) == (tadrop == "off")
     method = instantiate(cfg.merge.method)
-    assert callable(getattr(method, "merge", None) or getattr(method, "fit", None)) or isinstance(
-        method, Method
-    )
+    assert callable(
+        getattr(method, "merge", None) or getattr(method, "fit", None)
+    ) or isinstance(method, Method)
 
 
 @pytest.mark.parametrize("name", choices("sparsify"))
@@ -63,10 +63,18 @@ def test_recipes(name):
 def test_glyph_task_sets_contain_one_another():
     sets = [list(composed(f"tasks=glyph{n}").tasks.names) for n in (8, 14, 20, 30)]
     assert [len(s) for s in sets] == [8, 14, 20, 30]
-    assert all(larger[: len(smaller)] == smaller for smaller, larger in itertools.pairwise(sets))
+    assert all(
+        larger[: len(smaller)] == smaller
+        for smaller, larger in itertools.pairwise(sets)
+    )
 
 
 def test_the_command_line_wins_over_a_rows_own_sparsifier():
     assert composed("merge=ties").sparsify.scope == "model"
-    assert composed("merge=ties", "sparsify.scope=tensor", "sparsify.keep=0.3").sparsify.keep == 0.3
+    assert (
+        composed(
+            "merge=ties", "sparsify.scope=tensor", "sparsify.keep=0.3"
+        ).sparsify.keep
+        == 0.3
+    )
     assert composed("merge=ties", "sparsify=none").sparsify is None

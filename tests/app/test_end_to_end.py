@@ -39,7 +39,10 @@ def sweep(folder):
 
 
 def records(folder):
-    return [json.loads(path.read_text()) for path in sorted((folder / "records").glob("*.json"))]
+    return [
+        json.loads(path.read_text())
+        for path in sorted((folder / "records").glob("*.json"))
+    ]
 
 
 def test_a_sweep_leaves_a_record_per_run_and_two_references(folder, sweep):
@@ -58,7 +61,10 @@ def test_a_sweep_leaves_a_record_per_run_and_two_references(folder, sweep):
 def test_records_hold_what_a_reader_needs(folder, sweep):
     for record in records(folder):
         assert record["protocol"]["limit"] == 40
-        assert {s["task"]: s["count"] for s in record["scores"]} == {"hebrew": 40, "braille": 40}
+        assert {s["task"]: s["count"] for s in record["scores"]} == {
+            "hebrew": 40,
+            "braille": 40,
+        }
         assert set(record["checkpoints"]) == {"base", "hebrew", "braille"}
         assert set(record["data"]) == {"hebrew/test", "braille/test"}
         assert record["peak_bytes"] > 0
@@ -73,15 +79,21 @@ def test_the_control_has_the_density_and_the_norm_of_tadrop(folder, sweep):
     }
     for method in ("emr", "ties"):
         adaptive, uniform = by[method, "adaptive"], by[method, "uniform"]
-        tables = [read_tensors(folder / "records", one["key"]) for one in (adaptive, uniform)]
-        kept = [float(((1 - table["sparsity"]) * table["size"]).sum()) for table in tables]
+        tables = [
+            read_tensors(folder / "records", one["key"]) for one in (adaptive, uniform)
+        ]
+        kept = [
+            float(((1 - table["sparsity"]) * table["size"]).sum()) for table in tables
+        ]
         assert kept[1] == pytest.approx(
             kept[0], abs=0.5 * len(tables[0]) + 1
         )  # each tensor's count is rounded
         # density counts what is not zero: where TADrop drops nothing it also keeps entries that
         # were 0 all along
         assert uniform["density"] == pytest.approx(adaptive["density"], abs=1e-3)
-        assert uniform["config"]["tadrop"]["norm"] == adaptive["config"]["tadrop"]["norm"]
+        assert (
+            uniform["config"]["tadrop"]["norm"] == adaptive["config"]["tadrop"]["norm"]
+        )
         assert 0.05 < adaptive["density"] < 0.95
 
 
@@ -123,10 +135,18 @@ def test_the_same_command_gives_the_same_bits(folder, sweep, tmp_path):
 
 def test_selection_on_a_grid_sees_validation_only(tmp_path):
     done = run(
-        tmp_path, "merge=task_arithmetic", "tadrop=off", "select=grid", "merge.scale_grid=[0.2,0.5]"
+        tmp_path,
+        "merge=task_arithmetic",
+        "tadrop=off",
+        "select=grid",
+        "merge.scale_grid=[0.2,0.5]",
     )
     assert done.returncode == 0, done.stderr
-    record = next(r for r in records(tmp_path) if r["config"]["merge"]["name"] == "task_arithmetic")
+    record = next(
+        r
+        for r in records(tmp_path)
+        if r["config"]["merge"]["name"] == "task_arithmetic"
+    )
     assert record["selection"]["split"] == "validation"
     points = dict(record["selection"]["grid"])
     assert record["selection"]["scale"] == max(points, key=lambda p: (points[p], -p))
@@ -147,7 +167,11 @@ def test_selection_on_a_grid_sees_validation_only(tmp_path):
 )
 def test_mistakes_are_one_line(tmp_path, words, expected):
     done = python(
-        "run.py", *SMALL[1:], *words, f"paths.records={tmp_path}/r", f"paths.cache={tmp_path}/c"
+        "run.py",
+        *SMALL[1:],
+        *words,
+        f"paths.records={tmp_path}/r",
+        f"paths.cache={tmp_path}/c",
     )
     assert done.returncode != 0
     lines = done.stderr.strip().splitlines()
@@ -164,7 +188,9 @@ def test_two_processes_make_a_record_once(tmp_path):
         f"paths.records={tmp_path}/r",
         f"paths.cache={tmp_path}/c",
     ]
-    start = partial(subprocess.Popen, [sys.executable, "run.py", *words], cwd=ROOT, text=True)
+    start = partial(
+        subprocess.Popen, [sys.executable, "run.py", *words], cwd=ROOT, text=True
+    )
     both = [start(stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
     said = [process.communicate(timeout=280) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
@@ -178,7 +204,9 @@ def test_a_recipe_ends_in_its_table(tmp_path):
     """With other tasks it is not the committed table, so it is only printed, unless it is told
     where to go.
     """
-    before = {path: path.stat().st_mtime_ns for path in (ROOT / "results").glob("demo*")}
+    before = {
+        path: path.stat().st_mtime_ns for path in (ROOT / "results").glob("demo*")
+    }
     few = ("+experiment=demo", "merge=average")
     done = run(tmp_path, *few)
     assert done.returncode == 0, done.stderr
@@ -187,7 +215,9 @@ def test_a_recipe_ends_in_its_table(tmp_path):
         "not written: with limit, merge, paths.records, tasks.names it is another table than demo's"
         in done.stderr
     )
-    assert {path: path.stat().st_mtime_ns for path in (ROOT / "results").glob("demo*")} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in (ROOT / "results").glob("demo*")
+    } == before
     done = run(tmp_path, *few, f"paths.results={tmp_path}/tables")
     assert done.returncode == 0, done.stderr
     assert "running" not in done.stderr

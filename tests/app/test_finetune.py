@@ -46,9 +46,14 @@ def write_classes(hub, task, count):
     for seed, split in enumerate(("train", "test")):
         rng = np.random.default_rng([seed, len(task)])
         labels = rng.integers(0, 3, count)
-        grey = [rng.integers(80 * i, 80 * i + 90, (28, 28, 3), dtype=np.uint8) for i in labels]
+        grey = [
+            rng.integers(80 * i, 80 * i + 90, (28, 28, 3), dtype=np.uint8)
+            for i in labels
+        ]
         rows = [{"bytes": tiny.png(image), "path": None} for image in grey]
-        data = Dataset.from_dict({"image": rows, "label": labels.tolist()}, features=features)
+        data = Dataset.from_dict(
+            {"image": rows, "label": labels.tolist()}, features=features
+        )
         data.to_parquet(folder / f"{split}-00000-of-00001.parquet")
 
 
@@ -58,24 +63,36 @@ def hub(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("hub")
     torch.manual_seed(0)
-    Dinov2Model(Dinov2Config(**TINY)).half().save_pretrained(folder / "models/extra/tiny")
+    Dinov2Model(Dinov2Config(**TINY)).half().save_pretrained(
+        folder / "models/extra/tiny"
+    )
     for task in ("mnist", "eurosat"):
         write_classes(folder, task, 90)
     return folder
 
 
 def configured(hub, tmp_path, *overrides, name="finetune"):
-    entries = [f"+tasks.entries.{task}={{id:extra/{task}}}" for task in ("mnist", "eurosat")]
+    entries = [
+        f"+tasks.entries.{task}={{id:extra/{task}}}" for task in ("mnist", "eurosat")
+    ]
     places = [
         f"paths.hub={hub}",
         f"paths.cache={hub / 'cache'}",
         f"paths.experts={tmp_path / 'experts'}",
     ]
     with initialize_config_dir(CONF, version_base="1.3"):
-        return compose(name, ["model=dinov2_s14", *places, *WORDS, *entries, *overrides])
+        return compose(
+            name, ["model=dinov2_s14", *places, *WORDS, *entries, *overrides]
+        )
 
 
-SMALL = ("recipe=small", "recipe.steps=20", "recipe.warmup=2", "recipe.rate=1e-3", "save_every=5")
+SMALL = (
+    "recipe=small",
+    "recipe.steps=20",
+    "recipe.warmup=2",
+    "recipe.rate=1e-3",
+    "save_every=5",
+)
 
 
 def tuned(hub, tmp_path, *overrides, task="mnist"):
@@ -91,8 +108,13 @@ def test_a_checkpoint_is_made_and_described(hub, tmp_path, optimizer):
     run()
     written = open_checkpoint(run.target).tensors
     base = open_checkpoint(hub / "models/extra/tiny").tensors
-    assert set(written) == (set(base) - {"embeddings.mask_token"}) | {"head.weight", "head.bias"}
-    assert all(written[n].shape == base[n].shape for n in set(base) - {"embeddings.mask_token"})
+    assert set(written) == (set(base) - {"embeddings.mask_token"}) | {
+        "head.weight",
+        "head.bias",
+    }
+    assert all(
+        written[n].shape == base[n].shape for n in set(base) - {"embeddings.mask_token"}
+    )
     moved = "encoder.layer.1.attention.attention.query.weight"
     assert not torch.equal(written[moved], base[moved])
     facts = json.loads(run.target.with_suffix(".json").read_text())
@@ -108,16 +130,26 @@ def test_an_interrupted_run_ends_with_the_same_bits(hub, tmp_path, monkeypatch):
     cut = tuned(hub, tmp_path / "cut")
     keep = cut.keep
     monkeypatch.setattr(
-        cut, "keep", lambda optimizer, step: (keep(optimizer, step), step == 10 and 1 / 0)
+        cut,
+        "keep",
+        lambda optimizer, step: (keep(optimizer, step), step == 10 and 1 / 0),
     )
     with pytest.raises(ZeroDivisionError):
         cut()
     assert cut.state.exists()
     again = tuned(hub, tmp_path / "cut")
     again()
-    one, two = open_checkpoint(whole.target).tensors, open_checkpoint(again.target).tensors
+    one, two = (
+        open_checkpoint(whole.target).tensors,
+        open_checkpoint(again.target).tensors,
+    )
     assert all(torch.equal(one[n], two[n]) for n in one)
-    assert json.loads(again.target.with_suffix(".json").read_text())["training"]["first_step"] == 10
+    assert (
+        json.loads(again.target.with_suffix(".json").read_text())["training"][
+            "first_step"
+        ]
+        == 10
+    )
 
 
 def test_a_state_of_another_recipe_is_refused(hub, tmp_path):
@@ -142,19 +174,30 @@ def test_finetuned_experts_merge_through_run(hub, tmp_path):
 
 def test_missing_experts_say_how_to_make_them(hub, tmp_path):
     with pytest.raises(
-        TadropError, match=r"python -m tadrop.app.verbs.finetune model=dinov2_s14 task=mnist"
+        TadropError,
+        match=r"python -m tadrop.app.verbs.finetune model=dinov2_s14 task=mnist",
     ):
-        runner.run(configured(hub, tmp_path, f"paths.records={tmp_path}", name="config"))
+        runner.run(
+            configured(hub, tmp_path, f"paths.records={tmp_path}", name="config")
+        )
 
 
 def test_batches_cover_an_epoch_and_depend_on_the_step_alone():
     recipe = Recipe("x", "adam", 10, 4, 1e-3, 0.0, 0, "constant", None, 0.05, False)
     rows = np.concatenate([batch_at(12, step, recipe, (0, "a")) for step in range(3)])
     assert sorted(rows) == list(range(12))
-    assert (batch_at(12, 4, recipe, (0, "a")) == batch_at(12, 4, recipe, (0, "a"))).all()
+    assert (
+        batch_at(12, 4, recipe, (0, "a")) == batch_at(12, 4, recipe, (0, "a"))
+    ).all()
     assert [recipe.factor(s) for s in (0, 9)] == [1.0, 1.0]
     warm = Recipe("x", "adam", 12, 4, 1e-3, 0.0, 2, "cosine", None, 0.05, False)
-    assert [round(warm.factor(s), 3) for s in (0, 1, 2, 7, 12)] == [0.5, 1.0, 1.0, 0.5, 0.0]
+    assert [round(warm.factor(s), 3) for s in (0, 1, 2, 7, 12)] == [
+        0.5,
+        1.0,
+        1.0,
+        0.5,
+        0.0,
+    ]
     with pytest.raises(TadropError, match="sgd"):
         Recipe("x", "sgd", 10, 4, 1e-3, 0.0, 0, "constant", None, 0.05, False)
 
@@ -182,7 +225,12 @@ def test_a_fitted_head_separates_what_is_separable():
 @pytest.mark.parametrize("kind", ["dinov2", "vit"])
 def test_tensor_names_are_those_that_the_library_writes(tmp_path, kind):
     """Its own names for the modules change from version to version; files keep theirs."""
-    from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTForImageClassification
+    from transformers import (
+        Dinov2Config,
+        Dinov2Model,
+        ViTConfig,
+        ViTForImageClassification,
+    )
 
     sizes = {k: v for k, v in TINY.items() if k not in ("image_size", "patch_size")}
     shape = {"image_size": 28, "patch_size": 14}
@@ -197,13 +245,19 @@ def test_tensor_names_are_those_that_the_library_writes(tmp_path, kind):
     written = set(open_checkpoint(tmp_path).tensors)
     encoder = made if kind == "dinov2" else made.vit
     prefix, heads = (
-        ("", set()) if kind == "dinov2" else ("vit.", {"classifier.weight", "classifier.bias"})
+        ("", set())
+        if kind == "dinov2"
+        else ("vit.", {"classifier.weight", "classifier.bias"})
     )
-    assert {prefix + file_name(name) for name, _ in encoder.named_parameters()} == written - heads
+    assert {
+        prefix + file_name(name) for name, _ in encoder.named_parameters()
+    } == written - heads
 
 
 @pytest.mark.parametrize("projection", ["frozen", "merged"])
-def test_clip_is_fine_tuned_and_what_came_out_merges(clip_hub, tmp_path, monkeypatch, projection):
+def test_clip_is_fine_tuned_and_what_came_out_merges(
+    clip_hub, tmp_path, monkeypatch, projection
+):
     """The command of the README on a tiny CLIP: the zero-shot head stays, the tower moves, TADrop
     merges the result.
     """
@@ -246,7 +300,8 @@ def test_clip_is_fine_tuned_and_what_came_out_merges(clip_hub, tmp_path, monkeyp
     ]
     with initialize_config_dir(CONF, version_base="1.3"):
         merging = compose(
-            "config", [*words, *here, f"paths.records={tmp_path}", "merge=ties", "tadrop=on"]
+            "config",
+            [*words, *here, f"paths.records={tmp_path}", "merge=ties", "tadrop=on"],
         )
     record = runner.run(merging)
     assert len(record["scores"]) == 2

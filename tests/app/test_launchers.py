@@ -56,7 +56,9 @@ def sweep(repository, folder, *overrides, **environment):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return {r["config"]["merge"]["name"]: r for r in record.read_all(folder / "records")}
+    return {
+        r["config"]["merge"]["name"]: r for r in record.read_all(folder / "records")
+    }
 
 
 def check(records, threads):
@@ -67,11 +69,15 @@ def check(records, threads):
 
 def test_joblib_shares_the_cores(repository, tmp_path):
     needs("hydra_plugins.hydra_joblib_launcher")
-    records = sweep(repository, tmp_path, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    records = sweep(
+        repository, tmp_path, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"
+    )
     check(records, max(len(os.sched_getaffinity(0)) // 2, 1))
 
 
-def test_two_joblib_workers_share_a_sweep_and_a_second_call_finds_it_done(repository, tmp_path):
+def test_two_joblib_workers_share_a_sweep_and_a_second_call_finds_it_done(
+    repository, tmp_path
+):
     needs("hydra_plugins.hydra_joblib_launcher")
     words = [
         "hydra/launcher=joblib",
@@ -88,7 +94,10 @@ def test_two_joblib_workers_share_a_sweep_and_a_second_call_finds_it_done(reposi
 
     def call():
         return subprocess.run(
-            [sys.executable, "run.py", "-m", *words], cwd=repository, capture_output=True, text=True
+            [sys.executable, "run.py", "-m", *words],
+            cwd=repository,
+            capture_output=True,
+            text=True,
         )
 
     first = call()
@@ -114,7 +123,9 @@ def test_a_local_ray_cluster_of_two_workers(repository, tmp_path):
     )
     # and nothing is reported to Ray's authors
     alone = "+hydra.launcher.ray.init.include_dashboard=false"
-    check(sweep(repository, tmp_path, *two, alone, RAY_USAGE_STATS_ENABLED="0"), threads=1)
+    check(
+        sweep(repository, tmp_path, *two, alone, RAY_USAGE_STATS_ENABLED="0"), threads=1
+    )
 
 
 @contextmanager
@@ -164,9 +175,15 @@ def slurm_conf(folder, munge):
         "MailProg": "/bin/true",
     }
     lines = [f"{key}={value}" for key, value in facts.items()]
-    lines.append(f"NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=4000 State=UNKNOWN")
+    lines.append(
+        f"NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=4000 State=UNKNOWN"
+    )
     return "\n".join(
-        [*lines, "PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP", ""]
+        [
+            *lines,
+            "PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP",
+            "",
+        ]
     )
 
 
@@ -180,13 +197,19 @@ def cluster() -> Iterator[dict[str, str]]:
     """
     path = os.environ["PATH"] + ":/usr/sbin:/sbin"
     if missing := [name for name in SLURM if shutil.which(name, path=path) is None]:
-        pytest.skip(f"no {', '.join(missing)}: apt install slurmctld slurmd slurm-client munge")
-    folder = Path(tempfile.mkdtemp(prefix="slurm."))  # not pytest's: sockets need short paths
+        pytest.skip(
+            f"no {', '.join(missing)}: apt install slurmctld slurmd slurm-client munge"
+        )
+    folder = Path(
+        tempfile.mkdtemp(prefix="slurm.")
+    )  # not pytest's: sockets need short paths
     environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
     try:
         with ExitStack() as running:
             for name, command in daemons(folder).items():
-                running.enter_context(daemon(command, environment, folder / f"{name}.out"))
+                running.enter_context(
+                    daemon(command, environment, folder / f"{name}.out")
+                )
                 time.sleep(1)
             wait_for_idle(environment, folder)
             running.callback(empty_queue, environment)
@@ -225,7 +248,12 @@ def daemons(folder: Path) -> dict[str, list[str]]:
 def asked(environment: dict[str, str], *command: str) -> str:
     """What one of Slurm's commands says."""
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+        command,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     return done.stdout + done.stderr
 
@@ -297,8 +325,12 @@ def test_slurm_runs_one_job_for_each_run(repository, tmp_path, slurm):
     check(sweep(repository, tmp_path, *launcher, **changed), threads=1)
     assert len(list((tmp_path / "slurm").glob("*_[01]"))) == 2
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "records").iterdir()}
-    sweep(repository, tmp_path, *launcher, **changed)  # the same command again owes nothing
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "records").iterdir()} == made
+    sweep(
+        repository, tmp_path, *launcher, **changed
+    )  # the same command again owes nothing
+    assert {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "records").iterdir()
+    } == made
 
 
 @pytest.mark.parametrize("trap", ["", "trap '' TERM; "])

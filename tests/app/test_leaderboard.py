@@ -29,8 +29,17 @@ def a_record(name, average, tadrop=None, data="none", stored=800, tasks=2, split
             "model": {"name": "m"},
             "tasks": {"names": names},
         },
-        "protocol": {"tasks": "p", "split": "test", "limit": None, "metric": "accuracy"},
-        "selection": {"rule": "grid" if split else "fixed", "scale": 1.0, "split": split},
+        "protocol": {
+            "tasks": "p",
+            "split": "test",
+            "limit": None,
+            "metric": "accuracy",
+        },
+        "selection": {
+            "rule": "grid" if split else "fixed",
+            "scale": 1.0,
+            "split": split,
+        },
         "scores": scores,
         "density": 0.5,
         "stored_bytes": stored,
@@ -48,7 +57,9 @@ def board(tasks=2, owed=()):
         a_record("weak", 0.45, ON, tasks=tasks),
         a_record("cheat", 0.8, data="test inputs", tasks=tasks),
         a_record("strong", 0.6, data="training inputs", stored=1_234_000, tasks=tasks),
-        a_record("strong", 0.5, ON, data="training inputs", stored=1_234_000, tasks=tasks),
+        a_record(
+            "strong", 0.5, ON, data="training inputs", stored=1_234_000, tasks=tasks
+        ),
     ]
     return leaderboard.Board(f"set{tasks}", Path("nowhere"), records, list(owed))
 
@@ -56,10 +67,18 @@ def board(tasks=2, owed=()):
 def test_rows_are_ranked_by_average_and_test_time_rows_stand_last():
     made = leaderboard.ranked(board())
     labels = [row.label.strip() for row in made.rows]
-    assert labels == ["Individual", "Pretrained", "Strong", "+ TADrop", "Weak", "+ TADrop", "Cheat"]
-    assert [row.data for row in made.rows][2:] == ["training inputs"] * 2 + ["none"] * 2 + [
-        "test inputs"
+    assert labels == [
+        "Individual",
+        "Pretrained",
+        "Strong",
+        "+ TADrop",
+        "Weak",
+        "+ TADrop",
+        "Cheat",
     ]
+    assert [row.data for row in made.rows][2:] == ["training inputs"] * 2 + [
+        "none"
+    ] * 2 + ["test inputs"]
 
 
 def test_the_board_says_what_was_seen_and_stored():
@@ -81,13 +100,21 @@ def test_a_table_of_rows_that_saw_no_data_stays_as_narrow_as_it_was():
 def test_a_grid_on_validation_data_is_data():
     (row,) = table.build([a_record("weak", 0.4, split="validation")]).rows
     assert row.data == "validation labels"
-    (row,) = table.build([a_record("fit", 0.4, data="training inputs", split="validation")]).rows
+    (row,) = table.build(
+        [a_record("fit", 0.4, data="training inputs", split="validation")]
+    ).rows
     assert row.data == "training inputs and validation labels"
 
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(0, "0"), (12, "12 B"), (12_345, "12.3 kB"), (1_270_000, "1.27 MB"), (3.1e12, "3.1e+03 GB")],
+    [
+        (0, "0"),
+        (12, "12 B"),
+        (12_345, "12.3 kB"),
+        (1_270_000, "1.27 MB"),
+        (3.1e12, "3.1e+03 GB"),
+    ],
 )
 def test_sizes_as_people_read_them(count, text):
     assert table.size(count) == text
@@ -147,14 +174,24 @@ def test_a_board_holds_what_is_recorded_and_names_what_is_not(tmp_path, monkeypa
     monkeypatch.setattr(leaderboard, "rows", lambda: ["average", "ties"])
     (cfg,) = leaderboard.configs("glyph2", ["ties"], ["on"], []).values()
     config = OmegaConf.to_container(cfg, resolve=True)
-    made = a_record("ties", 0.5, ON) | {"format": record.FORMAT, "key": record.key(config)}
+    made = a_record("ties", 0.5, ON) | {
+        "format": record.FORMAT,
+        "key": record.key(config),
+    }
     record.write(tmp_path, made)
     found = leaderboard.recorded("glyph2", folder=tmp_path)
     assert [one["key"] for one in found.records] == [record.key(config)]
-    owed = ["Individual", "Pretrained", "Weight Averaging", "TIES", "Weight Averaging + TADrop"]
+    owed = [
+        "Individual",
+        "Pretrained",
+        "Weight Averaging",
+        "TIES",
+        "Weight Averaging + TADrop",
+    ]
     assert sorted(found.owed) == sorted(owed)
     assert (
-        "Not recorded: TIES + TADrop." in leaderboard.ranked(board(owed=["TIES + TADrop"])).caption
+        "Not recorded: TIES + TADrop."
+        in leaderboard.ranked(board(owed=["TIES + TADrop"])).caption
     )
 
 
@@ -162,9 +199,11 @@ def test_what_is_written(tmp_path):
     boards = {f"set{n}": leaderboard.ranked(board(n)) for n in (2, 3)}
     paths = leaderboard.write(tmp_path, boards)
     assert {p.name for p in paths} == {p.name for p in tmp_path.iterdir()}
-    assert {"leaderboard_set2.md", "leaderboard_set3_storage.svg", "leaderboard_tasks.png"} <= {
-        p.name for p in paths
-    }
+    assert {
+        "leaderboard_set2.md",
+        "leaderboard_set3_storage.svg",
+        "leaderboard_tasks.png",
+    } <= {p.name for p in paths}
     before = {path.name: path.read_bytes() for path in paths}
     again = leaderboard.write(tmp_path / "again", boards)
     assert {path.name: path.read_bytes() for path in again} == before
@@ -188,7 +227,9 @@ def test_the_figure_over_tasks_shows_gains():
 
 def test_the_figure_of_storage_places_every_row():
     axes = plot.accuracy_against_storage(leaderboard.ranked(board())).axes[0]
-    placed = [tuple(p) for each in axes.collections for p in each.get_offsets().tolist()]
+    placed = [
+        tuple(p) for each in axes.collections for p in each.get_offsets().tolist()
+    ]
     assert len(placed) == 5
     assert (617_000, pytest.approx(60)) in placed
 
@@ -202,6 +243,9 @@ def test_records_are_found_again(tmp_path, monkeypatch):
         "glyph8", names, ["off"], [f"paths.records={tmp_path}"]
     ).values():
         config = runner.OmegaConf.to_container(cfg, resolve=True)
-        made = a_record("average", 0.5) | {"format": record.FORMAT, "key": record.key(config)}
+        made = a_record("average", 0.5) | {
+            "format": record.FORMAT,
+            "key": record.key(config),
+        }
         record.write(tmp_path, made)
         assert runner.run(cfg)["key"] == record.key(config)

@@ -24,9 +24,17 @@ MISTAKES = [
         ["glyph8", "--only", "ties,nonsense"],
         "no row is called nonsense; there are adamerging, ",
     ),
-    (tables, ["demo", "nonsense"], "Error parsing override 'nonsense' missing EQUAL at '<EOF>'$"),
+    (
+        tables,
+        ["demo", "nonsense"],
+        "Error parsing override 'nonsense' missing EQUAL at '<EOF>'$",
+    ),
     (tables, ["nonsense"], "no recipe is called 'nonsense'; there are "),
-    (similarity, ["tasks.names=[nonsense]"], "no glyph task is called 'nonsense'; there are "),
+    (
+        similarity,
+        ["tasks.names=[nonsense]"],
+        "no glyph task is called 'nonsense'; there are ",
+    ),
     (similarity, ["tasks.nonsense=1"], "Could not override 'tasks.nonsense'"),
     (benchmark_evaluate, ["model=nonsense"], "Could not find 'model/nonsense'"),
     (vqa_answers, ["out.json", "tasks.names=[imagenet]"], "tasks.names has no vqa"),
@@ -35,7 +43,9 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(
-    ("script", "words", "said"), MISTAKES, ids=lambda part: getattr(part, "__name__", None)
+    ("script", "words", "said"),
+    MISTAKES,
+    ids=lambda part: getattr(part, "__name__", None),
 )
 def test_a_mistake_is_one_line(monkeypatch, script, words, said):
     monkeypatch.setattr(sys, "argv", [script.__name__, *words])
@@ -49,9 +59,15 @@ def test_finetuning_a_task_that_is_not_there_is_one_line():
     alone.
     """
     words = ["-m", "tadrop.app.verbs.finetune", "recipe=small", "paths.hub=/nowhere"]
-    for task, said in (("nonsense", "no task is called 'nonsense'"), ("kmnist", "/nowhere")):
+    for task, said in (
+        ("nonsense", "no task is called 'nonsense'"),
+        ("kmnist", "/nowhere"),
+    ):
         done = subprocess.run(
-            [sys.executable, *words, f"task={task}"], cwd=ROOT, capture_output=True, text=True
+            [sys.executable, *words, f"task={task}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 1
         assert done.stderr.startswith("error: ")

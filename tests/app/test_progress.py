@@ -35,7 +35,12 @@ def sweep_of(cfg, words):
 
 
 def test_jobs_are_counted_as_the_sweeper_makes_them(hydra):
-    assert jobs(sweep_of(composed(), ["merge=ties,emr", "tadrop=off,on,uniform", "seed=0"])) == 6
+    assert (
+        jobs(
+            sweep_of(composed(), ["merge=ties,emr", "tadrop=off,on,uniform", "seed=0"])
+        )
+        == 6
+    )
     demo = composed("+experiment=demo")
     assert jobs(sweep_of(demo, ["+experiment=demo"])) == len(overrides("demo"))
     with open_dict(demo):
@@ -48,7 +53,11 @@ def test_what_became_of_the_jobs(hydra, tmp_path, capsys):
     progress.on_multirun_start(sweep_of(composed(), ["merge=average,ties,emr"]))
     seen = []
     for number, (row, status) in enumerate(
-        (("average", JobStatus.COMPLETED), ("ties", JobStatus.FAILED), ("emr", JobStatus.COMPLETED))
+        (
+            ("average", JobStatus.COMPLETED),
+            ("ties", JobStatus.FAILED),
+            ("emr", JobStatus.COMPLETED),
+        )
     ):
         cfg = composed(f"merge={row}", f"paths.records={tmp_path}")
         with open_dict(cfg):
@@ -56,7 +65,8 @@ def test_what_became_of_the_jobs(hydra, tmp_path, capsys):
             cfg.hydra.runtime.choices = {}
         if row == "emr":
             job = OmegaConf.to_container(
-                compose("config", [f"merge={row}", f"paths.records={tmp_path}"]), resolve=True
+                compose("config", [f"merge={row}", f"paths.records={tmp_path}"]),
+                resolve=True,
             )
             record.path(tmp_path, job).write_text("{}")
         progress.on_job_start(cfg)

@@ -28,20 +28,28 @@ def test_the_table_is_rendered_from_the_records(demo):
 
 
 def test_the_committed_tables_are_rendered_from_the_records(demo):
-    for suffix, render in ((".md", table.markdown), (".csv", table.csv), (".tex", table.latex)):
-        assert (ROOT / f"results/demo{suffix}").read_text(encoding="utf-8") == render(demo)
+    for suffix, render in (
+        (".md", table.markdown),
+        (".csv", table.csv),
+        (".tex", table.latex),
+    ):
+        assert (ROOT / f"results/demo{suffix}").read_text(encoding="utf-8") == render(
+            demo
+        )
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # composes every recipe: minutes, which a busy machine doubles
+@pytest.mark.timeout(
+    1800
+)  # composes every recipe: minutes, which a busy machine doubles
 def test_everything_in_results_is_rendered_from_the_records():
     assert results.changed(RECORDS, ROOT / "results", published.FOLDER) == []
 
 
 def test_commands_name_recipes_choices_and_modules_that_exist():
-    text = (ROOT / "README.md").read_text(encoding="utf-8") + (ROOT / "CONTRIBUTING.md").read_text(
-        encoding="utf-8"
-    )
+    text = (ROOT / "README.md").read_text(encoding="utf-8") + (
+        ROOT / "CONTRIBUTING.md"
+    ).read_text(encoding="utf-8")
     for recipe in re.findall(r"\+experiment=(\w+)", text):
         assert recipe in recipes.names()
     for module in re.findall(r"-m (experiments\.\w+)", text):

@@ -108,7 +108,8 @@ def test_prune_needs_a_filter(folder, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "read"), [("all.csv", pandas.read_csv), ("all.parquet", pandas.read_parquet)]
+    ("name", "read"),
+    [("all.csv", pandas.read_csv), ("all.parquet", pandas.read_parquet)],
 )
 def test_export(folder, tmp_path, monkeypatch, name, read):
     call(monkeypatch, folder, "export", str(tmp_path / "out" / name), "merge.name=ties")

@@ -15,7 +15,9 @@ class FakeWandb:
 
     def __init__(self, breaks=None, key=None):
         self.breaks, self.api, self.told = breaks, SimpleNamespace(api_key=key), []
-        self.summary = SimpleNamespace(update=lambda values: self.act("summary", values))
+        self.summary = SimpleNamespace(
+            update=lambda values: self.act("summary", values)
+        )
 
     def act(self, stage, *facts):
         self.told.append((stage, *facts))
@@ -30,7 +32,9 @@ class FakeWandb:
         return settings
 
     def Artifact(self, name, type):  # noqa: A002, N802
-        return SimpleNamespace(name=name, add_file=lambda path: self.act("add_file", path))
+        return SimpleNamespace(
+            name=name, add_file=lambda path: self.act("add_file", path)
+        )
 
     def log(self, values):
         self.act("log", values)
@@ -69,7 +73,11 @@ def test_a_run_is_told_once_with_its_numbers_and_the_files_there_are(fake, tmp_p
     stages = [stage for stage, *_ in wandb.told]
     assert stages == ["init", "log", "summary", "add_file", "log_artifact", "finish"]
     settings = wandb.told[0][1]
-    assert (settings["mode"], settings["group"], settings["name"]) == ("offline", "sweep", "TIES")
+    assert (settings["mode"], settings["group"], settings["name"]) == (
+        "offline",
+        "sweep",
+        "TIES",
+    )
     assert settings["config"]["merge"]["name"] == "ties"
     assert wandb.told[1][1]["average"] == pytest.approx(80)
 
@@ -85,8 +93,12 @@ def test_online_only_for_those_who_are_logged_in(fake, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("breaks", ["init", "log", "summary", "add_file", "log_artifact", "finish"])
-def test_whatever_breaks_is_one_line_and_the_run_goes_on(fake, tmp_path, capsys, breaks):
+@pytest.mark.parametrize(
+    "breaks", ["init", "log", "summary", "add_file", "log_artifact", "finish"]
+)
+def test_whatever_breaks_is_one_line_and_the_run_goes_on(
+    fake, tmp_path, capsys, breaks
+):
     wandb = fake(breaks)
     assert not log(tmp_path)
     said = capsys.readouterr().err
@@ -114,7 +126,9 @@ def test_no_tracker_is_no_work():
 
 
 def test_numbers_are_flat():
-    assert all(isinstance(value, int | float) for value in numbers(record("ties")).values())
+    assert all(
+        isinstance(value, int | float) for value in numbers(record("ties")).values()
+    )
 
 
 @pytest.mark.slow

@@ -13,11 +13,18 @@ from tadrop.app.verbs import tune
 from tadrop.results import record, table
 from tadrop.types import TadropError
 
-SMALL = ("tasks.names=[hebrew,braille]", "limit=24", "device=cpu", "merge=task_arithmetic")
+SMALL = (
+    "tasks.names=[hebrew,braille]",
+    "limit=24",
+    "device=cpu",
+    "merge=task_arithmetic",
+)
 
 
 def test_what_is_searched_and_what_is_not():
-    fixed, searched = tune.split([*SMALL, "merge.scale=interval(0.1,1)", "tadrop.norm=l1,none"])
+    fixed, searched = tune.split(
+        [*SMALL, "merge.scale=interval(0.1,1)", "tadrop.norm=l1,none"]
+    )
     assert fixed == list(SMALL)
     assert list(searched) == ["merge.scale", "tadrop.norm"]
     with pytest.raises(TadropError, match="nothing to search"):
@@ -60,13 +67,19 @@ def test_a_study_is_kept_and_goes_on(tmp_path):
 def test_a_record_says_that_a_study_chose_its_values(tmp_path):
     def made(*words):
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            paths = [f"paths.cache={tmp_path}/cache", f"paths.records={tmp_path}/records"]
+            paths = [
+                f"paths.cache={tmp_path}/cache",
+                f"paths.records={tmp_path}/records",
+            ]
             return run(compose("config", [*SMALL, *paths, "tadrop=off", *words]))
 
     plain, tuned = made(), made("tuned=first")
     assert plain["key"] != tuned["key"]
     assert plain["selection"]["rule"] == "fixed"
-    assert (tuned["selection"]["rule"], tuned["selection"]["split"]) == ("tuned", "validation")
+    assert (tuned["selection"]["rule"], tuned["selection"]["split"]) == (
+        "tuned",
+        "validation",
+    )
     assert tuned["config"]["tuned"] == "first"
     assert plain["scores"] == tuned["scores"]
     (row,) = table.build([tuned]).rows

@@ -55,7 +55,9 @@ def matrices(*tasks):
 
 
 def per_matrix(function, **words):
-    return Method(function, scope="matrix", rest=words.pop("rest", average.merge), **words)
+    return Method(
+        function, scope="matrix", rest=words.pop("rest", average.merge), **words
+    )
 
 
 def draw(tasks=4, seed=0, zeros=0.2, **shapes):
@@ -64,16 +66,23 @@ def draw(tasks=4, seed=0, zeros=0.2, **shapes):
     shapes = shapes or {"A": (6, 5), "b": (7,), "c": (2, 3, 4)}
     taus = {}
     for t in range(tasks):
-        values = {n: rng.normal(size=s) * (rng.random(s) > zeros) for n, s in shapes.items()}
+        values = {
+            n: rng.normal(size=s) * (rng.random(s) > zeros) for n, s in shapes.items()
+        }
         values["b"] = np.round(values["b"], 1) if "b" in values else None
-        taus[f"t{t}"] = {n: torch.from_numpy(v).float() for n, v in values.items() if v is not None}
+        taus[f"t{t}"] = {
+            n: torch.from_numpy(v).float() for n, v in values.items() if v is not None
+        }
     return taus
 
 
 def table(taus):
     """All task vectors flattened, [T, d] float64."""
     return np.stack(
-        [np.concatenate([v[n].numpy().ravel() for n in sorted(v)]) for v in taus.values()]
+        [
+            np.concatenate([v[n].numpy().ravel() for n in sorted(v)])
+            for v in taus.values()
+        ]
     ).astype(float)
 
 
@@ -95,17 +104,23 @@ def test_breadcrumbs_by_rows():
 def test_pcb_vision():
     method = Method(pcb.merge, survey=partial(pcb.survey, ratio=0.3))
     expect(
-        1.2 * delta(golden(), method), [3.001683, -2.4, 1.8, 0, 0, 2.99999, 0, 0, 0, 0], atol=2e-6
+        1.2 * delta(golden(), method),
+        [3.001683, -2.4, 1.8, 0, 0, 2.99999, 0, 0, 0, 0],
+        atol=2e-6,
     )
 
 
 def test_pcb_root():
-    method = Method(pcb.merge, survey=partial(pcb.survey, ratio=0.3, winsor=1e-4, inter="plain"))
+    method = Method(
+        pcb.merge, survey=partial(pcb.survey, ratio=0.3, winsor=1e-4, inter="plain")
+    )
     expect(delta(golden(), method), [2.5, -2, 0, 0, 0, 2.5, 0, -3, 0, 0])
 
 
 def test_tall_masks():
-    masks = torch.cat([tall.merge(golden().taus(n)).masks.reshape(3, -1) for n in "Ab"], dim=1)
+    masks = torch.cat(
+        [tall.merge(golden().taus(n)).masks.reshape(3, -1) for n in "Ab"], dim=1
+    )
     assert ["".join(str(int(bit)) for bit in row) for row in masks] == [
         "1110111110",
         "0110101111",
@@ -114,16 +129,36 @@ def test_tall_masks():
 
 
 def test_consensus():
-    expect(delta(golden(), Method(tall.consensus)), [5, -2.5, 1, 0, 0, 5, 0.75, -1, 0, 0.3])
+    expect(
+        delta(golden(), Method(tall.consensus)), [5, -2.5, 1, 0, 0, 5, 0.75, -1, 0, 0.3]
+    )
 
 
 def test_iso_c():
-    expected = [4.977262, -1.392807, 1.159826, -0.219165, 1.095824, 4.959776, 1.045318, -1.101538]
+    expected = [
+        4.977262,
+        -1.392807,
+        1.159826,
+        -0.219165,
+        1.095824,
+        4.959776,
+        1.045318,
+        -1.101538,
+    ]
     expect(delta(matrices(), per_matrix(iso.merge))[:8], expected, atol=2e-6)
 
 
 def test_tsv_m_of_two_tasks():
-    expected = [4.316783, -2.758109, 0.196123, -0.531453, 0.424495, 1.714249, 0.71639, -4.722957]
+    expected = [
+        4.316783,
+        -2.758109,
+        0.196123,
+        -0.531453,
+        0.424495,
+        1.714249,
+        0.71639,
+        -4.722957,
+    ]
     expect(delta(matrices("t1", "t2"), per_matrix(tsv.merge))[:8], expected)
 
 
@@ -161,13 +196,19 @@ def test_ties_streams(combine):
     taus = draw(zeros=0.0, A=(6, 5), c=(2, 3, 4))
     stream = Sparse(stream_of(taus), Magnitude(0.4, count="ties", scope="model"))
     method = Method(partial(ties.merge, combine=combine), survey=ties.survey)
-    expect(delta(stream, method), flat_ties(flat_trim(table(taus), 0.4), combine), atol=1e-5)
+    expect(
+        delta(stream, method),
+        flat_ties(flat_trim(table(taus), 0.4), combine),
+        atol=1e-5,
+    )
 
 
 def flat_clamp(x, below, above):
     d = x.shape[1]
     ordered = np.sort(x, axis=1)
-    return np.clip(x, ordered[:, [int(d * below)]], ordered[:, [int(d * (1 - above) - 1)]])
+    return np.clip(
+        x, ordered[:, [int(d * below)]], ordered[:, [int(d * (1 - above) - 1)]]
+    )
 
 
 def flat_norm(x):
@@ -191,8 +232,14 @@ def test_pcb_streams(inter, winsor, block, monkeypatch):
     monkeypatch.setattr(blocks, "ALIGN", 8)
     monkeypatch.setattr(blocks, "BLOCK", block)
     taus = draw(seed=1, zeros=0.1, A=(12, 9), b=(20,), c=(3, 4, 5))
-    method = Method(pcb.merge, survey=partial(pcb.survey, ratio=0.2, winsor=winsor, inter=inter))
-    expect(delta(stream_of(taus), method), flat_pcb(table(taus), 0.2, winsor, inter), atol=1e-4)
+    method = Method(
+        pcb.merge, survey=partial(pcb.survey, ratio=0.2, winsor=winsor, inter=inter)
+    )
+    expect(
+        delta(stream_of(taus), method),
+        flat_pcb(table(taus), 0.2, winsor, inter),
+        atol=1e-4,
+    )
 
 
 def softmax_pcb(x, ratio):
@@ -200,7 +247,8 @@ def softmax_pcb(x, ratio):
     unit = lambda v: (v - v.min()) / (v.max() - v.min())  # noqa: E731
     beta = np.stack(
         [
-            softmax(len(x) * unit(one * one)) * sum(softmax(unit(one * other)) for other in x)
+            softmax(len(x) * unit(one * one))
+            * sum(softmax(unit(one * other)) for other in x)
             for one in x
         ]
     )
@@ -218,7 +266,11 @@ def test_pcb_of_a_hundred_tasks_is_finite():
     """exp(100) does not fit float32."""
     taus = draw(tasks=100, seed=2, zeros=0.0, A=(12, 9))
     code = Method(pcb.merge, survey=partial(pcb.survey, ratio=0.2))
-    expect(delta(stream_of(taus), code, "t0"), flat_pcb(table(taus), 0.2, 0.01, "normalised"), 1e-4)
+    expect(
+        delta(stream_of(taus), code, "t0"),
+        flat_pcb(table(taus), 0.2, 0.01, "normalised"),
+        1e-4,
+    )
     paper = Method(pcb_softmax.merge, survey=partial(pcb_softmax.survey, ratio=0.2))
     expect(delta(stream_of(taus), paper, "t0"), softmax_pcb(table(taus), 0.2), 1e-4)
 
@@ -241,7 +293,9 @@ def test_tall_masks_on_ties_compare_the_untrimmed_vectors(lambdas):
     for t, task in enumerate(taus):
         masked = Method(partial(tall.merge_ties, lambdas=lambdas), **words)
         expect(delta(stream, masked, task), multi * masks[t], atol=1e-5)
-    consensus = Method(partial(tall.consensus_ties, lambdas=lambdas, threshold=3), **words)
+    consensus = Method(
+        partial(tall.consensus_ties, lambdas=lambdas, threshold=3), **words
+    )
     expect(delta(stream, consensus), multi * (masks.sum(0) >= 3), atol=1e-5)
 
 
@@ -279,7 +333,10 @@ def test_opcm_telescopes():
     taus = draw(tasks=5, zeros=0.0, A=(6, 9), b=(7,))
     stream = replace(stream_of(taus), layouts=MATRIX)
     arrival = opcm.order(stream, seed=3)
-    models = [{n: v.double().numpy() for n, v in taus[stream.tasks[i]].items()} for i in arrival]
+    models = [
+        {n: v.double().numpy() for n, v in taus[stream.tasks[i]].items()}
+        for i in arrival
+    ]
     expected = authors_opcm(models, ["A"])
     method = per_matrix(
         opcm.merge,
@@ -298,12 +355,17 @@ def test_opcm_order_is_drawn_by_task_and_depends_on_the_seed():
     names = [f"t{i}" for i in range(8)]
     taus = {n: {"b": torch.ones(1)} for n in names}
     by_name = lambda s, seed: [s.tasks[i] for i in opcm.order(s, seed)]  # noqa: E731
-    assert by_name(stream_of(taus), 0) == by_name(stream_of(dict(reversed(taus.items()))), 0)
+    assert by_name(stream_of(taus), 0) == by_name(
+        stream_of(dict(reversed(taus.items()))), 0
+    )
     assert by_name(stream_of(taus), 0) != by_name(stream_of(taus), 1)
 
 
 def test_opcm_rank_is_one_more_by_the_paper():
-    merged, tau = torch.diag(tensor([3.0, 2, 1])).double(), torch.ones(3, 3, dtype=torch.float64)
+    merged, tau = (
+        torch.diag(tensor([3.0, 2, 1])).double(),
+        torch.ones(3, 3, dtype=torch.float64),
+    )
     expect(opcm.project(merged, tau, 0.6, "code"), [[0, 1, 1], [1, 0, 1], [1, 1, 0]])
     expect(opcm.project(merged, tau, 0.6, "docs"), [[0, 0, 1], [0, 0, 1], [1, 1, 0]])
 
@@ -314,15 +376,23 @@ def test_opcm_rank_is_one_more_by_the_paper():
 def test_tsv_m_against_numpy():
     taus = draw(tasks=3, zeros=0.0, A=(9, 7))
     k = 7 // 3
-    factors = [np.linalg.svd(v["A"].double().numpy(), full_matrices=False) for v in taus.values()]
+    factors = [
+        np.linalg.svd(v["A"].double().numpy(), full_matrices=False)
+        for v in taus.values()
+    ]
     u = np.concatenate([f[0][:, :k] for f in factors], axis=1)
     v = np.concatenate([f[2][:k].T for f in factors], axis=1)
     s = np.concatenate([f[1][:k] for f in factors])
     whiten = lambda m: (
-        np.linalg.svd(m, full_matrices=False)[0] @ np.linalg.svd(m, full_matrices=False)[2]
+        np.linalg.svd(m, full_matrices=False)[0]
+        @ np.linalg.svd(m, full_matrices=False)[2]
     )
     stream = replace(stream_of(taus), layouts=MATRIX)
-    expect(delta(stream, per_matrix(tsv.merge)), (whiten(u) * s @ whiten(v).T).ravel(), atol=1e-5)
+    expect(
+        delta(stream, per_matrix(tsv.merge)),
+        (whiten(u) * s @ whiten(v).T).ravel(),
+        atol=1e-5,
+    )
 
 
 def test_tsv_c_keeps_thin_factors_and_counts_their_bytes():
@@ -362,7 +432,9 @@ def test_iso_cts_with_nothing_left_for_the_tasks_is_iso_c():
     taus = draw(tasks=5, zeros=0.0, A=(6, 9))
     stream = replace(stream_of(taus), layouts=MATRIX)
     expect(
-        delta(stream, per_matrix(iso.merge_cts)), delta(stream, per_matrix(iso.merge)), atol=1e-5
+        delta(stream, per_matrix(iso.merge_cts)),
+        delta(stream, per_matrix(iso.merge)),
+        atol=1e-5,
     )
 
 
@@ -371,16 +443,24 @@ def test_iso_cts_never_takes_more_directions_than_there_are():
     taus = torch.stack([v["A"] for v in draw(tasks=2, zeros=0.0, A=(3, 5)).values()])
     values = torch.linalg.svdvals(iso.merge_cts(taus, common=0.0)[0])
     expect(values, values.mean().expand(3), atol=1e-5)
-    left, shared, _ = torch.linalg.svd(taus.double().sum(0))  # one of the sum's, and one each
+    left, shared, _ = torch.linalg.svd(
+        taus.double().sum(0)
+    )  # one of the sum's, and one each
     outside = taus.double() - left[:, :1] @ left[:, :1].mT @ taus.double()
-    expect(values.mean(), (shared[0] + torch.linalg.svdvals(outside)[:, 0].sum()) / 3, atol=1e-5)
+    expect(
+        values.mean(),
+        (shared[0] + torch.linalg.svdvals(outside)[:, 0].sum()) / 3,
+        atol=1e-5,
+    )
     with pytest.raises(TadropError, match="common"):
         iso.merge_cts(taus, common=80)
 
 
 def disturbance(merged, taus):
     """WUDI's objective as the authors write it."""
-    return sum(((merged - tau) @ tau.T).square().sum() / tau.square().sum() for tau in taus)
+    return sum(
+        ((merged - tau) @ tau.T).square().sum() / tau.square().sum() for tau in taus
+    )
 
 
 def test_wudi_is_the_authors_loop():
@@ -395,7 +475,9 @@ def test_wudi_is_the_authors_loop():
 
 
 def test_wudi_exact_is_the_minimum():
-    taus = torch.stack([v["A"] for v in draw(tasks=3, zeros=0.0, A=(5, 8)).values()]).double()
+    taus = torch.stack(
+        [v["A"] for v in draw(tasks=3, zeros=0.0, A=(5, 8)).values()]
+    ).double()
     best = wudi.solve(taus)[0].requires_grad_()
     disturbance(best, taus).backward()
     assert best.grad.abs().max() < 1e-9
@@ -405,7 +487,9 @@ def test_wudi_exact_is_the_minimum():
 
 
 def test_wudi_with_a_task_that_was_dropped_entirely():
-    taus = torch.stack([torch.zeros(4, 3), *(v["A"] for v in draw(tasks=2, A=(4, 3)).values())])
+    taus = torch.stack(
+        [torch.zeros(4, 3), *(v["A"] for v in draw(tasks=2, A=(4, 3)).values())]
+    )
     for function in (partial(wudi.merge, steps=5), wudi.solve):
         expect(function(taus), function(taus[1:]), atol=1e-5)
         assert not function(taus[:1]).any()
@@ -415,12 +499,18 @@ def test_transposed_and_fused_matrices_reach_the_formula_upright():
     """WUDI is not the same on a transposed matrix, nor on a fused one: the layout decides."""
     taus = draw(tasks=3, zeros=0.0, A=(6, 4))
     turned = {t: {"A": v["A"].T.contiguous()} for t, v in taus.items()}
-    upright = delta(replace(stream_of(taus), layouts=MATRIX), per_matrix(wudi.solve)).view(6, 4)
-    stored = replace(stream_of(turned), layouts={"A": Layout("linear", transposed=True)})
+    upright = delta(
+        replace(stream_of(taus), layouts=MATRIX), per_matrix(wudi.solve)
+    ).view(6, 4)
+    stored = replace(
+        stream_of(turned), layouts={"A": Layout("linear", transposed=True)}
+    )
     expect(delta(stored, per_matrix(wudi.solve)).view(4, 6).T, upright)
     fused = replace(stream_of(taus), layouts={"A": Layout("linear", blocks=3)})
     expect(delta(fused, per_matrix(wudi.solve)).view(6, 4), upright)
-    parts = torch.cat([wudi.solve(fused.taus("A")[:, at : at + 2])[0] for at in (0, 2, 4)])
+    parts = torch.cat(
+        [wudi.solve(fused.taus("A")[:, at : at + 2])[0] for at in (0, 2, 4)]
+    )
     expect(delta(fused, per_matrix(wudi.solve, fused="split")).view(6, 4), parts)
     assert not torch.allclose(parts, upright, atol=1e-3)
 
@@ -450,7 +540,8 @@ def test_an_embedding_is_no_linear_layer():
 
 
 @pytest.mark.parametrize(
-    "function", [tsv.merge, iso.merge, iso.merge_cts, wudi.solve, partial(wudi.merge, steps=3)]
+    "function",
+    [tsv.merge, iso.merge, iso.merge_cts, wudi.solve, partial(wudi.merge, steps=3)],
 )
 @pytest.mark.parametrize("shape", [(1, 6), (6, 1), (2, 9), (8, 8)])
 def test_degenerate_matrices_are_finite(function, shape):
@@ -471,7 +562,9 @@ def test_copies_of_one_task_merge_to_it():
     """Identical tasks give the stacked singular vectors rank below their number."""
     matrix = draw(tasks=1, zeros=0.0, A=(6, 6))["t0"]["A"]
     u, s, vt = np.linalg.svd(matrix.double().numpy())
-    expect(tsv.merge(torch.stack([matrix] * 3))[0], u[:, :2] * s[:2] @ vt[:2], atol=1e-5)
+    expect(
+        tsv.merge(torch.stack([matrix] * 3))[0], u[:, :2] * s[:2] @ vt[:2], atol=1e-5
+    )
 
 
 # --- row cuts
@@ -495,10 +588,13 @@ def test_breadcrumbs_by_rows_against_a_loop(block, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK", block)
     taus = draw(seed=5, A=(4, 20), b=(30,), c=(2, 3, 15))
     stream = Sparse(stream_of(taus), RowMagnitude(0.3, outliers=0.1))
-    merged = merge(stream, Method(partial(breadcrumbs.merge, outliers=0.1), scope="tensor"))
+    merged = merge(
+        stream, Method(partial(breadcrumbs.merge, outliers=0.1), scope="tensor")
+    )
     for name in stream.names:
         expected = sum(
-            authors_breadcrumbs(v[name].double().numpy(), 0.3, 0.1) for v in taus.values()
+            authors_breadcrumbs(v[name].double().numpy(), 0.3, 0.1)
+            for v in taus.values()
         )
         expect(merged.delta("t0", name), expected, atol=1e-5)
 
@@ -512,7 +608,9 @@ def test_breadcrumbs_truncation_empties_short_rows():
 def test_breadcrumbs_by_tensor():
     values = torch.arange(1.0, 21.0).view(4, 5)
     stream = Sparse(stream_of({"t1": {"A": values}}), Magnitude(0.4))
-    method = Method(partial(breadcrumbs.merge, outliers=0.1, by="tensor"), scope="tensor")
+    method = Method(
+        partial(breadcrumbs.merge, outliers=0.1, by="tensor"), scope="tensor"
+    )
     expect(delta(stream, method), [*[0] * 12, 13, 14, 15, 16, 17, 18, 0, 0])
 
 
@@ -524,14 +622,21 @@ def test_breadcrumbs_outliers_go_whatever_made_the_lower_cut():
 def test_row_cut_facts_count_exactly():
     stream = Sparse(stream_of(draw(zeros=0.0)), RowMagnitude(0.5))
     for (task, name), cut in all_cuts(stream).items():
-        assert int((stream.taus(name)[stream.tasks.index(task)] != 0).sum()) == cut.facts()["kept"]
+        assert (
+            int((stream.taus(name)[stream.tasks.index(task)] != 0).sum())
+            == cut.facts()["kept"]
+        )
 
 
 def test_magprune_probabilities_grow_with_the_rank():
     cut = RankCut(("w",), row=5, keep=0.7, window=0.2)
-    expect(cut.probabilities(tensor([[3.0, -1, 0, 5, 2]])), [[0.75, 0.65, 0.6, 0.8, 0.7]])
     expect(
-        RankCut(("w",), row=1, keep=0.7, window=0.2).probabilities(tensor([[3.0], [1.0]])),
+        cut.probabilities(tensor([[3.0, -1, 0, 5, 2]])), [[0.75, 0.65, 0.6, 0.8, 0.7]]
+    )
+    expect(
+        RankCut(("w",), row=1, keep=0.7, window=0.2).probabilities(
+            tensor([[3.0], [1.0]])
+        ),
         [[0.7], [0.7]],
     )
 
@@ -546,15 +651,21 @@ def test_magprune_keeps_as_often_as_it_says_and_preserves_the_mean():
 
 def test_magprune_draws_by_task_tensor_and_index():
     tau = torch.ones(40, 50)
-    plan = lambda task, name, seed=0: MagPrune(0.5, 0.2, seed).plan(Vector.of(tau, task, name))  # noqa: E731
+    plan = lambda task, name, seed=0: MagPrune(0.5, 0.2, seed).plan(
+        Vector.of(tau, task, name)
+    )  # noqa: E731
     whole = plan("t", "n").apply(tau)
-    pieces = [plan("t", "n").apply(tau[at : at + 5], start=at * 50) for at in range(0, 40, 5)]
+    pieces = [
+        plan("t", "n").apply(tau[at : at + 5], start=at * 50) for at in range(0, 40, 5)
+    ]
     assert torch.equal(torch.cat(pieces), whole)
     for other in (plan("u", "n"), plan("t", "m"), plan("t", "n", 1)):
         assert not torch.equal(other.apply(tau), whole)
 
 
-@pytest.mark.parametrize("words", [{"keep": 0.05, "window": 0.14}, {"keep": 0.95, "window": 0.14}])
+@pytest.mark.parametrize(
+    "words", [{"keep": 0.05, "window": 0.14}, {"keep": 0.95, "window": 0.14}]
+)
 def test_magprune_refuses_what_is_no_probability(words):
     with pytest.raises(TadropError, match="probabilities"):
         MagPrune(seed=0, **words)
@@ -607,9 +718,14 @@ def test_slerp_turns_at_equal_angles():
     base = tensor([0.0, 0, 1.0])
     a, b = (first + base).double().numpy(), (second + base).double().numpy()
     omega = np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
-    expected = (np.sin(0.3 * omega) * b + np.sin(0.7 * omega) * a) / np.sin(omega) - base.numpy()
+    expected = (np.sin(0.3 * omega) * b + np.sin(0.7 * omega) * a) / np.sin(
+        omega
+    ) - base.numpy()
     expect(slerp.merge(torch.stack([first, second]), base, t=0.3)[0], expected)
-    expect(slerp.merge(torch.stack([first, second]), base, of="task_vectors")[0], [half, half, 0])
+    expect(
+        slerp.merge(torch.stack([first, second]), base, of="task_vectors")[0],
+        [half, half, 0],
+    )
 
 
 def test_slerp_of_nearly_parallel_tensors_is_linear():

@@ -14,7 +14,16 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from baselines import adamerging, fisher, reference, regmean, smile, surgery, task_arithmetic, twin
+from baselines import (
+    adamerging,
+    fisher,
+    reference,
+    regmean,
+    smile,
+    surgery,
+    task_arithmetic,
+    twin,
+)
 from tadrop.app import run as runner
 from tadrop.evaluation.bench import install, set_up
 from tadrop.merging.engine import merge
@@ -31,7 +40,9 @@ from tests.models.test_clip import configured, opened
 BOTH = ("split", "fused")
 CPU = torch.device("cpu")
 PAIRS = vision_pairs(2, projection=True)
-SEEDS = {task: seed for seed, task in enumerate(tiny.TASKS, start=1)}  # of tiny.write_experts
+SEEDS = {
+    task: seed for seed, task in enumerate(tiny.TASKS, start=1)
+}  # of tiny.write_experts
 
 
 @pytest.fixture(params=BOTH)
@@ -41,13 +52,17 @@ def layout(request):
 
 def made(hub, tmp_path, layout, *words):
     """(bench, stream) of the three experts whose files carry a projection."""
-    backbone = opened(hub, tmp_path, f"model.layout={layout}", "model.source=tall_masks", *words)
+    backbone = opened(
+        hub, tmp_path, f"model.layout={layout}", "model.source=tall_masks", *words
+    )
     base, experts = (
         backbone.open_base(),
         {task: backbone.open_expert(task) for task in backbone.tasks.names},
     )
     stream = TaskVectors(base, experts, tuple(backbone.private), CPU)
-    stream = replace(stream, layouts=layouts(backbone.name, backbone.matrices, stream.shapes))
+    stream = replace(
+        stream, layouts=layouts(backbone.name, backbone.matrices, stream.shapes)
+    )
     return set_up(backbone, base, experts, backbone.tasks, CPU), stream
 
 
@@ -66,7 +81,9 @@ class Reference(nn.Module):
         self.clip.load_state_dict(model.state_dict())
         self.head = head
         if seed is not None:
-            self.clip.load_state_dict(tiny.moved(tiny.vision_state(model), seed), strict=False)
+            self.clip.load_state_dict(
+                tiny.moved(tiny.vision_state(model), seed), strict=False
+            )
         self.requires_grad_(False)
 
     def features(self, images):
@@ -111,7 +128,10 @@ def as_split(found, layout):
 
 def close(found, expected, rtol=2e-3):
     """Equal up to the two libraries' rounding, by each tensor's largest entry."""
-    assert float((found - expected).abs().max()) <= rtol * float(expected.abs().max()) + 1e-12
+    assert (
+        float((found - expected).abs().max())
+        <= rtol * float(expected.abs().max()) + 1e-12
+    )
 
 
 # --- Fisher
@@ -121,7 +141,9 @@ def test_exact_fisher(clip_model, clip_hub, tmp_path, layout):
     bench, stream = made(clip_hub, tmp_path, layout)
     module, ours = individual(bench, clip_model, "fer2013")
     images = images_of(bench, "fer2013", count=2)
-    found = as_split(fisher.exact(module, iter([images]), bench.places(stream.names)), layout)
+    found = as_split(
+        fisher.exact(module, iter([images]), bench.places(stream.names)), layout
+    )
     leaves = dict(ours.clip.requires_grad_().named_parameters())
     expected = dict.fromkeys(leaves, 0)
     for image in images:
@@ -135,7 +157,8 @@ def test_exact_fisher(clip_model, clip_hub, tmp_path, layout):
                 )
     assert len(found) == 40
     assert all(
-        float(found[f"vision_model.encoder.layers.0.self_attn.{p}_proj.weight"].max()) > 0
+        float(found[f"vision_model.encoder.layers.0.self_attn.{p}_proj.weight"].max())
+        > 0
         for p in "qkv"
     )
     for name, diagonal in found.items():
@@ -145,7 +168,9 @@ def test_exact_fisher(clip_model, clip_hub, tmp_path, layout):
 KEEP = {"retain_graph": True, "allow_unused": True}
 
 
-def test_batch_squared_fisher_is_the_same_in_both_layouts(clip_model, clip_hub, tmp_path):
+def test_batch_squared_fisher_is_the_same_in_both_layouts(
+    clip_model, clip_hub, tmp_path
+):
     found = {}
     for layout in BOTH:
         bench, stream = made(clip_hub, tmp_path, layout)
@@ -192,9 +217,13 @@ def test_the_gradient_by_the_coefficients(clip_model, clip_hub, tmp_path, layout
     """
     bench, stream = made(clip_hub, tmp_path, layout)
     batches = {task: images_of(bench, task, "test") for task in stream.tasks}
-    at = torch.full((3, len(stream.names)), 0.3) + 0.1 * torch.rand(3, len(stream.names))
+    at = torch.full((3, len(stream.names)), 0.3) + 0.1 * torch.rand(
+        3, len(stream.names)
+    )
     plain = adamerging.plain(stream)
-    bench.load((n, bench.theta0(n) + d) for n, d in adamerging.weighted(stream, plain, at))
+    bench.load(
+        (n, bench.theta0(n) + d) for n, d in adamerging.weighted(stream, plain, at)
+    )
     found = adamerging.slopes(
         stream, plain, adamerging.weight_gradients(bench, stream.names, batches)
     )
@@ -210,7 +239,8 @@ def test_the_gradient_by_the_coefficients(clip_model, clip_hub, tmp_path, layout
     state, total = tiny.vision_state(clip_model), 0
     experts = [tiny.moved(state, SEEDS[task]) for task in stream.tasks]
     weights = {
-        f"clip.{n}": t + sum(at[i, columns[n]] * (e[n] - t) for i, e in enumerate(experts))
+        f"clip.{n}": t
+        + sum(at[i, columns[n]] * (e[n] - t) for i, e in enumerate(experts))
         for n, t in state.items()
     }
     for task, images in batches.items():
@@ -226,16 +256,27 @@ def of(pair, name):
 
 
 def refined(build, stream, bench, formula, scale=1.0, **knobs):
-    return build(merge(stream, Method(formula)), stream, bench, scale, lambda: None, **knobs)
+    return build(
+        merge(stream, Method(formula)), stream, bench, scale, lambda: None, **knobs
+    )
 
 
 def test_task_wise_adaptation_is_the_same_in_both_layouts(clip_hub, tmp_path):
     found = {}
     for layout in BOTH:
         bench, stream = made(clip_hub, tmp_path, layout)
-        knobs = {"wise": "task", "split": "test", "seed": 0, "steps": 3, "size": 8, "rate": 0.05}
+        knobs = {
+            "wise": "task",
+            "split": "test",
+            "seed": 0,
+            "steps": 3,
+            "size": 8,
+            "rate": 0.05,
+        }
         merged = refined(adamerging.adapt, stream, bench, reference.pretrained, **knobs)
-        found[layout] = as_split({n: merged.delta("mnist", n) for n in stream.names}, layout)
+        found[layout] = as_split(
+            {n: merged.delta("mnist", n) for n in stream.names}, layout
+        )
     for name, delta in found["split"].items():
         torch.testing.assert_close(found["fused"][name], delta, rtol=1e-4, atol=1e-6)
 
@@ -243,11 +284,17 @@ def test_task_wise_adaptation_is_the_same_in_both_layouts(clip_hub, tmp_path):
 def test_text_tensors_that_nothing_reads_leave_adaptation_alone(clip_hub, tmp_path):
     found = []
     for leftovers in ("false", "true"):
-        bench, stream = made(clip_hub, tmp_path, "fused", f"model.leftovers={leftovers}")
+        bench, stream = made(
+            clip_hub, tmp_path, "fused", f"model.leftovers={leftovers}"
+        )
         knobs = {"wise": "task", "split": "test", "seed": 0, "steps": 2, "size": 8}
-        found.append(refined(adamerging.adapt, stream, bench, reference.pretrained, **knobs))
+        found.append(
+            refined(adamerging.adapt, stream, bench, reference.pretrained, **knobs)
+        )
     name = "visual.transformer.resblocks.1.attn.in_proj_weight"
-    torch.testing.assert_close(found[0].delta("mnist", name), found[1].delta("mnist", name))
+    torch.testing.assert_close(
+        found[0].delta("mnist", name), found[1].delta("mnist", name)
+    )
 
 
 # --- Surgery
@@ -266,14 +313,21 @@ def test_surgery_corrects_what_the_head_reads(clip_hub, tmp_path):
     for layout in BOTH:
         bench, stream = made(clip_hub, tmp_path, layout)
         knobs = {"split": "test", "seed": 0, "rank": 4, "steps": 20}
-        merged = refined(surgery.adapt, stream, bench, task_arithmetic.merge, 0.3, **knobs)
-        install(bench.backbone.places(bench.module), materialise(bench.base, merged, "mnist", 0.3))
+        merged = refined(
+            surgery.adapt, stream, bench, task_arithmetic.merge, 0.3, **knobs
+        )
+        install(
+            bench.backbone.places(bench.module),
+            materialise(bench.base, merged, "mnist", 0.3),
+        )
         bench.equip("mnist")
         images = images_of(bench, "mnist", "test")
         with torch.inference_mode():
             z, head = bench.module.features(images), bench.experts["mnist"][HEAD]
             down, up = merged.attachment.weights["mnist"]
-            expected = 100 * F.normalize(z - torch.relu(z @ down.T) @ up.T, dim=-1) @ head.T
+            expected = (
+                100 * F.normalize(z - torch.relu(z @ down.T) @ up.T, dim=-1) @ head.T
+            )
             with merged.attached(bench.module, "mnist"):
                 found.append(bench.module(images))
         torch.testing.assert_close(found[-1], expected, rtol=1e-4, atol=1e-3)
@@ -297,10 +351,15 @@ def test_smile_routes_every_projection(clip_model, clip_hub, tmp_path):
             lambda _, args, out, layer=layer: out + layer.delta(args[0], 1)
         )
     images = images_of(bench, "eurosat")
-    install(bench.backbone.places(bench.module), materialise(bench.base, merged, "eurosat", 1.0))
+    install(
+        bench.backbone.places(bench.module),
+        materialise(bench.base, merged, "eurosat", 1.0),
+    )
     bench.equip("eurosat")
     with torch.inference_mode(), merged.attached(bench.module, "eurosat"):
-        torch.testing.assert_close(bench.module(images), ours(images), rtol=1e-3, atol=5e-3)
+        torch.testing.assert_close(
+            bench.module(images), ours(images), rtol=1e-3, atol=5e-3
+        )
 
 
 def test_smile_of_full_rank_with_one_expert_is_the_dense_layers(
@@ -318,7 +377,9 @@ def test_smile_of_full_rank_with_one_expert_is_the_dense_layers(
     images = images_of(bench, "mnist")
     bench.equip("mnist")
     with torch.inference_mode(), merged.attached(bench.module, "mnist"):
-        torch.testing.assert_close(bench.module(images), ours(images), rtol=1e-3, atol=5e-3)
+        torch.testing.assert_close(
+            bench.module(images), ours(images), rtol=1e-3, atol=5e-3
+        )
 
 
 # --- Twin-Merging
@@ -332,17 +393,25 @@ class Fixed(nn.Module):
         return torch.stack([at % 2, at % 3, -at % 2], 1)
 
 
-def test_twin_runs_every_input_on_its_own_weights(clip_model, clip_hub, tmp_path, layout):
+def test_twin_runs_every_input_on_its_own_weights(
+    clip_model, clip_hub, tmp_path, layout
+):
     bench, stream = made(clip_hub, tmp_path, layout)
     knobs = {"split": "train", "seed": 0, "epochs": 1, "size": 16, "keep": 1.0}
     merged = refined(twin.build, stream, bench, task_arithmetic.merge, 0.3, **knobs)
     merged = replace(merged, attachment=replace(merged.attachment, router=Fixed()))
-    install(bench.backbone.places(bench.module), materialise(bench.base, merged, "mnist", 0.3))
+    install(
+        bench.backbone.places(bench.module),
+        materialise(bench.base, merged, "mnist", 0.3),
+    )
     bench.equip("mnist")
     images = images_of(bench, "mnist", "test", 6)
     with torch.inference_mode(), merged.attached(bench.module, "mnist"):
         found = bench.module(images)
-    state, ours = tiny.vision_state(clip_model), Reference(clip_model, bench.experts["mnist"][HEAD])
+    state, ours = (
+        tiny.vision_state(clip_model),
+        Reference(clip_model, bench.experts["mnist"][HEAD]),
+    )
     experts = [tiny.moved(state, SEEDS[task]) for task in stream.tasks]
     shared = {n: t + 0.3 * sum(e[n] - t for e in experts) for n, t in state.items()}
     for image, mix, row in zip(images, Fixed()(images).softmax(-1), found, strict=True):
@@ -363,7 +432,8 @@ SAME = (
     "surgery",
 )  # whose results do not depend on the layout
 FEW = [
-    row if row in ("regmean", "twin") else pytest.param(row, marks=pytest.mark.slow) for row in ROWS
+    row if row in ("regmean", "twin") else pytest.param(row, marks=pytest.mark.slow)
+    for row in ROWS
 ]
 
 

@@ -55,7 +55,9 @@ def config(row):
 def row(request):
     """The configuration of every row that reads no data; what a row reads is said in its YAML."""
     cfg = config(request.param)
-    assert "data" in cfg.merge, f"conf/merge/{request.param}.yaml does not say what data it reads"
+    assert "data" in cfg.merge, (
+        f"conf/merge/{request.param}.yaml does not say what data it reads"
+    )
     if cfg.merge.data != "none":
         pytest.skip(f"reads data: {cfg.merge.data}")
     return cfg
@@ -80,7 +82,9 @@ def draw(count, seed=0):
 
 def open_stream(taus, theta0=None):
     generator = torch.Generator().manual_seed(99)
-    theta0 = theta0 or {n: torch.randn(s, generator=generator) for n, s in SHAPES.items()}
+    theta0 = theta0 or {
+        n: torch.randn(s, generator=generator) for n, s in SHAPES.items()
+    }
     return replace(stream_of(taus, theta0), layouts=LAYOUTS)
 
 
@@ -100,7 +104,9 @@ def deltas(stream, cfg):
 
 
 def same_bits(ours, theirs):
-    return ours.keys() == theirs.keys() and all(torch.equal(v, theirs[k]) for k, v in ours.items())
+    return ours.keys() == theirs.keys() and all(
+        torch.equal(v, theirs[k]) for k, v in ours.items()
+    )
 
 
 def test_there_are_rows():
@@ -135,7 +141,9 @@ def dropped(count):
 
 @pytest.mark.parametrize("tadrop", [False, True], ids=["plain", "tadrop"])
 def test_shapes_and_finiteness(row, tadrop):
-    stream = dropped(tasks_of(row)) if tadrop else cut(open_stream(draw(tasks_of(row))), row)
+    stream = (
+        dropped(tasks_of(row)) if tadrop else cut(open_stream(draw(tasks_of(row))), row)
+    )
     merged = merge(stream, instantiate(row.merge.method))
     assert set(merged.names) == set(SHAPES)
     for task in stream.tasks:
@@ -144,14 +152,19 @@ def test_shapes_and_finiteness(row, tadrop):
             assert delta.shape == shape, name
             assert delta.dtype == torch.float32, name
             assert torch.isfinite(delta).all(), name
-    stores = any(merged.delta(task, name).any() for task in stream.tasks for name in SHAPES)
+    stores = any(
+        merged.delta(task, name).any() for task in stream.tasks for name in SHAPES
+    )
     assert (merged.stored_bytes() > 0) == stores
     assert 0 <= merged.density <= 1
 
 
 def test_inputs_stay_as_they_were(row):
     stream = open_stream(draw(tasks_of(row)))
-    before = {t: {n: v.clone() for n, v in e.tensors.items()} for t, e in stream.experts.items()}
+    before = {
+        t: {n: v.clone() for n, v in e.tensors.items()}
+        for t, e in stream.experts.items()
+    }
     base = {n: v.clone() for n, v in stream.base.tensors.items()}
     deltas(cut(stream, row), row)
     assert all(
@@ -178,8 +191,12 @@ def test_a_merge_does_not_write_into_its_task_vectors(row):
                 else [stream.taus(name)]
             )
             function, handed = method.merge, dict(survey)
-            handed |= {"uncut": stream.uncut.taus(name)} if "uncut" in method.needs else {}
-            handed |= {"theta0": stream.theta0(name)} if "theta0" in method.needs else {}
+            handed |= (
+                {"uncut": stream.uncut.taus(name)} if "uncut" in method.needs else {}
+            )
+            handed |= (
+                {"theta0": stream.theta0(name)} if "theta0" in method.needs else {}
+            )
         before = taus.clone()
         function(taus, **handed)
         assert torch.equal(taus, before), name
@@ -187,8 +204,12 @@ def test_a_merge_does_not_write_into_its_task_vectors(row):
 
 def test_zero_in_zero_out(row):
     excused(row, "zero")
-    taus = {t: {n: torch.zeros(s) for n, s in SHAPES.items()} for t in draw(tasks_of(row))}
-    assert not any(delta.any() for delta in deltas(cut(open_stream(taus), row), row).values())
+    taus = {
+        t: {n: torch.zeros(s) for n, s in SHAPES.items()} for t in draw(tasks_of(row))
+    }
+    assert not any(
+        delta.any() for delta in deltas(cut(open_stream(taus), row), row).values()
+    )
 
 
 def test_one_task_is_itself(row):
@@ -208,7 +229,9 @@ def test_the_order_of_tasks_does_not_matter(row):
     forward = deltas(cut(open_stream(taus), row), row)
     backward = deltas(cut(open_stream(dict(reversed(taus.items()))), row), row)
     for key, delta in forward.items():
-        torch.testing.assert_close(backward[key], delta, atol=1e-5, rtol=1e-3, msg=str(key))
+        torch.testing.assert_close(
+            backward[key], delta, atol=1e-5, rtol=1e-3, msg=str(key)
+        )
 
 
 def test_same_bits_twice(row):
@@ -244,8 +267,12 @@ def degenerate():
         "all equal": (some, some, some),
         "opposites": (some, {n: -v for n, v in some.items()}, zeros),
         "constant tensors": (ones, ones, {n: -v for n, v in ones.items()}),
-        "tiny": tuple({n: v * 1e-30 for n, v in each.items()} for each in draw(3).values()),
-        "large": tuple({n: v * 1e6 for n, v in each.items()} for each in draw(3).values()),
+        "tiny": tuple(
+            {n: v * 1e-30 for n, v in each.items()} for each in draw(3).values()
+        ),
+        "large": tuple(
+            {n: v * 1e6 for n, v in each.items()} for each in draw(3).values()
+        ),
         "half precision": tuple(
             {n: v.half().float() for n, v in each.items()} for each in draw(3).values()
         ),
@@ -265,7 +292,9 @@ def test_half_precision_checkpoints(row):
     stream = open_stream(draw(tasks_of(row)))
     half = lambda c: Checkpoint(c.path, (), {n: v.half() for n, v in c.tensors.items()})  # noqa: E731
     stream = replace(
-        stream, base=half(stream.base), experts={t: half(e) for t, e in stream.experts.items()}
+        stream,
+        base=half(stream.base),
+        experts={t: half(e) for t, e in stream.experts.items()},
     )
     merged = merge(cut(stream, row), instantiate(row.merge.method))
     for task in stream.tasks:
@@ -278,7 +307,11 @@ def test_the_scale_is_applied_after_merging(row):
     stream = cut(open_stream(draw(tasks_of(row))), row)
     merged = merge(stream, instantiate(row.merge.method))
     at = {
-        s: dict(materialise(stream.source.base if row.sparsify else stream.base, merged, "t0", s))
+        s: dict(
+            materialise(
+                stream.source.base if row.sparsify else stream.base, merged, "t0", s
+            )
+        )
         for s in (0, 1, 2)
     }
     for name, base in at[0].items():

@@ -42,7 +42,9 @@ def configured(folder, row, tadrop, *extra):
         f"paths.cache={folder}/cache",
     ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [f"merge={row}", f"tadrop={tadrop}", *few, *ROWS[row], *extra])
+        return compose(
+            "config", [f"merge={row}", f"tadrop={tadrop}", *few, *ROWS[row], *extra]
+        )
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +73,16 @@ def test_rows_run(folder, row, tadrop):
 
 def test_what_a_search_found_stands_in_the_record(folder):
     found = runner.run(configured(folder, "nps", "on"))["found"]
-    assert set(found["bands"]) == set(found["lambdas"]["point"]) == {"hebrew", "braille"}
-    assert [len(found["bands"][task]["point"]) for task in ("hebrew", "braille")] == [10, 10]
-    assert [search["evaluations"] for search in (*found["bands"].values(), found["lambdas"])] == [
+    assert (
+        set(found["bands"]) == set(found["lambdas"]["point"]) == {"hebrew", "braille"}
+    )
+    assert [len(found["bands"][task]["point"]) for task in ("hebrew", "braille")] == [
+        10,
+        10,
+    ]
+    assert [
+        search["evaluations"] for search in (*found["bands"].values(), found["lambdas"])
+    ] == [
         11,
         11,
         7,
@@ -83,7 +92,9 @@ def test_what_a_search_found_stands_in_the_record(folder):
 
 def test_what_a_row_says_it_sees_is_what_it_sees(folder):
     with pytest.raises(TadropError, match=r"statistics\.split"):
-        runner.run(configured(folder, "fisher", "off", "merge.statistics.split=validation"))
+        runner.run(
+            configured(folder, "fisher", "off", "merge.statistics.split=validation")
+        )
     with pytest.raises(TadropError, match=r"merge\.data"):
         runner.run(configured(folder, "fisher", "off", "merge.data=everything"))
 

@@ -35,7 +35,9 @@ def test_task_arithmetic_is_the_sum():
 
 def test_average_is_the_mean():
     expected = tensor([5, -2.5, 1, 0, 0, 5, 0.75, -1, 0, 0.3]) / 3
-    torch.testing.assert_close(delta(golden(), Method(average.merge)), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        delta(golden(), Method(average.merge)), expected, atol=1e-6, rtol=0
+    )
 
 
 def trimmed():
@@ -45,7 +47,10 @@ def trimmed():
 def test_ties_trim_keeps_the_authors_count():
     cuts = all_cuts(trimmed())
     assert [cuts[task, "model"].kept for task in ("t1", "t2", "t3")] == [6, 6, 6]
-    assert [int((flat({n: trimmed().taus(n)[i] for n in "Ab"}) != 0).sum()) for i in range(3)] == [
+    assert [
+        int((flat({n: trimmed().taus(n)[i] for n in "Ab"}) != 0).sum())
+        for i in range(3)
+    ] == [
         6,
         6,
         6,
@@ -78,7 +83,11 @@ def doubles(name):
     """
     exact = {
         "A": TAUS,
-        "b": {"t1": {"b": [0.1, -0.2]}, "t2": {"b": [-0.3, 0.4]}, "t3": {"b": [0.2, 0.1]}},
+        "b": {
+            "t1": {"b": [0.1, -0.2]},
+            "t2": {"b": [-0.3, 0.4]},
+            "t3": {"b": [0.2, 0.1]},
+        },
     }[name]
     return torch.stack(
         [torch.as_tensor(taus[name], dtype=torch.float64) for taus in exact.values()]
@@ -92,7 +101,9 @@ def test_emr_unified_vector_and_masks():
     torch.testing.assert_close(
         unified, tensor([4, -2, 1.5, 0, -2, 3, 0.75, -4, 0.2, 0.4], dtype=torch.float64)
     )
-    assert masks.int().tolist() == [bits(m) for m in ("1110111010", "0110001101", "1000110011")]
+    assert masks.int().tolist() == [
+        bits(m) for m in ("1110111010", "0110001101", "1000110011")
+    ]
 
 
 def test_emr_sign_of_an_exact_zero_is_negative():
@@ -110,14 +121,19 @@ def test_emr_sign_of_an_exact_zero_is_negative():
     ],
 )
 def test_emr_rescaler(rule, expected):
-    tallies = torch.stack([emr.tally(doubles(name), emr.merge(doubles(name))) for name in "Ab"])
+    tallies = torch.stack(
+        [emr.tally(doubles(name), emr.merge(doubles(name))) for name in "Ab"]
+    )
     torch.testing.assert_close(
         emr.rescale(tallies, tensor([8, 2]), rule), tensor(expected), atol=1e-6, rtol=0
     )
 
 
 def test_emr_of_a_task_that_was_dropped_entirely_is_finite():
-    taus = {"t1": TAUS["t1"], "t2": {n: torch.zeros_like(t) for n, t in TAUS["t2"].items()}}
+    taus = {
+        "t1": TAUS["t1"],
+        "t2": {n: torch.zeros_like(t) for n, t in TAUS["t2"].items()},
+    }
     merged = merge(stream_of(taus), Method(rescale=emr.rescale, **EMR))
     assert merged.factors[1] == 1
     assert all(merged.delta("t2", n).abs().sum() == 0 for n in "Ab")
@@ -135,5 +151,7 @@ def test_a_tensor_without_entries_does_not_touch_the_emr_rescaler(rule):
 def test_individual_and_pretrained():
     individual = merge(golden(), Method(reference.individual))
     for task, taus in TAUS.items():
-        assert all(torch.equal(individual.delta(task, name), tau) for name, tau in taus.items())
+        assert all(
+            torch.equal(individual.delta(task, name), tau) for name, tau in taus.items()
+        )
     assert delta(golden(), Method(reference.pretrained)).abs().sum() == 0

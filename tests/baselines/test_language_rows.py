@@ -23,7 +23,8 @@ from tests.models import test_beit3, test_gpt2
 
 REFUSED = {  # rows that read data in a way that BEiT-3's tasks do not offer, and what they say
     **dict.fromkeys(
-        ("fisher", "fisher_batch", "regmean", "twin"), "imagenet is read for evaluation only"
+        ("fisher", "fisher_batch", "regmean", "twin"),
+        "imagenet is read for evaluation only",
     ),
     **dict.fromkeys(
         (row for row in ROWS if row.startswith("adamerging")),
@@ -42,7 +43,9 @@ def gpt2(tmp_path_factory):
     """The configuration of a run on two tasks, several batches each."""
     folder = tmp_path_factory.mktemp("gpt2")
     hub = text_hub.write(folder / "hub")
-    return test_gpt2.configured(hub, folder, "tasks.names=[cola,mrpc]", "tasks.batch=128")
+    return test_gpt2.configured(
+        hub, folder, "tasks.names=[cola,mrpc]", "tasks.batch=128"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +55,20 @@ def beit3(tmp_path_factory):
     folder = tmp_path_factory.mktemp("beit3")
     test_beit3.write_models(folder / "hub" / "models" / "beit3")
     test_beit3.write_data(folder / "hub" / "datasets" / "beit3")
-    return test_beit3.configured(folder / "hub", folder, "tasks.names=[imagenet,retrieval]")
+    return test_beit3.configured(
+        folder / "hub", folder, "tasks.names=[imagenet,retrieval]"
+    )
 
 
 def with_row(cfg, row, tadrop):
     """cfg with another row, put together from parts: composing takes Hydra longer than running."""
-    own = {name: OmegaConf.to_container(config(row))[name] for name in ("merge", "sparsify")}
-    made = OmegaConf.create({**cfg, **own, "tadrop": cfg.tadrop if tadrop == "on" else None})
+    own = {
+        name: OmegaConf.to_container(config(row))[name]
+        for name in ("merge", "sparsify")
+    }
+    made = OmegaConf.create(
+        {**cfg, **own, "tadrop": cfg.tadrop if tadrop == "on" else None}
+    )
     return OmegaConf.merge(made, OmegaConf.from_dotlist(QUICK.get(row, [])))
 
 
@@ -79,7 +89,8 @@ def test_gpt2_runs(gpt2, row, tadrop):
 
 
 @pytest.mark.parametrize(
-    ("row", "tadrop"), cases(lambda row, tadrop: tadrop == "on" and row in (*REFUSED, "emr"))
+    ("row", "tadrop"),
+    cases(lambda row, tadrop: tadrop == "on" and row in (*REFUSED, "emr")),
 )
 def test_beit3_runs_or_says_why_not(beit3, row, tadrop):
     cfg = with_row(beit3, row, tadrop)
@@ -104,7 +115,10 @@ def test_regmean_sees_no_padding_and_conv1d_inputs_as_they_are(gpt2):
     for row in batch:
         ids = row[row >= 0]
         with torch.no_grad():
-            x = bench.module.transformer.wte(ids) + bench.module.transformer.wpe.weight[: len(ids)]
+            x = (
+                bench.module.transformer.wte(ids)
+                + bench.module.transformer.wpe.weight[: len(ids)]
+            )
             into_attention = block.ln_1(x)
             into_mlp = block.ln_2(x + block.attn(into_attention[None])[0][0])
         for name, x in zip(names, (into_attention, into_mlp), strict=True):
@@ -143,7 +157,11 @@ def test_token_ids_are_padded_trimmed_and_parted():
     joined = inputs.join(ragged)
     assert joined.tolist() == [[5, 6, 7], [1, -1, -1], [2, 3, -1]]
     assert inputs.take(joined, slice(1, None)).tolist() == [[1, -1], [2, 3]]
-    assert [part.tolist() for part in inputs.unpadded(joined)] == [[[1]], [[2, 3]], [[5, 6, 7]]]
+    assert [part.tolist() for part in inputs.unpadded(joined)] == [
+        [[1]],
+        [[2, 3]],
+        [[5, 6, 7]],
+    ]
     images = torch.full((2, 3, 4, 4), -1.0)
     assert inputs.take(images, slice(2)).equal(images)
     assert next(inputs.unpadded(images)) is images

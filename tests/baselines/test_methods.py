@@ -40,7 +40,11 @@ def config(*overrides):
 
 def test_help_lists_every_row_with_its_paper():
     done = subprocess.run(
-        [sys.executable, "run.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "run.py", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     for path in (ROOT / "conf/merge").glob("*.yaml"):
         assert f"\n{path.stem:<20} " in done.stdout, path.stem
@@ -55,7 +59,11 @@ def test_help_lists_every_row_with_its_paper():
 def test_the_embedded_backbone_names_its_linear_layers():
     model = instantiate(config().model)
     module = glyph_vit.build()
-    shapes = {n: tuple(p.shape) for n, p in module.named_parameters() if not n.startswith("head.")}
+    shapes = {
+        n: tuple(p.shape)
+        for n, p in module.named_parameters()
+        if not n.startswith("head.")
+    }
     told = layouts(model.name, model.matrices, shapes)
     linear = {
         f"{name}.weight"
@@ -89,14 +97,24 @@ def test_wrong_layouts_are_refused(entry, shapes, message):
 @pytest.mark.parametrize("layout", ["split", "fused"])
 def test_clip_tells_its_matrices_in_either_layout(layout):
     names = [n for p in clip_names.vision_pairs(2, True) for n in p.names(layout)]
-    flat = ("bias", "in_proj_bias", "class_embedding", "patch_embedding.weight", "conv1.weight")
+    flat = (
+        "bias",
+        "in_proj_bias",
+        "class_embedding",
+        "patch_embedding.weight",
+        "conv1.weight",
+    )
     vectors = [
-        n for n in names if n.endswith(flat) or "norm" in n or "layrnorm" in n or ".ln_" in n
+        n
+        for n in names
+        if n.endswith(flat) or "norm" in n or "layrnorm" in n or ".ln_" in n
     ]
     shapes = {n: (6,) if n in vectors else (6, 6) for n in names}
     told = layouts("clip", clip_names.matrices(layout, projection=True), shapes)
     assert set(told) == set(names) - set(vectors)
-    assert sum(one.kind == "linear" for one in told.values()) == 2 * (6 if layout == "split" else 4)
+    assert sum(one.kind == "linear" for one in told.values()) == 2 * (
+        6 if layout == "split" else 4
+    )
 
 
 # --- cuts by rows
@@ -111,9 +129,14 @@ def test_cuts_by_rows_see_whole_rows_in_any_piece():
     whole = stream.taus("w").reshape(2, -1)
     for start, stop in ((0, 8), (8, 24), (24, 70), (64, 70), (3, 5)):
         assert torch.equal(stream.taus("w", start, stop), whole[:, start:stop])
-    in_pieces = Vector("t0", "w", (7, 10), 70, lambda: iter(taus["t0"]["w"].reshape(-1).split(16)))
+    in_pieces = Vector(
+        "t0", "w", (7, 10), 70, lambda: iter(taus["t0"]["w"].reshape(-1).split(16))
+    )
     source = SimpleNamespace(
-        vector=lambda task, name: in_pieces, tasks=("t0",), names=("w",), shapes={"w": (7, 10)}
+        vector=lambda task, name: in_pieces,
+        tasks=("t0",),
+        names=("w",),
+        shapes={"w": (7, 10)},
     )
     pieces = list(Sparse(source, MagPrune(0.5, 0.4, seed=0)).vector(0, "w").pieces())
     assert len(pieces) > 1
@@ -124,7 +147,10 @@ def test_cuts_by_rows_see_whole_rows_in_any_piece():
 
 
 def scores(**values):
-    return [Score(task, "validation", "accuracy", value, 10) for task, value in values.items()]
+    return [
+        Score(task, "validation", "accuracy", value, 10)
+        for task, value in values.items()
+    ]
 
 
 def test_each_task_takes_its_best_and_the_first_among_equals():
@@ -141,8 +167,14 @@ def test_each_task_takes_its_best_and_the_first_among_equals():
 
 
 def test_combinations_leave_out_what_is_per_task():
-    tune = {"a": {"grid": [2, 1]}, "b": {"grid": [3, 4]}, "c": {"grid": [5], "each": "task"}}
-    assert selecting.combinations(tune) == [{"a": a, "b": b} for a in (1, 2) for b in (3, 4)]
+    tune = {
+        "a": {"grid": [2, 1]},
+        "b": {"grid": [3, 4]},
+        "c": {"grid": [5], "each": "task"},
+    }
+    assert selecting.combinations(tune) == [
+        {"a": a, "b": b} for a in (1, 2) for b in (3, 4)
+    ]
     assert selecting.combinations({}) == [{}]
     assert selecting.count(tune, scales=10) == 41
 
@@ -152,7 +184,10 @@ def tuned(row, monkeypatch, judge):
 
     def evaluate(bench, merged, scale, split, names=None, on_task=lambda score: None):
         assert split == "validation"
-        return [Score(t, split, "accuracy", judge(t, merged, scale), 1) for t in merged.tasks]
+        return [
+            Score(t, split, "accuracy", judge(t, merged, scale), 1)
+            for t in merged.tasks
+        ]
 
     monkeypatch.setattr(pipeline.evaluation, "evaluate", evaluate)
     cfg = config(f"merge={row}", "select=grid")
@@ -169,7 +204,9 @@ def kept(merged, task):
 def test_tall_masks_are_tuned_task_by_task(monkeypatch):
     wanted = {"t1": 0.2, "t2": 0.6, "t3": 0.4}
     by_lambda = {value: kept_at(value) for value in (0.2, 0.3, 0.4, 0.5, 0.6)}
-    judge = lambda task, merged, scale: -abs(kept(merged, task) - by_lambda[wanted[task]][task])  # noqa: E731
+    judge = lambda task, merged, scale: (
+        -abs(kept(merged, task) - by_lambda[wanted[task]][task])
+    )  # noqa: E731
     merged, selection = tuned("tall_mask", monkeypatch, judge)
     assert [kept(merged, t) for t in merged.tasks] == [
         by_lambda[wanted[t]][t] for t in merged.tasks
@@ -190,7 +227,11 @@ def kept_at(value):
 
 def test_consensus_tunes_masks_with_tall_models_and_then_the_rest_together(monkeypatch):
     def judge(task, merged, scale):
-        return 0.0 if not merged.is_shared else -abs(scale - 0.7) - abs(kept(merged, task) - 9)
+        return (
+            0.0
+            if not merged.is_shared
+            else -abs(scale - 0.7) - abs(kept(merged, task) - 9)
+        )
 
     merged, selection = tuned("consensus_ta", monkeypatch, judge)
     assert selection.scale == 0.7
@@ -243,7 +284,8 @@ scale_grid: [1.0]
 
 
 @pytest.mark.skipif(
-    not (ASSETS / "hebrew.safetensors").exists(), reason="the embedded checkpoints are not here"
+    not (ASSETS / "hebrew.safetensors").exists(),
+    reason="the embedded checkpoints are not here",
 )
 def test_a_method_is_two_files(tmp_path):
     for part in ("conf", "baselines", "experiments"):
@@ -275,7 +317,9 @@ def test_materialise_of_thin_factors_and_one_factor():
     cfg = config("merge=tsv_c")
     stream = replace(golden("t1", "t2"), layouts={"A": Layout("linear")})
     merged = pipeline.merge(stream, cfg.merge.method, None, Progress())
-    base = Checkpoint(Path("base"), (), {n: torch.zeros_like(t) for n, t in TAUS["t1"].items()})
+    base = Checkpoint(
+        Path("base"), (), {n: torch.zeros_like(t) for n, t in TAUS["t1"].items()}
+    )
     weights = dict(materialise(base, merged, "t1", 2.0))
     assert torch.equal(weights["A"], 2 * merged.delta("t1", "A"))
     one = Merged(("t1", "t2"), {"b": torch.ones(1, 2)}, factors=torch.tensor([0.5]))

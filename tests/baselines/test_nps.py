@@ -33,7 +33,11 @@ def test_the_search_climbs():
 def test_the_budget_is_kept_and_counted(budget):
     tried = []
     found = nps.search(
-        lambda point: tried.append(tuple(point)) or hill(point), [1.0] * 3, 0.3, budget, seed=0
+        lambda point: tried.append(tuple(point)) or hill(point),
+        [1.0] * 3,
+        0.3,
+        budget,
+        seed=0,
     )
     assert len(tried) == found.evaluations <= budget
     assert tried[0] == (1, 1, 1)
@@ -77,7 +81,9 @@ def test_bands_by_hand():
     ends = nps.edges(Vector.of(tau), 4)
     assert ends.tolist() == [0.5, 1, 3]
     expected = torch.tensor([[4000.0, -100, 5, 0], [-200, 3000, 0.25, 100]])
-    assert torch.equal(nps.weighed(tau, ends, torch.tensor([1.0, 10, 100, 1000])), expected)
+    assert torch.equal(
+        nps.weighed(tau, ends, torch.tensor([1.0, 10, 100, 1000])), expected
+    )
 
 
 def test_bands_have_equal_counts_and_add_up():
@@ -103,7 +109,10 @@ def test_one_band_is_a_factor():
 def weighed_stream(stream, weights=((1.0, 0.1, 2.0),)):
     ends = [nps.edges(stream.vector(t, None), 3) for t in range(len(stream.tasks))]
     return nps.Weighed(
-        stream, ends, [torch.tensor(weights[t % len(weights)]) for t in range(len(ends))], {}
+        stream,
+        ends,
+        [torch.tensor(weights[t % len(weights)]) for t in range(len(ends))],
+        {},
     )
 
 
@@ -125,9 +134,12 @@ def test_a_weighed_stream_is_the_vectors_weighed(tmp_path):
     for task in range(3):
         expected = by_hand(stream, task)
         assert torch.equal(
-            torch.cat([weighed.taus(name)[task].reshape(-1) for name in weighed.names]), expected
+            torch.cat([weighed.taus(name)[task].reshape(-1) for name in weighed.names]),
+            expected,
         )
-        assert torch.equal(torch.cat(list(weighed.vector(task, None).pieces())), expected)
+        assert torch.equal(
+            torch.cat(list(weighed.vector(task, None).pieces())), expected
+        )
         assert torch.equal(
             torch.cat(list(weighed.vector(task, "norm.bias").pieces())),
             weighed.taus("norm.bias")[task],
@@ -145,7 +157,9 @@ def test_a_weighed_stream_is_cut_after_it_is_weighed(rule):
     )
     sparse = Sparse(weighed_stream(stream), rule)
     matrix, bias = by_hand(stream, 0).split([80, 19])
-    expected = Sparse(golden.stream_of({"t": {"A": matrix.view(4, 20), "b": bias}}), rule)
+    expected = Sparse(
+        golden.stream_of({"t": {"A": matrix.view(4, 20), "b": bias}}), rule
+    )
     for name in stream.names:
         assert torch.equal(sparse.taus(name), expected.taus(name))
     assert 0 < int((sparse.taus("A") != 0).sum()) < 80
@@ -167,7 +181,9 @@ def accuracy(bench, weights, task):
     bench.equip(task)
     inputs = bench.tasks.inputs(task, "validation")
     with torch.inference_mode():
-        return float((bench.module(inputs).argmax(1) == (inputs.sum(1) > 0)).double().mean())
+        return float(
+            (bench.module(inputs).argmax(1) == (inputs.sum(1) > 0)).double().mean()
+        )
 
 
 def test_weights_are_those_that_suit_each_task_alone(bench):
@@ -176,19 +192,29 @@ def test_weights_are_those_that_suit_each_task_alone(bench):
     assert set(weighed.found["bands"]) == set(stream.tasks)
     for task, found in weighed.found["bands"].items():
         at = stream.tasks.index(task)
-        weights = [(name, bench.theta0(name) + weighed.taus(name)[at]) for name in stream.names]
+        weights = [
+            (name, bench.theta0(name) + weighed.taus(name)[at]) for name in stream.names
+        ]
         assert accuracy(bench, weights, task) == found["value"]
         assert found["value"] >= accuracy(bench, bench.expert(task, stream.names), task)
         torch.testing.assert_close(weighed.weights[at], torch.tensor(found["point"]))
-    assert len(steps) == sum(found["evaluations"] for found in weighed.found["bands"].values())
-    assert any(found["point"] != (1.0,) * 4 for found in weighed.found["bands"].values())
+    assert len(steps) == sum(
+        found["evaluations"] for found in weighed.found["bands"].values()
+    )
+    assert any(
+        found["point"] != (1.0,) * 4 for found in weighed.found["bands"].values()
+    )
 
 
 def test_another_tasks_presence_changes_no_weights(bench):
     three = nps.weigh(tiny.stream(bench), bench, lambda: None, bands=4, **KNOBS)
     whole = tiny.stream(bench)
     alone = type(whole)(
-        whole.base, {"t1": whole.experts["t1"]}, whole.private, whole.device, whole.layouts
+        whole.base,
+        {"t1": whole.experts["t1"]},
+        whole.private,
+        whole.device,
+        whole.layouts,
     )
     one = nps.weigh(alone, bench, lambda: None, bands=4, **KNOBS)
     assert one.found["bands"]["t1"] == three.found["bands"]["t1"]
@@ -197,7 +223,13 @@ def test_another_tasks_presence_changes_no_weights(bench):
 def mixed(bench, stream, fuse, scale=1.0, **knobs):
     merged = merge(stream, Method(lambda taus: taus.mean(0, keepdim=True)))
     return nps.mix(
-        merged, stream, bench, scale, lambda: None, fuse=fuse, **(KNOBS | {"start": 1.0} | knobs)
+        merged,
+        stream,
+        bench,
+        scale,
+        lambda: None,
+        fuse=fuse,
+        **(KNOBS | {"start": 1.0} | knobs),
     )
 
 
@@ -218,7 +250,10 @@ def test_mixes_are_their_formulas(bench, fuse):
         torch.testing.assert_close(
             merged.delta("t0", name).double(), expected, atol=1e-6, rtol=1e-5
         )
-    weights = [(name, bench.theta0(name) + 0.5 * merged.delta("t0", name)) for name in stream.names]
+    weights = [
+        (name, bench.theta0(name) + 0.5 * merged.delta("t0", name))
+        for name in stream.names
+    ]
     mean = sum(accuracy(bench, weights, task) for task in stream.tasks) / 3
     assert merged.found["lambdas"]["value"] == pytest.approx(mean)
     assert merged.is_shared
@@ -232,13 +267,16 @@ def test_a_search_of_one_point_is_the_plain_method(bench):
     ):
         merged = mixed(bench, stream, fuse, start=start, evaluations=1)
         for name in stream.names:
-            torch.testing.assert_close(merged.delta("t0", name), expected(stream.taus(name)))
+            torch.testing.assert_close(
+                merged.delta("t0", name), expected(stream.taus(name))
+            )
 
 
 def test_the_mix_is_no_worse_than_where_it_began(bench):
     stream = tiny.stream(bench)
     begun, ended = (
-        mixed(bench, stream, "sum", evaluations=n).found["lambdas"]["value"] for n in (1, 60)
+        mixed(bench, stream, "sum", evaluations=n).found["lambdas"]["value"]
+        for n in (1, 60)
     )
     assert ended > begun
 
@@ -265,5 +303,7 @@ def test_what_cannot_be_is_named(bench):
     stream = tiny.stream(bench)
     with pytest.raises(TadropError, match="bands is 0"):
         nps.weigh(stream, bench, lambda: None, bands=0, **KNOBS)
-    with pytest.raises(TadropError, match="fuse is 'max'; it must be one of mean, disjoint, sum"):
+    with pytest.raises(
+        TadropError, match="fuse is 'max'; it must be one of mean, disjoint, sum"
+    ):
         mixed(bench, stream, "max")

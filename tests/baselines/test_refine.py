@@ -39,7 +39,10 @@ def refine(build, merged, stream, bench, scale=1.0, **knobs):
 
 def outputs(bench, merged, task, inputs, scale=1.0):
     """What the evaluator would see."""
-    install(bench.backbone.places(bench.module), materialise(bench.base, merged, task, scale))
+    install(
+        bench.backbone.places(bench.module),
+        materialise(bench.base, merged, task, scale),
+    )
     bench.equip(task)
     with torch.inference_mode(), merged.attached(bench.module, task):
         return bench.module(inputs)
@@ -61,7 +64,8 @@ def loss_at(bench, stream, coefficients, batches):
     bench.load(
         (
             name,
-            bench.theta0(name) + torch.einsum("t,t...->...", coefficients[:, i], stream.taus(name)),
+            bench.theta0(name)
+            + torch.einsum("t,t...->...", coefficients[:, i], stream.taus(name)),
         )
         for i, name in enumerate(stream.names)
     )
@@ -88,7 +92,8 @@ def test_the_gradient_by_the_coefficients_is_the_slope_of_the_entropy(bench):
         step = torch.zeros_like(at)
         step[t, i] = 1e-2
         slope = (
-            loss_at(bench, stream, at + step, batches) - loss_at(bench, stream, at - step, batches)
+            loss_at(bench, stream, at + step, batches)
+            - loss_at(bench, stream, at - step, batches)
         ) / 2e-2
         assert found[t, i] == pytest.approx(slope, rel=0.03, abs=2e-3)
     assert not any(p.requires_grad for p in bench.module.parameters())
@@ -96,14 +101,18 @@ def test_the_gradient_by_the_coefficients_is_the_slope_of_the_entropy(bench):
 
 def adapted(bench, stream, wise="layer", **knobs):
     knobs = {"split": "test", "seed": 0, "steps": 3, "size": 8} | knobs
-    return refine(adamerging.adapt, untouched(stream), stream, bench, wise=wise, **knobs)
+    return refine(
+        adamerging.adapt, untouched(stream), stream, bench, wise=wise, **knobs
+    )
 
 
 def test_no_step_is_task_arithmetic(bench):
     stream = tiny.stream(bench)
     start, plain = adapted(bench, stream, steps=0), summed(stream)
     for name in stream.names:
-        torch.testing.assert_close(start.delta("t0", name), 0.3 * plain.delta("t0", name))
+        torch.testing.assert_close(
+            start.delta("t0", name), 0.3 * plain.delta("t0", name)
+        )
     assert start.is_shared
 
 
@@ -127,7 +136,10 @@ def test_adaptation_lowers_the_entropy(bench):
 
     def after(wise):
         merged = adapted(bench, stream, wise, steps=40, rate=0.01, size=24)
-        install(bench.backbone.places(bench.module), materialise(bench.base, merged, "t0", 1.0))
+        install(
+            bench.backbone.places(bench.module),
+            materialise(bench.base, merged, "t0", 1.0),
+        )
         total = 0.0
         for task, batch in batches.items():
             bench.equip(task)
@@ -163,7 +175,9 @@ def test_task_wise_has_one_coefficient_a_task(bench):
     for name in ("first.weight", "second.weight"):
         taus = stream.taus(name).flatten(1).double()
         found.append(
-            torch.linalg.lstsq(taus.T, merged.delta("t0", name).flatten().double()).solution
+            torch.linalg.lstsq(
+                taus.T, merged.delta("t0", name).flatten().double()
+            ).solution
         )
     torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-4)
 
@@ -171,9 +185,13 @@ def test_task_wise_has_one_coefficient_a_task(bench):
 def test_plus_plus_adds_up_to_ties_with_its_sum(bench):
     stream = Sparse(tiny.stream(bench), Magnitude(0.5, count="ties", scope="model"))
     merged = adapted(bench, stream, steps=0, view=adamerging.elected)
-    expected = merge(stream, Method(partial(ties.merge, combine="sum"), survey=ties.survey))
+    expected = merge(
+        stream, Method(partial(ties.merge, combine="sum"), survey=ties.survey)
+    )
     for name in stream.names:
-        torch.testing.assert_close(merged.delta("t0", name), 0.3 * expected.delta("t0", name))
+        torch.testing.assert_close(
+            merged.delta("t0", name), 0.3 * expected.delta("t0", name)
+        )
 
 
 def test_adaptation_twice_gives_the_same_bits_and_another_seed_others(bench):
@@ -208,7 +226,10 @@ def test_surgery_brings_features_closer_to_the_individual_models(bench):
         rate=1e-2,
     )
     for task in stream.tasks:
-        install(bench.backbone.places(bench.module), materialise(bench.base, merged, task, 0.3))
+        install(
+            bench.backbone.places(bench.module),
+            materialise(bench.base, merged, task, 0.3),
+        )
         before = bench.features(task, "test")
         after = surgery.corrected(before, *fixed.attachment.weights[task])
         bench.load(bench.expert(task, stream.names))
@@ -219,7 +240,15 @@ def test_surgery_brings_features_closer_to_the_individual_models(bench):
 def test_the_adapter_is_in_effect_only_while_attached(bench):
     stream = tiny.stream(bench)
     fixed = refine(
-        surgery.adapt, summed(stream), stream, bench, 0.3, split="test", seed=0, rank=4, steps=20
+        surgery.adapt,
+        summed(stream),
+        stream,
+        bench,
+        0.3,
+        split="test",
+        seed=0,
+        rank=4,
+        steps=20,
     )
     inputs = bench.tasks.inputs("t1", "test")
     found = outputs(bench, fixed, "t1", inputs, 0.3)
@@ -228,7 +257,9 @@ def test_the_adapter_is_in_effect_only_while_attached(bench):
     features = torch.tanh(bench.module.norm(bench.module.first(inputs)))
     z = bench.module.second(features)
     down, up = fixed.attachment.weights["t1"]
-    torch.testing.assert_close(found, bench.module.head(z - torch.relu(z @ down.T) @ up.T))
+    torch.testing.assert_close(
+        found, bench.module.head(z - torch.relu(z @ down.T) @ up.T)
+    )
     assert (
         fixed.stored_bytes()
         == replace(fixed, attachment=None).stored_bytes() + 3 * 2 * 4 * tiny.WIDTH * 4
@@ -239,7 +270,15 @@ def test_surgery_twice_gives_the_same_bits(bench):
     stream = tiny.stream(bench)
     runs = [
         refine(
-            surgery.adapt, summed(stream), stream, bench, 0.3, split="test", seed=0, rank=2, steps=9
+            surgery.adapt,
+            summed(stream),
+            stream,
+            bench,
+            0.3,
+            split="test",
+            seed=0,
+            rank=2,
+            steps=9,
         )
         for _ in "ab"
     ]
@@ -276,7 +315,9 @@ def test_smile_of_full_rank_with_one_expert_is_the_dense_layer(tmp_path):
     bench.equip("t0")
     with torch.inference_mode():
         expected = bench.module(inputs)
-    torch.testing.assert_close(outputs(bench, merged, "t0", inputs), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        outputs(bench, merged, "t0", inputs), expected, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_smile_layer_against_a_loop_over_tokens():
@@ -292,7 +333,9 @@ def test_smile_layer_against_a_loop_over_tokens():
             experts.append((u[:, :2] * s[:2]) @ vh[:2] @ token + bias)
         weights = torch.stack(scores).softmax(0)
         weights[weights.argmin()] = 0
-        expected = sum(w * e for w, e in zip(weights / weights.sum(), experts, strict=True))
+        expected = sum(
+            w * e for w, e in zip(weights / weights.sum(), experts, strict=True)
+        )
         torch.testing.assert_close(row, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -312,7 +355,9 @@ def test_smile_leaves_a_layer_that_no_task_changed_alone(bench):
             for t, c in bench.experts.items()
         },
     )
-    merged = refine(smile.build, untouched(stream), tiny.stream(frozen), frozen, keep=0.5)
+    merged = refine(
+        smile.build, untouched(stream), tiny.stream(frozen), frozen, keep=0.5
+    )
     assert set(merged.attachment.layers) == {"first.weight"}
 
 
@@ -325,20 +370,28 @@ def test_smile_at_a_single_direction_keeps_at_least_one():
 
 def test_smile_stores_the_router_once():
     layer = smile.layer(
-        tiny.normal(2, 5, 4, words="taus"), tiny.normal(2, 5, words="b"), "b", keep=0.5, gate=1
+        tiny.normal(2, 5, 4, words="taus"),
+        tiny.normal(2, 5, words="b"),
+        "b",
+        keep=0.5,
+        gate=1,
     )
     assert layer.stored_bytes() == 4 * 2 * (2 * 4 + 5 * 2 + 5)
-    wide = smile.layer(tiny.normal(2, 5, 4, words="taus"), None, None, keep=0.25, gate=3)
+    wide = smile.layer(
+        tiny.normal(2, 5, 4, words="taus"), None, None, keep=0.25, gate=3
+    )
     assert wide.stored_bytes() == 4 * 2 * (4 + 5 + 3 * 4)
 
 
 def test_smile_on_a_weight_that_lies_in_x_out(bench):
     stream = tiny.stream(bench)
     turned = {**stream.layouts, "second.weight": Layout("linear", transposed=True)}
-    upright = refine(smile.build, untouched(stream), stream, bench, keep=1.0).attachment.layers[
-        "second.weight"
-    ]
-    lying = refine(smile.build, untouched(stream), replace(stream, layouts=turned), bench, keep=1.0)
+    upright = refine(
+        smile.build, untouched(stream), stream, bench, keep=1.0
+    ).attachment.layers["second.weight"]
+    lying = refine(
+        smile.build, untouched(stream), replace(stream, layouts=turned), bench, keep=1.0
+    )
     lying = lying.attachment.layers["second.weight"]
     x = tiny.normal(3, tiny.WIDTH, words="x")
     taus = stream.taus("second.weight")[:1]
@@ -352,7 +405,9 @@ def test_a_matrix_that_is_no_layer_is_an_error(bench):
     merged = refine(smile.build, untouched(stream), stream, bench, keep=0.5)
     layers = dict(merged.attachment.layers)
     layers["norm.weight"] = layers["first.weight"]
-    wrong = replace(merged, attachment=smile.Experts(layers, 1, merged.attachment.places))
+    wrong = replace(
+        merged, attachment=smile.Experts(layers, 1, merged.attachment.places)
+    )
     with pytest.raises(TadropError, match=r"norm\.weight"):
         outputs(bench, wrong, "t0", bench.tasks.inputs("t0", "test"))
 
@@ -389,7 +444,9 @@ def test_twin_that_drops_nothing_and_routes_right_is_the_individual_model(bench)
     stream = tiny.stream(bench)
     merged = mixture(bench, stream, keep=1.0)
     for at, task in enumerate(stream.tasks):
-        known = replace(merged, attachment=replace(merged.attachment, router=Oracle(at)))
+        known = replace(
+            merged, attachment=replace(merged.attachment, router=Oracle(at))
+        )
         inputs = bench.tasks.inputs(task, "test")
         expected = own_outputs(bench, task, inputs)
         torch.testing.assert_close(
@@ -405,7 +462,9 @@ def test_every_input_runs_on_its_own_weights(bench):
     shared = {n: bench.base[n] + 0.29 * merged.delta("t1", n) for n in stream.names}
     for x, row in zip(inputs, found, strict=True):
         bench.load(shared.items())
-        features = bench.module.second(torch.tanh(bench.module.norm(bench.module.first(x[None]))))
+        features = bench.module.second(
+            torch.tanh(bench.module.norm(bench.module.first(x[None])))
+        )
         weights = merged.attachment.router(features).softmax(-1)[0]
         bench.load(
             (n, shared[n] + torch.einsum("t,t...->...", weights, twin.dense(v)))
@@ -427,7 +486,9 @@ def test_what_a_thin_vector_adds_is_its_matrix_times_the_input():
     torch.testing.assert_close(
         twin.added(upright, vectors, mix), x @ weight.T, rtol=1e-4, atol=1e-5
     )
-    torch.testing.assert_close(twin.added(lying, vectors, mix), y @ weight, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        twin.added(lying, vectors, mix), y @ weight, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_twin_refuses_a_matrix_that_is_no_layer(bench):
@@ -438,7 +499,8 @@ def test_twin_refuses_a_matrix_that_is_no_layer(bench):
     }
     linear = merged.attachment.linear | {"norm.weight"}
     wrong = replace(
-        merged, attachment=replace(merged.attachment, exclusive=exclusive, linear=linear)
+        merged,
+        attachment=replace(merged.attachment, exclusive=exclusive, linear=linear),
     )
     with pytest.raises(TadropError, match=r"norm\.weight"):
         outputs(bench, wrong, "t0", bench.tasks.inputs("t0", "test"), 0.29)
@@ -454,10 +516,15 @@ def test_twin_in_small_parts_is_the_same(bench, monkeypatch):
 
 def test_the_router_learns_tasks_that_can_be_told_apart(bench):
     features = torch.cat(
-        [tiny.normal(60, 8, words=i) + 4 * tiny.normal(8, words=("m", i)) for i in range(3)]
+        [
+            tiny.normal(60, 8, words=i) + 4 * tiny.normal(8, words=("m", i))
+            for i in range(3)
+        ]
     )
     labels = torch.arange(3).repeat_interleave(60)
-    routers = [twin.train_router(features, labels, 3, 15, 5e-3, 32, seed) for seed in (0, 0, 1)]
+    routers = [
+        twin.train_router(features, labels, 3, 15, 5e-3, 32, seed) for seed in (0, 0, 1)
+    ]
     assert (routers[0](features).argmax(1) == labels).float().mean() > 0.95
     same, other = routers[1].state_dict(), routers[2].state_dict()
     assert all(torch.equal(t, same[n]) for n, t in routers[0].state_dict().items())
@@ -472,7 +539,9 @@ def test_compression_keeps_the_leading_directions():
     torch.testing.assert_close(
         twin.dense(thin)[1], (u[:, :2] * s[:2]) @ vh[:2], rtol=1e-3, atol=1e-4
     )
-    torch.testing.assert_close(twin.compress(vectors, 1.0), vectors, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        twin.compress(vectors, 1.0), vectors, rtol=1e-4, atol=1e-4
+    )
     assert twin.compress(tiny.normal(2, 3, 3, words="small"), 0.1).left.shape == (
         2,
         3,
@@ -494,7 +563,15 @@ def rows(bench, stream):
     yield adapted(bench, stream), 1.0
     yield (
         refine(
-            surgery.adapt, summed(stream), stream, bench, 0.3, split="test", seed=0, rank=2, steps=3
+            surgery.adapt,
+            summed(stream),
+            stream,
+            bench,
+            0.3,
+            split="test",
+            seed=0,
+            rank=2,
+            steps=3,
         ),
         0.3,
     )
@@ -511,7 +588,9 @@ def test_the_evaluator_needs_no_special_case(bench):
             found = outputs(
                 bench, merged, score.task, bench.tasks.inputs(score.task, "test"), scale
             )
-            assert score.value == pytest.approx(float((found.argmax(1) == targets).double().mean()))
+            assert score.value == pytest.approx(
+                float((found.argmax(1) == targets).double().mean())
+            )
         assert [s.value for s in evaluate(bench, merged, scale, "test")] == [
             s.value for s in scores
         ]

@@ -19,7 +19,10 @@ TENTHS = TO_3[:10]
 TRIM = {"sparsify.keep": 0.2, "sparsify.count": "ties", "sparsify.scope": "model"}
 TOP = {"sparsify.keep": 0.1, "sparsify.scope": "model"}
 PCB_GRID = {"merge.tune.ratio.grid": [0.05, 0.1, 0.2]}
-MASKS = {"merge.knobs.lambdas": 0.4, "merge.tune.lambdas.grid": [0.2, 0.3, 0.4, 0.5, 0.6]}
+MASKS = {
+    "merge.knobs.lambdas": 0.4,
+    "merge.tune.lambdas.grid": [0.2, 0.3, 0.4, 0.5, 0.6],
+}
 ADAM = {"init": 0.3, "rate": 1e-3, "steps": 500, "size": 32, "split": "test"}
 ADAM = {f"merge.refine.{word}": value for word, value in ADAM.items()} | {
     "merge.data": "test inputs"
@@ -84,7 +87,8 @@ def test_a_row_is_run_with_its_authors_settings(row):
         for place in SETTINGS[row]
     }
     plain = {
-        p: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for p, v in found.items()
+        p: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v
+        for p, v in found.items()
     }
     assert plain == SETTINGS[row]
 

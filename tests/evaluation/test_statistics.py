@@ -71,7 +71,8 @@ def test_only_the_exact_fisher_does_not_depend_on_the_batch_size(bench):
     names, inputs = merged_names(bench), bench.tasks.inputs("t0", "train")[:12]
     module = on_task(bench)
     exact = [
-        fisher.exact(module, iter(inputs.split(size)), bench.places(names)) for size in (3, 12)
+        fisher.exact(module, iter(inputs.split(size)), bench.places(names))
+        for size in (3, 12)
     ]
     ports = [
         fisher.batch_squared(module, iter(inputs.split(size)), bench.places(names))
@@ -89,7 +90,9 @@ def test_batch_squared_is_the_square_of_the_batchs_gradient(bench):
     weight = module.first.weight.requires_grad_()
     p = module(inputs).softmax(-1)
     (p.detach().sqrt() * p.log()).sum().backward()
-    torch.testing.assert_close(found["first.weight"], weight.grad**2 / 6, rtol=1e-4, atol=1e-8)
+    torch.testing.assert_close(
+        found["first.weight"], weight.grad**2 / 6, rtol=1e-4, atol=1e-8
+    )
 
 
 FISHER = Method(fisher.merge, survey=fisher.survey)
@@ -97,7 +100,10 @@ FISHER = Method(fisher.merge, survey=fisher.survey)
 
 def fisher_recipe(**changes):
     return Recipe(
-        **({"collect": fisher.exact, "split": "train", "examples": 8, "batch": 4} | changes)
+        **(
+            {"collect": fisher.exact, "split": "train", "examples": 8, "batch": 4}
+            | changes
+        )
     )
 
 
@@ -129,13 +135,19 @@ def test_the_ports_add_the_floor_before_they_weigh(bench, tmp_path):
     merged = merge(stream, ports, statistics=statistics)
     diagonals = {name: statistics.block(name).double().numpy() for name in stream.names}
     tasks = range(len(bench.experts))
-    norms = [np.sqrt(sum((d[t] ** 2).sum() for d in diagonals.values())) + 0.1 for t in tasks]
+    norms = [
+        np.sqrt(sum((d[t] ** 2).sum() for d in diagonals.values())) + 0.1 for t in tasks
+    ]
     for name in stream.names:
         theta = [expert[name].double().numpy() for expert in bench.experts.values()]
         weights = [(diagonals[name][t] + 0.1) / norms[t] for t in tasks]
-        expected = sum(w * one for w, one in zip(weights, theta, strict=True)) / sum(weights)
+        expected = sum(w * one for w, one in zip(weights, theta, strict=True)) / sum(
+            weights
+        )
         found = bench.base[name] + merged.delta("t0", name)
-        torch.testing.assert_close(found.double(), torch.from_numpy(expected), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            found.double(), torch.from_numpy(expected), rtol=1e-4, atol=1e-5
+        )
     with pytest.raises(TadropError, match="weighted or information"):
         fisher.merge(torch.ones(2, 3), torch.ones(2, 3), torch.ones(2), floored="both")
 
@@ -150,8 +162,12 @@ def test_an_entry_that_no_task_uses_is_averaged():
 def test_fisher_weights_are_one_over_the_norm_or_equal(bench, tmp_path):
     stream = tiny.stream(bench)
     statistics = gather(fisher_recipe(), bench, stream.names, tmp_path / "cache")
-    flat = torch.cat([statistics.block(name).flatten(1) for name in stream.names], dim=1)
-    torch.testing.assert_close(fisher.survey(stream, statistics).float(), 1 / flat.norm(dim=1))
+    flat = torch.cat(
+        [statistics.block(name).flatten(1) for name in stream.names], dim=1
+    )
+    torch.testing.assert_close(
+        fisher.survey(stream, statistics).float(), 1 / flat.norm(dim=1)
+    )
     nothing = TaskStatistics(
         {
             t: replace(f, tensors={n: 0 * f[n] for n in f.tensors})
@@ -159,9 +175,12 @@ def test_fisher_weights_are_one_over_the_norm_or_equal(bench, tmp_path):
         },
         bench.device,
     )
-    assert torch.equal(fisher.survey(stream, nothing), torch.ones(3, dtype=torch.float64))
     assert torch.equal(
-        fisher.survey(stream, statistics, weights="equal"), torch.ones(3, dtype=torch.float64)
+        fisher.survey(stream, nothing), torch.ones(3, dtype=torch.float64)
+    )
+    assert torch.equal(
+        fisher.survey(stream, statistics, weights="equal"),
+        torch.ones(3, dtype=torch.float64),
     )
     with pytest.raises(TadropError, match="norm or equal"):
         fisher.survey(stream, statistics, weights="all")
@@ -169,7 +188,9 @@ def test_fisher_weights_are_one_over_the_norm_or_equal(bench, tmp_path):
 
 def test_gram_matrices_are_those_of_the_layers_inputs(bench):
     module, inputs = on_task(bench), bench.tasks.inputs("t0", "train")[:10]
-    grams = regmean.gram(module, iter(inputs.split(3)), bench.places(merged_names(bench)))
+    grams = regmean.gram(
+        module, iter(inputs.split(3)), bench.places(merged_names(bench))
+    )
     assert set(grams) == {"first.weight", "second.weight"}
     hidden = torch.tanh(module.norm(module.first(inputs)))
     torch.testing.assert_close(grams["first.weight"], inputs.T @ inputs / 10)
@@ -195,7 +216,9 @@ def test_regmeans_off_diagonal_factor():
     grams = x.mT @ x
     diagonals = grams.diagonal(dim1=1, dim2=2)
     expected = (taus * diagonals[:, None]).sum(0) / diagonals.sum(0)
-    torch.testing.assert_close(regmean.merge(taus, grams, off_diagonal=0.0)[0], expected)
+    torch.testing.assert_close(
+        regmean.merge(taus, grams, off_diagonal=0.0)[0], expected
+    )
     half = grams.clone()
     half[:, ~torch.eye(3, dtype=bool)] *= 0.5
     expected = (taus @ half).sum(0) @ torch.linalg.inv(half.sum(0))
@@ -206,7 +229,9 @@ def test_regmeans_off_diagonal_factor():
 
 def test_regmean_takes_the_mean_where_no_input_points():
     taus = torch.tensor([[[2.0, 4.0]], [[6.0, 8.0]]])
-    x = torch.tensor([[[1.0, 0.0]], [[2.0, 0.0]]])  # the second input is always 0: singular
+    x = torch.tensor(
+        [[[1.0, 0.0]], [[2.0, 0.0]]]
+    )  # the second input is always 0: singular
     found = regmean.merge(taus, x.mT @ x, off_diagonal=1.0)
     torch.testing.assert_close(found, torch.tensor([[[(2 * 1 + 6 * 4) / 5, 6.0]]]))
     zero = regmean.merge(taus, torch.zeros(2, 2, 2), off_diagonal=1.0)
@@ -214,9 +239,9 @@ def test_regmean_takes_the_mean_where_no_input_points():
 
 
 def test_regmean_hears_a_quiet_neuron():
-    x = torch.stack([tiny.normal(30, 3, words=("x", t)) for t in range(2)]) * torch.tensor(
-        [1.0, 1e-5, 1.0]
-    )
+    x = torch.stack(
+        [tiny.normal(30, 3, words=("x", t)) for t in range(2)]
+    ) * torch.tensor([1.0, 1e-5, 1.0])
     taus = torch.stack([tiny.normal(2, 3, words=("w", t)) for t in range(2)])
     grams = x.double().mT @ x.double()
     expected = (taus.double() @ grams).sum(0) @ torch.linalg.inv(grams.sum(0))
@@ -237,15 +262,23 @@ def test_regmean_beats_averaging_on_the_models_outputs(bench, tmp_path):
     stream = tiny.stream(bench)
     recipe = Recipe(regmean.gram, "train", 20, 8)
     method = Method(
-        partial(regmean.merge, off_diagonal=1.0), "matrix", rest=average.merge, kinds=("linear",)
+        partial(regmean.merge, off_diagonal=1.0),
+        "matrix",
+        rest=average.merge,
+        kinds=("linear",),
     )
     statistics = gather(recipe, bench, stream.names, tmp_path / "cache")
-    ours, mean = merge(stream, method, statistics=statistics), merge(stream, Method(average.merge))
+    ours, mean = (
+        merge(stream, method, statistics=statistics),
+        merge(stream, Method(average.merge)),
+    )
 
     def error(merged):
         delta, total = merged.delta("t0", "first.weight"), 0
         for task, tau in zip(stream.tasks, stream.taus("first.weight"), strict=True):
-            total += float(((delta - tau) @ bench.tasks.inputs(task, "train").T).square().sum())
+            total += float(
+                ((delta - tau) @ bench.tasks.inputs(task, "train").T).square().sum()
+            )
         return total
 
     assert error(ours) < 0.9 * error(mean)
@@ -286,7 +319,9 @@ def test_blocks_are_sliced_as_task_vectors_are(bench, tmp_path):
     statistics = gather(fisher_recipe(), bench, merged_names(bench), tmp_path / "cache")
     whole = statistics.block("second.weight")
     assert whole.shape == (3, tiny.WIDTH, tiny.WIDTH)
-    assert torch.equal(statistics.block("second.weight", 5, 17), whole.flatten(1)[:, 5:17])
+    assert torch.equal(
+        statistics.block("second.weight", 5, 17), whole.flatten(1)[:, 5:17]
+    )
     assert statistics.block("no such tensor") is None
 
 
@@ -300,7 +335,9 @@ def test_taps_see_every_product_and_can_amend_it():
     x, seen = torch.randn(5, 3), []
 
     def visit(product, output):
-        seen.append((product.weight, product.bias, product.inputs.shape[-1], product.transposed))
+        seen.append(
+            (product.weight, product.bias, product.inputs.shape[-1], product.transposed)
+        )
         return output + 1
 
     before = F.linear
@@ -308,7 +345,9 @@ def test_taps_see_every_product_and_can_amend_it():
         found = module(x)
     assert F.linear is before
     assert seen == [("0.weight", "0.bias", 3, False), ("2.weight", None, 4, False)]
-    torch.testing.assert_close(found, torch.relu(module[0](x) + 1) @ module[2].weight.T + 1)
+    torch.testing.assert_close(
+        found, torch.relu(module[0](x) + 1) @ module[2].weight.T + 1
+    )
 
 
 def test_taps_see_torchs_own_attention():
@@ -335,7 +374,11 @@ def test_taps_see_gpt2s_conv1d():
     seen = {}
 
     def visit(product, output):
-        seen[product.weight] = (product.inputs.shape[-1], output.shape[-1], product.transposed)
+        seen[product.weight] = (
+            product.inputs.shape[-1],
+            output.shape[-1],
+            product.transposed,
+        )
         return output
 
     conv = Conv1D(6, 4)
@@ -353,7 +396,13 @@ def test_samples_are_shuffled_whole_and_only_by_words(bench):
     assert torch.equal(once, twice)
     assert not torch.equal(once, other)
     assert torch.equal(once.sort(0).values, inputs.sort(0).values)
-    assert [len(b) for b in samples.shuffled(bench.tasks, "t0", "test", 5)] == [5, 5, 5, 5, 4]
+    assert [len(b) for b in samples.shuffled(bench.tasks, "t0", "test", 5)] == [
+        5,
+        5,
+        5,
+        5,
+        4,
+    ]
 
 
 def test_a_window_bounds_what_is_held(bench, monkeypatch):
@@ -361,12 +410,17 @@ def test_a_window_bounds_what_is_held(bench, monkeypatch):
     batches = list(samples.shuffled(bench.tasks, "t0", "test", 4, "a"))
     assert [len(b) for b in batches] == [4] * 6
     assert torch.equal(
-        torch.cat(batches).sort(0).values, bench.tasks.inputs("t0", "test").sort(0).values
+        torch.cat(batches).sort(0).values,
+        bench.tasks.inputs("t0", "test").sort(0).values,
     )
 
 
 def test_first_gives_as_many_as_there_are(bench):
-    assert [len(b) for b in samples.first(bench.tasks, "t0", "train", 7, 3)] == [3, 3, 1]
+    assert [len(b) for b in samples.first(bench.tasks, "t0", "train", 7, 3)] == [
+        3,
+        3,
+        1,
+    ]
     assert sum(len(b) for b in samples.first(bench.tasks, "t0", "train", 99, 3)) == 20
 
 
@@ -389,7 +443,9 @@ class Texts:
 
 
 @pytest.mark.parametrize("window", [4, 4096])
-def test_texts_of_any_length_are_mixed_and_padded_no_more_than_need_be(monkeypatch, window):
+def test_texts_of_any_length_are_mixed_and_padded_no_more_than_need_be(
+    monkeypatch, window
+):
     monkeypatch.setattr(samples, "WINDOW", window)
     batches = list(samples.shuffled(Texts(), "t", "train", 4))
     texts = [[int(i) for i in row if i >= 0] for batch in batches for row in batch]
@@ -404,7 +460,9 @@ def test_batches_may_be_made_of_several_tensors():
         image: torch.Tensor
         ids: torch.Tensor | None = None
 
-    made = [Both(torch.arange(3.0) + 10 * i, torch.full((3, 2 + i), i)) for i in range(2)]
+    made = [
+        Both(torch.arange(3.0) + 10 * i, torch.full((3, 2 + i), i)) for i in range(2)
+    ]
     whole = batching.join(made)
     assert batching.count(whole) == 6
     assert whole.ids.tolist()[0] == [0, 0, -1]
@@ -413,4 +471,7 @@ def test_batches_may_be_made_of_several_tensors():
     assert batching.take(whole, torch.tensor([5, 0])).image.tolist() == [12.0, 0.0]
     assert batching.join([Both(torch.ones(1)), Both(torch.ones(2))]).ids is None
     as_mapping = batching.take({"pixels": torch.eye(3), "ids": made[0].ids}, slice(1))
-    assert {name: len(tensor) for name, tensor in as_mapping.items()} == {"pixels": 1, "ids": 1}
+    assert {name: len(tensor) for name, tensor in as_mapping.items()} == {
+        "pixels": 1,
+        "ids": 1,
+    }

@@ -12,8 +12,12 @@ SCRIPTS = {  # script -> page, first section, second section, and what measures 
 }
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__.split(".")[-1])
-def test_a_run_of_one_section_keeps_the_others_in_their_order(script, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "script", SCRIPTS, ids=lambda script: script.__name__.split(".")[-1]
+)
+def test_a_run_of_one_section_keeps_the_others_in_their_order(
+    script, tmp_path, monkeypatch
+):
     name, first, second, measure = SCRIPTS[script]
     stem = tmp_path / name
     kept = {"title": "Kept", "head": ["a"], "rows": [[1]], "notes": ""}
@@ -23,7 +27,9 @@ def test_a_run_of_one_section_keeps_the_others_in_their_order(script, tmp_path, 
         "gone": kept | {"title": "Of a section that is no more"},
     }
     stem.with_suffix(".json").write_text(json.dumps({"sections": old}))
-    monkeypatch.setattr(script, measure, lambda page: page.add(second, "New", ["b"], [[2]]))
+    monkeypatch.setattr(
+        script, measure, lambda page: page.add(second, "New", ["b"], [[2]])
+    )
     words = ["--folder", str(tmp_path), "--results", str(tmp_path), "--only", second]
     monkeypatch.setattr("sys.argv", [name, *words])
     script.main()
@@ -31,7 +37,9 @@ def test_a_run_of_one_section_keeps_the_others_in_their_order(script, tmp_path, 
     assert list(made) == [first, second]
     assert made[first] == kept
     titles = [
-        line for line in stem.with_suffix(".md").read_text().splitlines() if line.startswith("## ")
+        line
+        for line in stem.with_suffix(".md").read_text().splitlines()
+        if line.startswith("## ")
     ]
     assert titles == ["## Kept", "## New"]
 

@@ -53,7 +53,10 @@ def test_the_number_of_threads_is_put_back():
 
 def random_stream(tasks=5, sizes=(1000, 37, 1)):
     generator = torch.Generator().manual_seed(0)
-    shapes = {f"w{i}": (n,) for i, n in enumerate(sizes)} | {"scalar": (), "matrix": (30, 7)}
+    shapes = {f"w{i}": (n,) for i, n in enumerate(sizes)} | {
+        "scalar": (),
+        "matrix": (30, 7),
+    }
     return stream_of(
         {
             f"t{t}": {n: torch.randn(s, generator=generator) for n, s in shapes.items()}
@@ -68,7 +71,9 @@ def test_blocks_cover_every_entry_once(most, monkeypatch):
     monkeypatch.setattr(blocks, "SPAN", 900)
     stream = random_stream()
     covered = {name: [] for name in stream.names}
-    for name, runs in over_blocks(stream, lambda name, start, taus: (start, taus.shape[1])):
+    for name, runs in over_blocks(
+        stream, lambda name, start, taus: (start, taus.shape[1])
+    ):
         for start, count in runs:
             assert start % 8 == 0
             covered[name] += range(start, start + count)
@@ -97,7 +102,11 @@ def test_add_up_is_a_sum_over_the_model(monkeypatch):
 )
 @pytest.mark.parametrize(
     "method",
-    [Method(task_arithmetic.merge), Method(ties.merge, survey=ties.survey), Method(emr.merge)],
+    [
+        Method(task_arithmetic.merge),
+        Method(ties.merge, survey=ties.survey),
+        Method(emr.merge),
+    ],
 )
 def test_small_blocks_and_many_threads_change_no_bit(most, rule, method, monkeypatch):
     def run():
@@ -113,7 +122,9 @@ def test_small_blocks_and_many_threads_change_no_bit(most, rule, method, monkeyp
     cut = run()
     torch.set_num_threads(before)
     for name, delta in whole.deltas.items():
-        assert torch.equal(delta.view(torch.int32), cut.deltas[name].view(torch.int32)), name
+        assert torch.equal(
+            delta.view(torch.int32), cut.deltas[name].view(torch.int32)
+        ), name
     assert all(torch.equal(mask, cut.masks[name]) for name, mask in whole.masks.items())
     assert whole.density == cut.density
 
@@ -123,7 +134,9 @@ def test_cuts_are_planned_in_the_order_of_names_and_tasks():
     torch.set_num_threads(3)
     told = []
     stream = Sparse(golden(), Magnitude(0.5), on_plan=lambda: told.append(1))
-    assert list(all_cuts(stream)) == [(t, n) for n in ("A", "b") for t in ("t1", "t2", "t3")]
+    assert list(all_cuts(stream)) == [
+        (t, n) for n in ("A", "b") for t in ("t1", "t2", "t3")
+    ]
     assert len(told) == 6
     all_cuts(stream)
     assert len(told) == 6
@@ -131,10 +144,13 @@ def test_cuts_are_planned_in_the_order_of_names_and_tasks():
 
 
 def test_density_counts_what_is_left():
-    assert density(Sparse(golden(), Magnitude(0.5, count="floor", scope="model"))) == 0.5
+    assert (
+        density(Sparse(golden(), Magnitude(0.5, count="floor", scope="model"))) == 0.5
+    )
     assert (
         merge(
-            Sparse(golden(), Magnitude(0.5, count="floor")), Method(task_arithmetic.merge)
+            Sparse(golden(), Magnitude(0.5, count="floor")),
+            Method(task_arithmetic.merge),
         ).density
         == 0.5
     )

@@ -45,21 +45,27 @@ def opened(base, experts, private=()):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_task_arithmetic_by_hand(tmp_path, layout, dtype):
     base, experts, theta0, thetas = family(tmp_path, dtype=dtype, layout=layout)
-    written = merge_checkpoints(base, experts, tmp_path / "out", "task_arithmetic", scale=0.3)
+    written = merge_checkpoints(
+        base, experts, tmp_path / "out", "task_arithmetic", scale=0.3
+    )
     assert written.kind == "full"
     merged = load_file(tmp_path / "out" / "model.safetensors")
     assert merged.keys() == theta0.keys()
     assert torch.equal(merged["steps"], theta0["steps"])
     for name in set(theta0) - {"steps"}:
         taus = [theta[name].float() - theta0[name].float() for theta in thetas]
-        expected = (theta0[name].float() + 0.3 * (taus[0] + taus[1] + taus[2])).to(dtype)
+        expected = (theta0[name].float() + 0.3 * (taus[0] + taus[1] + taus[2])).to(
+            dtype
+        )
         assert torch.equal(merged[name], expected), name
 
 
 @pytest.mark.parametrize("word", ["fp32", "fp16", "bf16"])
 def test_export_dtype_and_configuration_files(tmp_path, word):
     base, experts, theta0, _ = family(tmp_path)
-    (base / "config.json").write_text(json.dumps({"model_type": "x", "torch_dtype": "float32"}))
+    (base / "config.json").write_text(
+        json.dumps({"model_type": "x", "torch_dtype": "float32"})
+    )
     (base / "tokenizer.json").write_text("{}")
     (base / "optimizer.pt").write_text("no")
     merge_checkpoints(base, experts, tmp_path / "out", "average", dtype=word)
@@ -72,13 +78,23 @@ def test_export_dtype_and_configuration_files(tmp_path, word):
         "torch_dtype": str(export.DTYPES[word]).removeprefix("torch."),
     }
     files = {path.name for path in (tmp_path / "out").iterdir()}
-    assert files == {"model.safetensors", "config.json", "tokenizer.json", "tadrop.json"}
+    assert files == {
+        "model.safetensors",
+        "config.json",
+        "tokenizer.json",
+        "tadrop.json",
+    }
 
 
 def test_metadata_says_how_it_was_made(tmp_path):
     base, experts, *_ = family(tmp_path)
     merge_checkpoints(
-        base, experts, tmp_path / "out", "ties", tadrop=True, overrides=["tadrop.q_lo=0.7"]
+        base,
+        experts,
+        tmp_path / "out",
+        "ties",
+        tadrop=True,
+        overrides=["tadrop.q_lo=0.7"],
     )
     with safe_open(tmp_path / "out" / "model.safetensors", framework="pt") as file:
         made = json.loads(file.metadata()["tadrop"])
@@ -93,13 +109,17 @@ def sha256(path):
 
 @pytest.mark.parametrize("row", ["average", "ties", "dare", "emr"])
 @pytest.mark.parametrize("tadrop", [False, True])
-def test_bits_depend_on_neither_threads_nor_the_compiler(tmp_path, row, tadrop, monkeypatch):
+def test_bits_depend_on_neither_threads_nor_the_compiler(
+    tmp_path, row, tadrop, monkeypatch
+):
     base, experts, *_ = family(tmp_path)
     monkeypatch.setattr("tadrop.vectors.passes.BLOCK", 9000)
     monkeypatch.setattr("tadrop.vectors.passes.SPAN", 20_000)
     sums = set()
     before = torch.get_num_threads()
-    for number, (threads, least) in enumerate([(1, 1 << 60), (3, 1 << 60), (2, 0), (1, 0)]):
+    for number, (threads, least) in enumerate(
+        [(1, 1 << 60), (3, 1 << 60), (2, 0), (1, 0)]
+    ):
         torch.set_num_threads(threads)
         monkeypatch.setattr(compiled, "FROM", least)
         out = tmp_path / f"out{number}"
@@ -121,12 +141,16 @@ def test_blocks_give_the_bits_of_whole_tensors(tmp_path, row, rule, monkeypatch)
     whole = merge(stream, row)
     monkeypatch.setattr(compiled, "FROM", 0)
     monkeypatch.setattr("tadrop.vectors.passes.BLOCK", 1000)
-    blocks = merge(Sparse(opened(base, experts), rule) if rule else opened(base, experts), row)
+    blocks = merge(
+        Sparse(opened(base, experts), rule) if rule else opened(base, experts), row
+    )
     for name in stream.names:
         assert torch.equal(
             whole.deltas[name].view(torch.int32), blocks.deltas[name].view(torch.int32)
         ), name
-        assert name not in whole.masks or torch.equal(whole.masks[name], blocks.masks[name])
+        assert name not in whole.masks or torch.equal(
+            whole.masks[name], blocks.masks[name]
+        )
     assert whole.density == blocks.density
     if row.rescale:
         torch.testing.assert_close(whole.factors, blocks.factors, rtol=2e-7, atol=0)
@@ -147,7 +171,10 @@ def test_compact_form_reads_back_and_expands(tmp_path):
             assert torch.equal(full[name], expected)
         assert torch.equal(full["steps"], torch.arange(5))
     with safe_open(tmp_path / "out" / "merged.safetensors", framework="pt") as file:
-        assert file.get_slice("mask/big.weight").get_shape() == [3, (300 * 301 + 7) // 8]
+        assert file.get_slice("mask/big.weight").get_shape() == [
+            3,
+            (300 * 301 + 7) // 8,
+        ]
         assert file.get_slice("delta/big.weight").get_shape() == [1, 300, 301]
 
 
@@ -187,7 +214,10 @@ def test_a_merge_in_memory_is_written_the_same(tmp_path):
     stream = opened(base, experts)
     for number, method in enumerate((TA, EMR, Method(reference.individual))):
         files = []
-        for kind, source in (("a", streamed(stream, method)), ("b", held(merge(stream, method)))):
+        for kind, source in (
+            ("a", streamed(stream, method)),
+            ("b", held(merge(stream, method))),
+        ):
             out = tmp_path / f"{kind}{number}"
             export.export(source, stream.base, {}, Plan(out, 0.3))
             files.append(sha256(next(out.glob("*.safetensors"))))
@@ -214,18 +244,22 @@ def test_heads_stay_each_tasks_own(tmp_path):
     heads = {}
     for number, path in enumerate(experts):
         state = load_file(path / "model.safetensors")
-        heads[path.name] = state["head.weight"] = torch.full((number + 2, 24), float(number))
+        heads[path.name] = state["head.weight"] = torch.full(
+            (number + 2, 24), float(number)
+        )
         save(tmp_path / "with" / path.name, state)
     paths = [tmp_path / "with" / path.name for path in experts]
     with pytest.raises(
-        TadropError, match=r"'head.weight' is not in the base .* name it in model.private"
+        TadropError,
+        match=r"'head.weight' is not in the base .* name it in model.private",
     ):
         merge_checkpoints(base, paths, tmp_path / "out")
     merge_checkpoints(base, paths, tmp_path / "out", private=["head.*"], expand=True)
     assert "head.weight" not in load_file(tmp_path / "out" / "model.safetensors")
     for task, head in heads.items():
         assert torch.equal(
-            load_file(tmp_path / "out" / task / "model.safetensors")["head.weight"], head
+            load_file(tmp_path / "out" / task / "model.safetensors")["head.weight"],
+            head,
         )
 
 
@@ -244,7 +278,9 @@ def test_tied_tensors_are_written_once_and_merged_as_one(tmp_path):
     only_wte = weights(3, shapes={"wte": (60, 8), "norm": (8,)})
     save(tmp_path / "c", only_wte)
     merge_checkpoints(tmp_path / "base", [tmp_path / "c"], tmp_path / "out2", "average")
-    torch.testing.assert_close(open_checkpoint(tmp_path / "out2")["lm_head"], only_wte["wte"])
+    torch.testing.assert_close(
+        open_checkpoint(tmp_path / "out2")["lm_head"], only_wte["wte"]
+    )
     save(tmp_path / "d", only_wte | {"lm_head": only_wte["wte"] + 1})
     with pytest.raises(TadropError, match=r"d: tensors 'lm_head' and 'wte' differ"):
         merge_checkpoints(tmp_path / "base", [tmp_path / "d"], tmp_path / "out3")
@@ -269,11 +305,18 @@ def test_from_pretrained_loads_what_was_written(tmp_path):
     merge_checkpoints(
         tmp_path / "base", [tmp_path / "x", tmp_path / "y"], tmp_path / "out", "average"
     )
-    loaded, report = CLIPVisionModel.from_pretrained(tmp_path / "out", output_loading_info=True)
-    assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    loaded, report = CLIPVisionModel.from_pretrained(
+        tmp_path / "out", output_loading_info=True
+    )
+    assert not any(
+        report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")
+    )
     with torch.no_grad():
         for mine, one, two in zip(
-            loaded.parameters(), models[1].parameters(), models[2].parameters(), strict=True
+            loaded.parameters(),
+            models[1].parameters(),
+            models[2].parameters(),
+            strict=True,
         ):
             torch.testing.assert_close(mine, (one + two) / 2, rtol=0, atol=1e-6)
 
@@ -297,7 +340,9 @@ def test_a_failure_leaves_nothing_behind(tmp_path, fault, row, monkeypatch):
         return write(handle, data, at)
 
     monkeypatch.setattr("os.pwrite", fails)
-    with pytest.raises(KeyboardInterrupt if isinstance(fault, KeyboardInterrupt) else TadropError):
+    with pytest.raises(
+        KeyboardInterrupt if isinstance(fault, KeyboardInterrupt) else TadropError
+    ):
         merge_checkpoints(base, experts, tmp_path / "out", row, expand=True)
     assert listing(tmp_path) == before
 
@@ -341,12 +386,19 @@ def test_tensor_file_is_what_safetensors_writes(tmp_path):
                 file.write(name, start, flat[start : start + 5])
     again = load_file(tmp_path / "x.safetensors")
     assert again.keys() == tensors.keys()
-    assert all(torch.equal(again[n], t) and again[n].dtype == t.dtype for n, t in tensors.items())
+    assert all(
+        torch.equal(again[n], t) and again[n].dtype == t.dtype
+        for n, t in tensors.items()
+    )
 
 
 def command(*words):
     return subprocess.run(
-        [sys.executable, "run.py", *words], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [sys.executable, "run.py", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 
@@ -370,10 +422,13 @@ def test_the_command_line(tmp_path):
 
 
 @pytest.mark.parametrize("row", ["fisher", "surgery", "nps"])
-def test_a_row_that_looks_at_data_or_the_model_is_not_for_checkpoints_alone(tmp_path, row):
+def test_a_row_that_looks_at_data_or_the_model_is_not_for_checkpoints_alone(
+    tmp_path, row
+):
     base, experts, *_ = family(tmp_path)
     with pytest.raises(
-        TadropError, match=f"merge={row} looks at data or at the model: it needs evaluate=true"
+        TadropError,
+        match=f"merge={row} looks at data or at the model: it needs evaluate=true",
     ):
         merge_checkpoints(base, experts, tmp_path / "out", merge=row)
     assert not (tmp_path / "out").exists()

@@ -97,17 +97,23 @@ def write_models(folder):
         "vqa": "480_vqa",
     }
     for seed, (task, name) in enumerate(names.items(), start=1):
-        expert, noise = transformer(SIDES[task], seed), transformer(SIDES[task], 100 + seed)
+        expert, noise = (
+            transformer(SIDES[task], seed),
+            transformer(SIDES[task], 100 + seed),
+        )
         for (n, parameter), other in zip(
             expert.named_parameters(), noise.parameters(), strict=True
         ):
             origin = base.get_parameter(n)
             if origin.shape == parameter.shape:
                 parameter.data = origin + 0.1 * (other - parameter)
-        vision_only = ("text_embed", ".B.", "encoder.layer_norm") if task == "imagenet" else ()
+        vision_only = (
+            ("text_embed", ".B.", "encoder.layer_norm") if task == "imagenet" else ()
+        )
         drop = ("encoder.layer_norm",) if task == "vqa" else vision_only
         torch.save(
-            official(expert, heads_of(task), drop), folder / f"beit3_base_patch16_{name}.pth"
+            official(expert, heads_of(task), drop),
+            folder / f"beit3_base_patch16_{name}.pth",
         )
     write_spm(folder / "beit3.spm")
 
@@ -116,7 +122,11 @@ def write_spm(file):
     from sentencepiece import SentencePieceTrainer
 
     text = iter(
-        [*SENTENCES, "is it true that this is red", "yes no blue three left right both images show"]
+        [
+            *SENTENCES,
+            "is it true that this is red",
+            "yes no blue three left right both images show",
+        ]
         * 20
     )
     SentencePieceTrainer.train(
@@ -131,7 +141,9 @@ def write_spm(file):
 
 def draw(file, seed):
     file.parent.mkdir(parents=True, exist_ok=True)
-    pixels = generator("tests", "image", seed).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    pixels = generator("tests", "image", seed).integers(
+        0, 256, (20, 30, 3), dtype=np.uint8
+    )
     Image.fromarray(pixels).save(file)
 
 
@@ -147,14 +159,24 @@ def write_data(folder):
     images = []
     for i, sentence in enumerate(SENTENCES):
         draw(folder / "coco" / "val2014" / f"{i}.jpg", i)
-        entry = {"filepath": "val2014", "filename": f"{i}.jpg", "split": "test", "cocoid": i}
-        images.append(entry | {"sentences": [{"raw": sentence}, {"raw": sentence + " here"}]})
+        entry = {
+            "filepath": "val2014",
+            "filename": f"{i}.jpg",
+            "split": "test",
+            "cocoid": i,
+        }
+        images.append(
+            entry | {"sentences": [{"raw": sentence}, {"raw": sentence + " here"}]}
+        )
     write_json(folder / "coco" / "dataset_coco.json", {"images": images})
     pairs = []
     for i in range(4):
         identifier = f"test1-{i}-0-0"
         for side in (0, 1):
-            draw(folder / "nlvr2" / "test1" / f"test1-{i}-0-img{side}.png", 50 + 2 * i + side)
+            draw(
+                folder / "nlvr2" / "test1" / f"test1-{i}-0-img{side}.png",
+                50 + 2 * i + side,
+            )
         pairs.append(
             {
                 "identifier": identifier,
@@ -168,14 +190,20 @@ def write_data(folder):
         draw(folder / "vqav2" / "val2014" / f"COCO_val2014_{i:012d}.jpg", 80 + i)
         questions.append({"question_id": i, "image_id": i, "question": "is it red"})
         given = ["yes"] * (7 - i) + ["no"] * (2 + i) + ["maybe"]
-        annotations.append({"question_id": i, "answers": [{"answer": a} for a in given]})
+        annotations.append(
+            {"question_id": i, "answers": [{"answer": a} for a in given]}
+        )
     write_json(
-        folder / "vqav2" / "v2_OpenEnded_mscoco_val2014_questions.json", {"questions": questions}
+        folder / "vqav2" / "v2_OpenEnded_mscoco_val2014_questions.json",
+        {"questions": questions},
     )
     write_json(
-        folder / "vqav2" / "v2_mscoco_val2014_annotations.json", {"annotations": annotations}
+        folder / "vqav2" / "v2_mscoco_val2014_annotations.json",
+        {"annotations": annotations},
     )
-    labels = [{"answer": a, "label": i} for i, a in enumerate(["yes", "no", "blue", "three"])]
+    labels = [
+        {"answer": a, "label": i} for i, a in enumerate(["yes", "no", "blue", "three"])
+    ]
     write_json(folder / "vqav2" / "answer2label.txt", labels, lines=True)
 
 
@@ -209,7 +237,14 @@ def configured(hub, tmp_path, *overrides):
             f"paths.records={tmp_path}/records",
             f"paths.cache={tmp_path}/cache",
         ]
-        words = ["model=beit3", *places, *sides, *built, "device=cpu", "tasks.strict=false"]
+        words = [
+            "model=beit3",
+            *places,
+            *sides,
+            *built,
+            "device=cpu",
+            "tasks.strict=false",
+        ]
         return compose("config", [*words, *overrides])
 
 
@@ -229,7 +264,10 @@ def test_all_five_run(hub, tmp_path, tadrop):
     }
     assert set(scores["captioning"]["details"]) == {"BLEU-4", "ROUGE-L"}
     private = set(record["private"])
-    assert {"beit3.encoder.embed_positions.A.weight", "beit3.text_embed.weight"} <= private
+    assert {
+        "beit3.encoder.embed_positions.A.weight",
+        "beit3.text_embed.weight",
+    } <= private
     assert "beit3.encoder.layers.0.ffn.B.fc1.weight" in private
     assert "beit3.encoder.layers.0.ffn.A.fc1.weight" not in private
 
@@ -239,7 +277,8 @@ def test_individual_models_are_the_experts(hub, tmp_path):
     record, tasks = run.run(cfg), instantiate(cfg.tasks)
     for task in ("imagenet", "vqa", "nlvr2"):
         state = torch.load(
-            hub / "models" / "beit3" / Path(cfg.model.experts[task]).name, weights_only=True
+            hub / "models" / "beit3" / Path(cfg.model.experts[task]).name,
+            weights_only=True,
         )["model"]
         body = transformer(SIDES[task], 0)
         body.load_state_dict(
@@ -248,44 +287,55 @@ def test_individual_models_are_the_experts(hub, tmp_path):
         head = beit3.head_of(None, state)
         with torch.no_grad():
             outputs = [
-                (head(body, inputs), targets) for inputs, targets in tasks.batches(task, "test")
+                (head(body, inputs), targets)
+                for inputs, targets in tasks.batches(task, "test")
             ]
         if task == "vqa":
-            expected = np.mean([t[i, o[i].argmax()] for o, t in outputs for i in range(len(o))])
+            expected = np.mean(
+                [t[i, o[i].argmax()] for o, t in outputs for i in range(len(o))]
+            )
         else:
             expected = np.mean(
-                [int(o[i].argmax()) == int(t[i]) for o, t in outputs for i in range(len(o))]
+                [
+                    int(o[i].argmax()) == int(t[i])
+                    for o, t in outputs
+                    for i in range(len(o))
+                ]
             )
-        assert next(s["value"] for s in record["scores"] if s["task"] == task) == pytest.approx(
-            float(expected)
-        )
+        assert next(
+            s["value"] for s in record["scores"] if s["task"] == task
+        ) == pytest.approx(float(expected))
 
 
 def test_the_transformer_against_plain_arithmetic():
     """One layer, an image and a text, token by token in float64."""
     torch.manual_seed(3)
     model = beit3.Beit3(8, 1, 2, 12, 20, 16, 16, 12).double().eval()
-    image, ids = torch.randn(1, 3, 16, 16, dtype=torch.float64), torch.tensor([[0, 7, 2, -1]])
+    image, ids = (
+        torch.randn(1, 3, 16, 16, dtype=torch.float64),
+        torch.tensor([[0, 7, 2, -1]]),
+    )
     state = {n: t.double().numpy() for n, t in model.state_dict().items()}
 
     def norm(x, name):
-        return (x - x.mean()) / np.sqrt(x.var() + 1e-5) * state[f"{name}.weight"] + state[
-            f"{name}.bias"
-        ]
+        return (x - x.mean()) / np.sqrt(x.var() + 1e-5) * state[
+            f"{name}.weight"
+        ] + state[f"{name}.bias"]
 
     def linear(x, name):
         return state[f"{name}.weight"] @ x + state[f"{name}.bias"]
 
-    patch = (state["vision_embed.proj.weight"] * image[0].numpy()).sum((1, 2, 3)) + state[
-        "vision_embed.proj.bias"
-    ]
+    patch = (state["vision_embed.proj.weight"] * image[0].numpy()).sum(
+        (1, 2, 3)
+    ) + state["vision_embed.proj.bias"]
     places = {way: state[f"encoder.embed_positions.{way}.weight"] for way in "AB"}
     tokens = [
         (state["vision_embed.cls_token"][0, 0] + places["A"][2], "A"),
         (patch + places["A"][3], "A"),
     ]
     tokens += [
-        (state["text_embed.weight"][i] + places["B"][2 + at], "B") for at, i in enumerate([0, 7, 2])
+        (state["text_embed.weight"][i] + places["B"][2 + at], "B")
+        for at, i in enumerate([0, 7, 2])
     ]
     at = "encoder.layers.0."
     normed = [norm(x, f"{at}self_attn_layer_norm.{way}") for x, way in tokens]
@@ -301,13 +351,19 @@ def test_the_transformer_against_plain_arithmetic():
         mixed = []
         for head in (slice(0, 4), slice(4, 8)):
             weights = np.exp([q[i][head] @ k[j][head] / 2 for j in range(5)])
-            mixed.append(sum(w * v[j][head] for j, w in enumerate(weights / weights.sum())))
+            mixed.append(
+                sum(w * v[j][head] for j, w in enumerate(weights / weights.sum()))
+            )
         inner = norm(np.concatenate(mixed), f"{at}self_attn.inner_attn_ln.{way}")
         x = x + linear(inner, f"{at}self_attn.out_proj.{way}")
         hidden = torch.nn.functional.gelu(
-            torch.tensor(linear(norm(x, f"{at}final_layer_norm.{way}"), f"{at}ffn.{way}.fc1"))
+            torch.tensor(
+                linear(norm(x, f"{at}final_layer_norm.{way}"), f"{at}ffn.{way}.fc1")
+            )
         )
-        x = x + linear(norm(hidden.numpy(), f"{at}ffn.{way}.ffn_layernorm"), f"{at}ffn.{way}.fc2")
+        x = x + linear(
+            norm(hidden.numpy(), f"{at}ffn.{way}.ffn_layernorm"), f"{at}ffn.{way}.fc2"
+        )
         expected.append(norm(x, f"encoder.layer_norm.{way}"))
     with torch.no_grad():
         found = model(image, ids, normalise=True)[0, :5]
@@ -320,10 +376,15 @@ def test_text_sees_the_past_only_and_padding_changes_nothing():
     with torch.no_grad():
         whole = model(image, ids, True, causal=True)
         torch.testing.assert_close(
-            model(image, ids[:, :3], True, causal=True), whole[:, :-1], atol=1e-5, rtol=1e-5
+            model(image, ids[:, :3], True, causal=True),
+            whole[:, :-1],
+            atol=1e-5,
+            rtol=1e-5,
         )
         padded = model(image, torch.tensor([[0, 5, 6, 7, -1, -1]]), True)[:, :-2]
-        torch.testing.assert_close(padded, model(image, ids, True), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            padded, model(image, ids, True), atol=1e-5, rtol=1e-5
+        )
 
 
 def test_captions_are_decoded_greedily(hub, tmp_path):
@@ -336,7 +397,9 @@ def test_captions_are_decoded_greedily(hub, tmp_path):
         found = module(Inputs(image))[0].tolist()
         ids = [0]
         for _ in range(6):
-            x = module.beit3(image[:, 0], torch.tensor([[*ids, 100]]), True, causal=True)[0, -1]
+            x = module.beit3(
+                image[:, 0], torch.tensor([[*ids, 100]]), True, causal=True
+            )[0, -1]
             word = int((state["mlm_head.weight"] @ x + state["mlm_head.bias"]).argmax())
             if word == 2:
                 break
@@ -351,7 +414,10 @@ def grammar(rows, ids):
         for row, text in zip(rows, ids, strict=True)
     ]
     return torch.stack(
-        [torch.randn(5, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        [
+            torch.randn(5, generator=torch.Generator().manual_seed(seed))
+            for seed in seeds
+        ]
     )
 
 
@@ -390,7 +456,9 @@ def test_beam_search_against_every_text_there_is(penalty):
         while len(greedy) < 3 and 2 not in greedy:
             greedy.append(int(grammar([row], [[0, *greedy]])[0].argmax()))
         assert texts[tuple(greedy)] - 1e-6 <= score <= texts[best] + 1e-6
-        alone = search(grammar, rows[row : row + 1], 0, 2, 3, beams=1, penalty=penalty)[0].tolist()
+        alone = search(grammar, rows[row : row + 1], 0, 2, 3, beams=1, penalty=penalty)[
+            0
+        ].tolist()
         assert [w for w in alone if w >= 0] == [w for w in greedy if w != 2]
 
 
@@ -413,21 +481,30 @@ def test_captions_with_beams_are_at_least_as_likely(hub, tmp_path):
                 ids = [0, *[w for w in words[at].tolist() if w >= 0]]
                 steps = [*ids[1:], *([2] if len(ids) <= 6 else [])]
                 each = [
-                    module.head.next_word(module.beit3, image[at], torch.tensor([ids[: i + 1]]))[0]
+                    module.head.next_word(
+                        module.beit3, image[at], torch.tensor([ids[: i + 1]])
+                    )[0]
                     for i in range(len(steps))
                 ]
                 logs.append(
-                    sum(float(e.log_softmax(0)[w]) for e, w in zip(each, steps, strict=True))
+                    sum(
+                        float(e.log_softmax(0)[w])
+                        for e, w in zip(each, steps, strict=True)
+                    )
                 )
         found[beams] = logs
-    assert all(wide >= narrow - 1e-5 for wide, narrow in zip(found[4], found[1], strict=True))
+    assert all(
+        wide >= narrow - 1e-5 for wide, narrow in zip(found[4], found[1], strict=True)
+    )
     with pytest.raises(TadropError, match=r"model\.build\.beams is 0"):
         instantiate(configured(hub, tmp_path, "model.build.beams=0").model).build()
 
 
 def test_recalls_by_hand():
     """Two images with two texts each: the second image's texts are nearest to the first image."""
-    vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.9, 0.1], [0.8, 0.2], [0.7, 0.3]])
+    vectors = torch.tensor(
+        [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.9, 0.1], [0.8, 0.2], [0.7, 0.3]]
+    )
     is_text = torch.tensor([False, False, True, True, True, True])
     found = multimodal.recalls(vectors, is_text, torch.tensor([0, 1, 0, 0, 1, 1]))
     assert {k: found[k] for k in ("TR@1", "IR@1")} == {"TR@1": 1.0, "IR@1": 0.5}
@@ -445,10 +522,14 @@ def test_vqa_scores_are_the_official_ones(hub, tmp_path):
     ):
         for answer, count in ((0, yes), (1, no), (2, 0)):
             left_out = [min(1, (count - (person < count)) / 3) for person in range(10)]
-            assert float(example.target.dense()[answer]) == pytest.approx(np.mean(left_out))
+            assert float(example.target.dense()[answer]) == pytest.approx(
+                np.mean(left_out)
+            )
 
 
-def test_data_that_are_not_the_official_ones_are_refused_unless_asked_for(hub, tmp_path):
+def test_data_that_are_not_the_official_ones_are_refused_unless_asked_for(
+    hub, tmp_path
+):
     strict = instantiate(configured(hub, tmp_path, "tasks.strict=true").tasks)
     for task, fact in (
         ("nlvr2", "nlvr2 has 4 of 6967 test1 rows"),
@@ -459,16 +540,18 @@ def test_data_that_are_not_the_official_ones_are_refused_unless_asked_for(hub, t
             strict.examples(task, "test")
     exact = ("tasks.sources.imagenet.rows.val=6", "tasks.names=[imagenet]")
     with pytest.raises(TadropError, match="imagenet has 3 of 1000 classes"):
-        instantiate(configured(hub, tmp_path, "tasks.strict=true", *exact).tasks).examples(
-            "imagenet", "test"
-        )
+        instantiate(
+            configured(hub, tmp_path, "tasks.strict=true", *exact).tasks
+        ).examples("imagenet", "test")
     lenient = instantiate(configured(hub, tmp_path, "tasks.names=[vqa,nlvr2]").tasks)
     assert lenient.protocol.startswith(
         "beit3-1, vqa val2014, cut (vqa has 3 of 214354 val2014 rows, vqa has 4 of 3129"
     )
     right = ("tasks.sources.imagenet.classes=3", *exact)
     assert (
-        instantiate(configured(hub, tmp_path, "tasks.strict=true", *right).tasks).protocol
+        instantiate(
+            configured(hub, tmp_path, "tasks.strict=true", *right).tasks
+        ).protocol
         == "beit3-1"
     )
 
@@ -478,7 +561,9 @@ def test_caption_metrics_by_hand():
     assert captions.bleu([candidate], [[reference]]) == pytest.approx(
         (4 / 5 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25
     )
-    assert captions.bleu([candidate[:4]], [[reference]]) == pytest.approx(np.exp(1 - 5 / 4))
+    assert captions.bleu([candidate[:4]], [[reference]]) == pytest.approx(
+        np.exp(1 - 5 / 4)
+    )
     assert captions.common(list("abcbdab"), list("bdcaba")) == 4
     assert captions.rouge([candidate], [[reference]]) == pytest.approx(0.8)
     p, r = 4 / 4, 4 / 5
@@ -537,7 +622,9 @@ def test_errors_name_the_file_or_the_key(hub, tmp_path):
     tasks = instantiate(configured(hub, tmp_path).tasks)
     with pytest.raises(TadropError, match="imagenet has no validation split"):
         tasks.examples("imagenet", "validation")
-    with pytest.raises(InstantiationException, match="no multimodal task is called 'audio'"):
+    with pytest.raises(
+        InstantiationException, match="no multimodal task is called 'audio'"
+    ):
         instantiate(configured(hub, tmp_path, "tasks.names=[audio]").tasks)
     with pytest.raises(
         InstantiationException,
@@ -545,11 +632,15 @@ def test_errors_name_the_file_or_the_key(hub, tmp_path):
     ):
         instantiate(configured(hub, tmp_path, "tasks.caption_metrics=spice").tasks)
     with pytest.raises(TadropError, match=r"train: no class folders"):
-        instantiate(configured(hub, tmp_path, "tasks.sources.imagenet.test=train").tasks).examples(
-            "imagenet", "test"
-        )
-    with pytest.raises(TadropError, match=r"no expert for 'nlvr2'; set model\.experts\.nlvr2"):
-        instantiate(configured(hub, tmp_path, "~model.experts.nlvr2").model).open_expert("nlvr2")
+        instantiate(
+            configured(hub, tmp_path, "tasks.sources.imagenet.test=train").tasks
+        ).examples("imagenet", "test")
+    with pytest.raises(
+        TadropError, match=r"no expert for 'nlvr2'; set model\.experts\.nlvr2"
+    ):
+        instantiate(
+            configured(hub, tmp_path, "~model.experts.nlvr2").model
+        ).open_expert("nlvr2")
     with pytest.raises(TadropError, match="image or text too large"):
         transformer(32, 0)(None, torch.zeros(1, 50, dtype=torch.long), True)
 
@@ -561,13 +652,21 @@ def test_answers_for_the_vqa_server(hub, tmp_path, monkeypatch, capsys):
     world = tmp_path / "hub"
     shutil.copytree(hub, world)
     root = world / "datasets" / "beit3" / "vqav2"
-    questions = [{"question_id": 10 + i, "image_id": i, "question": "is it red"} for i in range(3)]
-    write_json(root / "v2_OpenEnded_mscoco_test-dev2015_questions.json", {"questions": questions})
+    questions = [
+        {"question_id": 10 + i, "image_id": i, "question": "is it red"}
+        for i in range(3)
+    ]
+    write_json(
+        root / "v2_OpenEnded_mscoco_test-dev2015_questions.json",
+        {"questions": questions},
+    )
     for i in range(3):
         draw(root / "test2015" / f"COCO_test2015_{i:012d}.jpg", 200 + i)
     cfg = configured(world, tmp_path, "merge=individual", "tadrop=off")
     monkeypatch.setattr(vqa_answers, "compose", lambda *args: cfg)
-    monkeypatch.setattr("sys.argv", ["vqa_answers", str(tmp_path / "out.json"), "merge=individual"])
+    monkeypatch.setattr(
+        "sys.argv", ["vqa_answers", str(tmp_path / "out.json"), "merge=individual"]
+    )
     vqa_answers.main()
     found = json.loads((tmp_path / "out.json").read_text())
     assert [entry["question_id"] for entry in found] == [10, 11, 12]
@@ -580,16 +679,20 @@ def test_answers_for_the_vqa_server(hub, tmp_path, monkeypatch, capsys):
     tasks, words = instantiate(cfg.tasks), ["yes", "no", "blue", "three"]
     for entry, image in zip(found, sorted((root / "test2015").iterdir()), strict=True):
         inputs = Inputs(
-            multimodal.picture(image, 64, False)[None, None], tasks.encode(["is it red"])
+            multimodal.picture(image, 64, False)[None, None],
+            tasks.encode(["is it red"]),
         )
         with torch.no_grad():
             assert entry == {
                 "question_id": entry["question_id"],
                 "answer": words[int(module(inputs).argmax())],
             }
-    test_dev = instantiate(configured(world, tmp_path, "tasks.sources.vqa.test=test-dev2015").tasks)
+    test_dev = instantiate(
+        configured(world, tmp_path, "tasks.sources.vqa.test=test-dev2015").tasks
+    )
     with pytest.raises(
-        TadropError, match=r"a server keeps these answers; python -m experiments\.vqa_answers"
+        TadropError,
+        match=r"a server keeps these answers; python -m experiments\.vqa_answers",
     ):
         test_dev.examples("vqa", "test")
 
@@ -599,18 +702,36 @@ def test_the_table_has_the_papers_columns_and_its_rows_beside_ours(hub, tmp_path
         run.run(configured(hub, tmp_path, f"merge={row}", "tadrop=off"))
         for row in ("individual", "emr")
     ]
-    facts = published.about(published.read(REPOSITORY / published.FOLDER), "beit3", "multimodal5")
+    facts = published.about(
+        published.read(REPOSITORY / published.FOLDER), "beit3", "multimodal5"
+    )
     made = published.beside(table.build(records), facts)
     captioning = ("captioning", "captioning BLEU-4", "captioning ROUGE-L")
     retrieval = [f"retrieval {way}@{k}" for way in ("TR", "IR") for k in (1, 5, 10)]
-    assert made.columns == ("retrieval", *retrieval, *captioning, "imagenet", "vqa", "nlvr2")
+    assert made.columns == (
+        "retrieval",
+        *retrieval,
+        *captioning,
+        "imagenet",
+        "vqa",
+        "nlvr2",
+    )
     ours = next(row for row in made.rows if row.label == "EMR")
     scores = {s["task"]: s for s in records[1]["scores"]}
-    assert ours.values["captioning BLEU-4"] == 100 * scores["captioning"]["details"]["BLEU-4"]
-    assert ours.average == pytest.approx(np.mean([100 * s["value"] for s in scores.values()]))
+    assert (
+        ours.values["captioning BLEU-4"]
+        == 100 * scores["captioning"]["details"]["BLEU-4"]
+    )
+    assert ours.average == pytest.approx(
+        np.mean([100 * s["value"] for s in scores.values()])
+    )
     row = next(row for row in made.rows if "published: EMR" in row.label)
     theirs = dict(zip(made.headings, made.cells(row), strict=True))
-    assert (theirs["captioning BLEU-4"], theirs["captioning"], theirs["captioning ROUGE-L"]) == (
+    assert (
+        theirs["captioning BLEU-4"],
+        theirs["captioning"],
+        theirs["captioning ROUGE-L"],
+    ) == (
         "28.9",
         "106.0",
         "53.4",

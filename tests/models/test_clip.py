@@ -114,12 +114,19 @@ def test_heads_are_ensembled_text_features(model, hub, tmp_path):
     backbone = opened(hub, tmp_path)
     head = backbone.open_expert("fer2013")[HEAD]
     entry, names = backbone.tasks.entry("fer2013"), backbone.tasks.classes("fer2013")
-    tokens = open_clip.SimpleTokenizer()([t.replace("{}", names[2]) for t in entry.templates])
+    tokens = open_clip.SimpleTokenizer()(
+        [t.replace("{}", names[2]) for t in entry.templates]
+    )
     with torch.inference_mode():
         features = model.get_text_features(input_ids=tokens)
-    features = torch.nn.functional.normalize(getattr(features, "pooler_output", features), dim=-1)
+    features = torch.nn.functional.normalize(
+        getattr(features, "pooler_output", features), dim=-1
+    )
     torch.testing.assert_close(
-        head[2], torch.nn.functional.normalize(features.mean(0), dim=-1), atol=1e-5, rtol=0
+        head[2],
+        torch.nn.functional.normalize(features.mean(0), dim=-1),
+        atol=1e-5,
+        rtol=0,
     )
     assert head.shape == (7, 32)
 
@@ -127,7 +134,9 @@ def test_heads_are_ensembled_text_features(model, hub, tmp_path):
 def test_heads_are_cached_by_content(hub, tmp_path, monkeypatch):
     backbone = opened(hub, tmp_path, f"paths.cache={tmp_path}")
     first = backbone.head("mnist")
-    monkeypatch.setattr(zeroshot, "encode", lambda *_: pytest.fail("the head was in the cache"))
+    monkeypatch.setattr(
+        zeroshot, "encode", lambda *_: pytest.fail("the head was in the cache")
+    )
     assert torch.equal(backbone.head("mnist"), first)
     with pytest.raises(pytest.fail.Exception):
         backbone.head("fer2013")
@@ -137,13 +146,17 @@ def test_heads_are_cached_by_content(hub, tmp_path, monkeypatch):
 @pytest.mark.parametrize("source", ["tall_masks", "task_vectors"])
 def test_every_source_gives_the_same_task_vectors(hub, tmp_path, layout, source):
     reference = stream_of(opened(hub, tmp_path, f"model.layout={layout}"))
-    legacy = stream_of(opened(hub, tmp_path, f"model.layout={layout}", f"model.source={source}"))
+    legacy = stream_of(
+        opened(hub, tmp_path, f"model.layout={layout}", f"model.source={source}")
+    )
     projection = clip_names.PROJECTION[layout]
     assert set(legacy.names) - set(reference.names) == {projection}
     assert set(reference.names) < set(legacy.names)
     for name in reference.names:
         assert torch.equal(reference.taus(name), legacy.taus(name))
-    assert legacy.taus(projection).abs().max() == 0  # these experts were moved in the tower alone
+    assert (
+        legacy.taus(projection).abs().max() == 0
+    )  # these experts were moved in the tower alone
     assert len(reference.names) == {"split": 39, "fused": 31}[layout]
 
 
@@ -172,7 +185,9 @@ def test_splitting_and_fusing_are_lossless(model):
     }
     split = {n: t for n, t in split.items() if t.is_floating_point()}
     fused = clip_names.convert(split, pairs, "fused", "here")
-    expected = {n: t for n, t in tiny.encoder_state(model).items() if n.startswith("visual.")}
+    expected = {
+        n: t for n, t in tiny.encoder_state(model).items() if n.startswith("visual.")
+    }
     assert set(fused) == set(expected)
     assert all(torch.equal(fused[n], t) for n, t in expected.items())
     back = clip_names.convert(dict(fused), pairs, "split", "here")
@@ -185,11 +200,19 @@ def test_both_forms_give_the_same_merge(hub, tmp_path):
     features.
     """
     average = Method(merge=lambda taus: taus.mean(0, keepdim=True))
-    images, found = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1)), []
-    for words in (("model.layout=split",), ("model.layout=fused", "model.source=tall_masks")):
+    images, found = (
+        torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1)),
+        [],
+    )
+    for words in (
+        ("model.layout=split",),
+        ("model.layout=fused", "model.source=tall_masks"),
+    ):
         backbone = opened(hub, tmp_path, *words)
         stream = stream_of(backbone)
-        bench = set_up(backbone, stream.base, stream.experts, backbone.tasks, torch.device("cpu"))
+        bench = set_up(
+            backbone, stream.base, stream.experts, backbone.tasks, torch.device("cpu")
+        )
         install(
             backbone.places(bench.module),
             materialise(stream.base, merge(stream, average), "mnist", 1.0),
@@ -197,7 +220,9 @@ def test_both_forms_give_the_same_merge(hub, tmp_path):
         backbone.equip(bench.module, backbone.private_tensors(stream.experts["mnist"]))
         with torch.inference_mode():
             found.append(bench.module(images))
-    torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=0)  # logits are 100 x cosine
+    torch.testing.assert_close(
+        found[0], found[1], atol=1e-4, rtol=0
+    )  # logits are 100 x cosine
 
 
 SPELLINGS = {
@@ -208,8 +233,13 @@ SPELLINGS = {
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_prefixes_and_index_buffers_of_other_versions(model, hub, tmp_path, spelling):
-    state = {SPELLINGS[spelling](n): t for n, t in tiny.moved(tiny.vision_state(model), 1).items()}
-    state[SPELLINGS[spelling]("vision_model.embeddings.position_ids")] = torch.arange(5)[None]
+    state = {
+        SPELLINGS[spelling](n): t
+        for n, t in tiny.moved(tiny.vision_state(model), 1).items()
+    }
+    state[SPELLINGS[spelling]("vision_model.embeddings.position_ids")] = torch.arange(
+        5
+    )[None]
     local(tmp_path, state)
     words = (*from_folder(tmp_path), "tasks.names=[mnist]")
     ours, theirs = (
@@ -226,7 +256,8 @@ def from_folder(folder):
 def local(tmp_path, state):
     (tmp_path / "mnist").mkdir()
     save_file(
-        {n: t.contiguous() for n, t in state.items()}, tmp_path / "mnist" / "model.safetensors"
+        {n: t.contiguous() for n, t in state.items()},
+        tmp_path / "mnist" / "model.safetensors",
     )
 
 
@@ -259,7 +290,9 @@ def broken(state, how):
         ("foreign", "not a CLIP vision tower"),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_is_refused_by_name(model, hub, tmp_path, how, message):
+def test_a_checkpoint_that_does_not_fit_is_refused_by_name(
+    model, hub, tmp_path, how, message
+):
     local(tmp_path, broken(tiny.vision_state(model), how))
     words = (*from_folder(tmp_path), "tasks.names=[mnist]")
     with pytest.raises(TadropError, match=message) as error:
@@ -271,8 +304,13 @@ def test_half_precision_experts_are_subtracted_in_float32(model, hub, tmp_path):
     state = {n: t.half() for n, t in tiny.moved(tiny.vision_state(model), 1).items()}
     local(tmp_path, state)
     words = (*from_folder(tmp_path), "tasks.names=[mnist]")
-    stream, name = stream_of(opened(hub, tmp_path, *words)), "vision_model.post_layernorm.weight"
-    assert torch.equal(stream.taus(name)[0], state[name].float() - model.state_dict()[name])
+    stream, name = (
+        stream_of(opened(hub, tmp_path, *words)),
+        "vision_model.post_layernorm.weight",
+    )
+    assert torch.equal(
+        stream.taus(name)[0], state[name].float() - model.state_dict()[name]
+    )
 
 
 def test_nothing_here_and_no_network_is_one_clear_line(tmp_path, monkeypatch):
@@ -310,7 +348,11 @@ def test_the_whole_way_through_run(hub, tmp_path):
     their layout's.
     """
     accuracy = {}
-    for source, layout in (("hub", "split"), ("tall_masks", "fused"), ("task_vectors", "split")):
+    for source, layout in (
+        ("hub", "split"),
+        ("tall_masks", "fused"),
+        ("task_vectors", "split"),
+    ):
         config = configured(
             hub,
             tmp_path,
@@ -330,7 +372,9 @@ def test_the_whole_way_through_run(hub, tmp_path):
         *record["config"]["model"],
         *record["config"]["tasks"],
     }  # places are not science
-    again = runner.run(configured(hub, tmp_path, "merge=emr", "tadrop=on"))  # found, not run
+    again = runner.run(
+        configured(hub, tmp_path, "merge=emr", "tadrop=on")
+    )  # found, not run
     assert (again["key"], again["scores"], again["seconds"]) == (
         record["key"],
         record["scores"],
@@ -344,19 +388,29 @@ def test_what_is_exported_is_read_back(hub, tmp_path):
     """
     words = ("tadrop=off", "tasks.names=[mnist,fer2013]", "limit=20")
     made = configured(
-        hub, tmp_path, *words, "merge=emr", f"export.dir={tmp_path / 'out'}", "export.expand=true"
+        hub,
+        tmp_path,
+        *words,
+        "merge=emr",
+        f"export.dir={tmp_path / 'out'}",
+        "export.expand=true",
     )
     before = runner.run(made)
     after = runner.run(
-        configured(hub, tmp_path, *words, "merge=individual", *from_folder(tmp_path / "out"))
+        configured(
+            hub, tmp_path, *words, "merge=individual", *from_folder(tmp_path / "out")
+        )
     )
-    assert [s["value"] for s in after["scores"]] == [s["value"] for s in before["scores"]]
+    assert [s["value"] for s in after["scores"]] == [
+        s["value"] for s in before["scores"]
+    ]
 
 
 def test_bfloat16_is_for_the_evaluation_alone(hub, tmp_path):
     words = ("merge=average", "tadrop=off", "tasks.names=[mnist,fer2013]")
     plain, half = (
-        runner.run(configured(hub, tmp_path, *words, f"dtype={d}")) for d in ("float32", "bfloat16")
+        runner.run(configured(hub, tmp_path, *words, f"dtype={d}"))
+        for d in ("float32", "bfloat16")
     )
     assert plain["key"] != half["key"]
     assert (plain["dtype"], half["dtype"], half["config"]["dtype"]) == (
@@ -370,7 +424,14 @@ def test_bfloat16_is_for_the_evaluation_alone(hub, tmp_path):
     backbone = opened(hub, tmp_path, "tasks.names=[mnist]")
     experts = {"mnist": backbone.open_expert("mnist")}
     benches = [
-        set_up(backbone, backbone.open_base(), experts, backbone.tasks, torch.device("cpu"), dtype)
+        set_up(
+            backbone,
+            backbone.open_base(),
+            experts,
+            backbone.tasks,
+            torch.device("cpu"),
+            dtype,
+        )
         for dtype in (torch.float32, torch.bfloat16)
     ]
     images, found = next(iter(backbone.tasks.batches("mnist", "test")))[0], []
@@ -378,7 +439,9 @@ def test_bfloat16_is_for_the_evaluation_alone(hub, tmp_path):
         bench.equip("mnist")
         with torch.inference_mode(), precision(bench):
             found.append(bench.module(images))
-    assert found[1].dtype == torch.float32  # not rounded to 8 bits, which would make classes tie
+    assert (
+        found[1].dtype == torch.float32
+    )  # not rounded to 8 bits, which would make classes tie
     assert not torch.equal(found[1], found[1].bfloat16().float())
     torch.testing.assert_close(found[0], found[1], atol=0.5, rtol=0)
     assert not torch.equal(found[0], found[1])
@@ -389,17 +452,32 @@ def test_bfloat16_is_for_the_evaluation_alone(hub, tmp_path):
 def test_zero_dimensional_tensors_go_through_every_stage(hub, tmp_path):
     words = ("model.source=tall_masks", "model.layout=fused", "model.leftovers=true")
     record = runner.run(
-        configured(hub, tmp_path, *words, "merge=emr", "tadrop=on", "tasks.names=[mnist,fer2013]")
+        configured(
+            hub,
+            tmp_path,
+            *words,
+            "merge=emr",
+            "tadrop=on",
+            "tasks.names=[mnist,fer2013]",
+        )
     )
     plain = runner.run(
         configured(
-            hub, tmp_path, *words[:2], "merge=emr", "tadrop=on", "tasks.names=[mnist,fer2013]"
+            hub,
+            tmp_path,
+            *words[:2],
+            "merge=emr",
+            "tadrop=on",
+            "tasks.names=[mnist,fer2013]",
         )
     )
     assert (
-        record["parameters"] - plain["parameters"] == 49408 * 64 + 77 * 64 + 64 * 32 + 64 + 64 + 1
+        record["parameters"] - plain["parameters"]
+        == 49408 * 64 + 77 * 64 + 64 * 32 + 64 + 64 + 1
     )
-    assert [s["value"] for s in record["scores"]] == [s["value"] for s in plain["scores"]]
+    assert [s["value"] for s in record["scores"]] == [
+        s["value"] for s in plain["scores"]
+    ]
 
 
 def test_types_are_what_the_configuration_says(hub, tmp_path):

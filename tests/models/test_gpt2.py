@@ -38,7 +38,9 @@ def configured(hub, tmp_path, *overrides):
         f"paths.cache={tmp_path}/cache",
         f"paths.records={tmp_path}/records",
     )
-    return configure("model=gpt2", *places, "device=cpu", "tasks.strict=false", *overrides)
+    return configure(
+        "model=gpt2", *places, "device=cpu", "tasks.strict=false", *overrides
+    )
 
 
 def parts(hub, tmp_path, *overrides):
@@ -49,7 +51,9 @@ def parts(hub, tmp_path, *overrides):
 def texts(hub, task, split="validation"):
     import pyarrow.parquet as pq
 
-    table = pq.read_table(next((hub / "datasets" / "nyu-mll" / "glue" / task).glob(f"{split}-*")))
+    table = pq.read_table(
+        next((hub / "datasets" / "nyu-mll" / "glue" / task).glob(f"{split}-*"))
+    )
     return [table.column(c).to_pylist() for c in text_hub.GLUE[task][0]], np.array(
         table.column("label").to_pylist()
     )
@@ -66,11 +70,17 @@ def theirs(hub, task, weights=None, split="validation"):
     ).eval()
     if weights is not None:
         model.transformer.load_state_dict(weights)
-    tokenizer = AutoTokenizer.from_pretrained(hub / "models" / "openai-community" / "gpt2")
+    tokenizer = AutoTokenizer.from_pretrained(
+        hub / "models" / "openai-community" / "gpt2"
+    )
     tokenizer.pad_token, tokenizer.padding_side = "<|endoftext|>", "right"
     columns, labels = texts(hub, task, split)
     encoded = tokenizer(
-        *columns, padding="max_length", truncation=True, max_length=512, return_tensors="pt"
+        *columns,
+        padding="max_length",
+        truncation=True,
+        max_length=512,
+        return_tensors="pt",
     )
     with torch.no_grad():
         return model(**encoded).logits, labels
@@ -92,7 +102,9 @@ def ours(hub, tmp_path, task):
 
 
 @pytest.mark.parametrize("task", ["cola", "qnli"])
-def test_logits_of_bucketed_batches_are_those_of_padding_to_the_maximum(hub, tmp_path, task):
+def test_logits_of_bucketed_batches_are_those_of_padding_to_the_maximum(
+    hub, tmp_path, task
+):
     logits, labels, tasks = ours(hub, tmp_path, task)
     expected, expected_labels = theirs(hub, task)
     lengths = np.diff(tasks.tokens(task, "test").ends.numpy(), prepend=0)
@@ -131,7 +143,10 @@ def test_declared_orientation_is_the_files(hub, tmp_path):
         for entry in configured(hub, tmp_path).model.matrices
         if entry.get("transposed")
     ]
-    shapes = {n: tuple(t.shape) for n, t in parts(hub, tmp_path)[0].open_base().tensors.items()}
+    shapes = {
+        n: tuple(t.shape)
+        for n, t in parts(hub, tmp_path)[0].open_base().tensors.items()
+    }
     marked = [n for n in shapes if any(fnmatch(n, p) for p in layout)]
     turned = {n.removeprefix("transformer.h.0."): shapes[n] for n in marked}
     assert turned["attn.c_attn.weight"] == (16, 48)  # 16 in, 3 x 16 out
@@ -142,38 +157,51 @@ def test_declared_orientation_is_the_files(hub, tmp_path):
 
 def test_a_run_gives_the_accuracies_of_transformers(hub, tmp_path):
     cfg = configured(hub, tmp_path, "merge=average", "tadrop=off")
-    record, individual, pretrained = [run.run(c) for c in (cfg, *run.reference_configs(cfg))]
+    record, individual, pretrained = [
+        run.run(c) for c in (cfg, *run.reference_configs(cfg))
+    ]
     experts = {
         t: load_file(hub / "models" / "tanganke" / f"gpt2_{t}" / "model.safetensors")
         for t in text_hub.GLUE
     }
-    names = [n.removeprefix("transformer.") for n in experts["cola"] if n != "score.weight"]
+    names = [
+        n.removeprefix("transformer.") for n in experts["cola"] if n != "score.weight"
+    ]
     mean = {
-        n: torch.stack([e[f"transformer.{n}"] for e in experts.values()]).mean(0) for n in names
+        n: torch.stack([e[f"transformer.{n}"] for e in experts.values()]).mean(0)
+        for n in names
     }
     for task in ("cola", "mnli", "mrpc"):
         split = "validation_matched" if task == "mnli" else "validation"
         for one, weights in ((record, mean), (individual, None)):
             logits, labels = theirs(hub, task, weights, split)
             score = next(s for s in one["scores"] if s["task"] == task)
-            assert score["value"] == pytest.approx((logits.argmax(1).numpy() == labels).mean())
+            assert score["value"] == pytest.approx(
+                (logits.argmax(1).numpy() == labels).mean()
+            )
             assert score["count"] == 12
     assert pretrained["scores"] != individual["scores"]
     assert record["parameters"] == sum(t.numel() for t in mean.values())
-    assert str(hub) not in Path(tmp_path / "records" / f"{record['key']}.json").read_text()
+    assert (
+        str(hub) not in Path(tmp_path / "records" / f"{record['key']}.json").read_text()
+    )
 
 
 @pytest.mark.parametrize("merge", ["task_arithmetic", "ties", "dare", "emr"])
 def test_methods_run_with_tadrop(hub, tmp_path, merge):
     record = run.run(
-        configured(hub, tmp_path, f"merge={merge}", "tadrop=on", "tasks.names=[cola,rte]")
+        configured(
+            hub, tmp_path, f"merge={merge}", "tadrop=on", "tasks.names=[cola,rte]"
+        )
     )
     assert [s["count"] for s in record["scores"]] == [12, 12]
     assert 0 < record["density"] < 1
 
 
 def test_references_hold_nothing_of_the_row(hub, tmp_path):
-    individual, pretrained = run.reference_configs(configured(hub, tmp_path, "merge=ties"))
+    individual, pretrained = run.reference_configs(
+        configured(hub, tmp_path, "merge=ties")
+    )
     assert set(individual.merge.method.merge) == {"_target_", "_partial_"}
     assert "survey" not in pretrained.merge.method
 
@@ -188,17 +216,24 @@ def test_a_model_brings_its_tasks_unless_others_are_asked_for():
 def test_mnli_mismatched_is_another_protocol(hub, tmp_path):
     _, matched = parts(hub, tmp_path, "tasks.names=[mnli]")
     _, mismatched = parts(
-        hub, tmp_path, "tasks.names=[mnli]", "tasks.sources.mnli.test=validation_mismatched"
+        hub,
+        tmp_path,
+        "tasks.names=[mnli]",
+        "tasks.sources.mnli.test=validation_mismatched",
     )
     assert (
         matched.protocol
         == "text-1, mnli validation_matched, cut (mnli has 12 of 9815 validation_matched rows)"
     )
-    assert mismatched.protocol.endswith("cut (mnli has 12 of 9832 validation_mismatched rows)")
+    assert mismatched.protocol.endswith(
+        "cut (mnli has 12 of 9832 validation_mismatched rows)"
+    )
     assert matched.fingerprint("mnli", "test") != mismatched.fingerprint("mnli", "test")
 
 
-def test_data_that_are_not_the_official_ones_are_refused_unless_asked_for(hub, tmp_path):
+def test_data_that_are_not_the_official_ones_are_refused_unless_asked_for(
+    hub, tmp_path
+):
     strict = ("tasks.names=[rte]", "tasks.strict=true")
     with pytest.raises(
         TadropError, match=r"rte has 12 of 277 validation rows.*tasks\.strict=false"
@@ -210,8 +245,12 @@ def test_data_that_are_not_the_official_ones_are_refused_unless_asked_for(hub, t
             "rte", "test"
         )
     assert parts(hub, tmp_path, *strict, *exact)[1].protocol == "text-1"
-    record = run.run(configured(hub, tmp_path, "merge=individual", "tadrop=off", *strict[:1]))
-    assert record["protocol"]["tasks"] == "text-1, cut (rte has 12 of 277 validation rows)"
+    record = run.run(
+        configured(hub, tmp_path, "merge=individual", "tadrop=off", *strict[:1])
+    )
+    assert (
+        record["protocol"]["tasks"] == "text-1, cut (rte has 12 of 277 validation rows)"
+    )
 
 
 def test_validation_is_held_out_of_training(tmp_path):
@@ -222,8 +261,14 @@ def test_validation_is_held_out_of_training(tmp_path):
     rows = {}
     for split in ("train", "validation", "test"):
         tokens = tasks.tokens("cola", split)
-        rows[split] = [tuple(t.tolist()) for t in torch.tensor_split(tokens.ids, tokens.ends[:-1])]
-    assert [len(rows[split]) for split in ("train", "validation", "test")] == [54, 6, 60]
+        rows[split] = [
+            tuple(t.tolist()) for t in torch.tensor_split(tokens.ids, tokens.ends[:-1])
+        ]
+    assert [len(rows[split]) for split in ("train", "validation", "test")] == [
+        54,
+        6,
+        60,
+    ]
     assert not set(rows["train"]) & set(rows["validation"])
     assert (
         tasks.tokens("cola", "validation").ids.tolist()
@@ -237,18 +282,26 @@ def test_tokens_are_cached_by_content(hub, tmp_path, monkeypatch):
     first = parts(world, tmp_path, "tasks.names=[rte]")[1].fingerprint("rte", "test")
     calls = []
     real = glue.tokenise
-    monkeypatch.setattr(glue, "tokenise", lambda *args: calls.append(args) or real(*args))
+    monkeypatch.setattr(
+        glue, "tokenise", lambda *args: calls.append(args) or real(*args)
+    )
     glue.load.cache_clear()
     moved = tmp_path / "moved"
     world.rename(moved)
-    assert parts(moved, tmp_path, "tasks.names=[rte]")[1].fingerprint("rte", "test") == first
+    assert (
+        parts(moved, tmp_path, "tasks.names=[rte]")[1].fingerprint("rte", "test")
+        == first
+    )
     assert not calls
     shutil.copy(
         moved / "datasets/nyu-mll/glue/mrpc/validation-00000-of-00001.parquet",
         moved / "datasets/nyu-mll/glue/rte/validation-00000-of-00001.parquet",
     )
     glue.load.cache_clear()
-    assert parts(moved, tmp_path, "tasks.names=[rte]")[1].fingerprint("rte", "test") != first
+    assert (
+        parts(moved, tmp_path, "tasks.names=[rte]")[1].fingerprint("rte", "test")
+        != first
+    )
     merges = moved / "models/openai-community/gpt2/merges.txt"
     merges.write_text("\n".join(merges.read_text().splitlines()[:-20]) + "\n")
     glue.load.cache_clear()
@@ -259,23 +312,30 @@ def test_tokens_are_cached_by_content(hub, tmp_path, monkeypatch):
 def test_missing_things_are_named_in_one_line(hub, tmp_path):
     backbone, _ = parts(tmp_path / "empty", tmp_path)
     with pytest.raises(
-        TadropError, match=r"openai-community/gpt2; looked in .*HF_HUB_OFFLINE.*set paths\.hub=DIR"
+        TadropError,
+        match=r"openai-community/gpt2; looked in .*HF_HUB_OFFLINE.*set paths\.hub=DIR",
     ) as info:
         backbone.open_base()
     assert "\n" not in str(info.value)
-    with pytest.raises(TadropError, match=r"no checkpoint at /nowhere/gpt2; set model\.base"):
+    with pytest.raises(
+        TadropError, match=r"no checkpoint at /nowhere/gpt2; set model\.base"
+    ):
         parts(hub, tmp_path, "model.base=/nowhere/gpt2")[0].open_base()
     _, tasks = parts(hub, tmp_path, "tasks.sources.rte.test=test")
-    with pytest.raises(TadropError, match=r"no test-\*.parquet; there is train, validation"):
+    with pytest.raises(
+        TadropError, match=r"no test-\*.parquet; there is train, validation"
+    ):
         tasks.tokens("rte", "test")
     with pytest.raises(TadropError, match="no column called phrase"):
-        parts(hub, tmp_path, "tasks.sources.rte.columns=[phrase]")[1].tokens("rte", "test")
+        parts(hub, tmp_path, "tasks.sources.rte.columns=[phrase]")[1].tokens(
+            "rte", "test"
+        )
     with pytest.raises(InstantiationException, match=r"no text task is called 'stsb'"):
         parts(hub, tmp_path, "tasks.names=[stsb]")
     with pytest.raises(TadropError, match="no tokenizer"):
-        parts(hub, tmp_path, f"tasks.tokenizer={hub}/models/tanganke/gpt2_rte")[1].tokens(
-            "rte", "test"
-        )
+        parts(hub, tmp_path, f"tasks.tokenizer={hub}/models/tanganke/gpt2_rte")[
+            1
+        ].tokens("rte", "test")
 
 
 def test_hidden_labels_and_empty_texts_are_refused(tmp_path):
@@ -298,7 +358,9 @@ def test_a_base_with_a_hole_and_texts_too_long_are_refused(hub, tmp_path):
     file = world / "models" / "openai-community" / "gpt2" / "model.safetensors"
     tensors = load_file(file)
     save_file({n: t for n, t in tensors.items() if n != "h.1.ln_2.bias"}, file)
-    config = OmegaConf.to_container(configured(world, tmp_path, "tasks.names=[rte]"), resolve=True)
+    config = OmegaConf.to_container(
+        configured(world, tmp_path, "tasks.names=[rte]"), resolve=True
+    )
     with pytest.raises(TadropError, match=r"transformer.h.1.ln_2.bias"):
         pipeline.load(config)
     module = parts(hub, tmp_path)[0].build()
@@ -316,7 +378,8 @@ ROWS = {row: words for row, words in DATA_ROWS.items() if row not in LEFT_OUT}
 
 
 @pytest.mark.parametrize(
-    "row", [r if r in ("regmean", "surgery") else pytest.param(r, marks=SLOW) for r in ROWS]
+    "row",
+    [r if r in ("regmean", "surgery") else pytest.param(r, marks=SLOW) for r in ROWS],
 )
 def test_methods_that_look_at_data_read_texts(hub, tmp_path, row):
     """Texts of all lengths are mixed, and padded no more than need be."""

@@ -44,16 +44,30 @@ def write_data(hub, task, entry):
         images, labels = pictures(task, split)
         if "folder" in entry:
             for at, (image, label) in enumerate(zip(images, labels, strict=True)):
-                file = hub / "datasets" / entry["folder"] / split / CLASSES[label] / f"{at}.png"
+                file = (
+                    hub
+                    / "datasets"
+                    / entry["folder"]
+                    / split
+                    / CLASSES[label]
+                    / f"{at}.png"
+                )
                 file.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(image).save(file)
             continue
-        label, name = entry.get("label", "label"), entry.get("splits", {}).get(split, split)
-        features = Features({"image": ImageFeature(), label: ClassLabel(names=list(CLASSES))})
+        label, name = (
+            entry.get("label", "label"),
+            entry.get("splits", {}).get(split, split),
+        )
+        features = Features(
+            {"image": ImageFeature(), label: ClassLabel(names=list(CLASSES))}
+        )
         rows = [{"bytes": tiny.png(image), "path": None} for image in images]
         folder = hub / "datasets" / entry["id"] / "data"
         folder.mkdir(parents=True, exist_ok=True)
-        data = Dataset.from_dict({"image": rows, label: labels.tolist()}, features=features)
+        data = Dataset.from_dict(
+            {"image": rows, label: labels.tolist()}, features=features
+        )
         data.to_parquet(folder / f"{name}-00000-of-00001.parquet")
 
 
@@ -107,15 +121,25 @@ LISTS = [
 @pytest.mark.parametrize("tasks", LISTS)
 def test_the_whole_way(tmp_path, tasks):
     write_hub(tmp_path / "hub", tasks)
-    record = runner.run(configured(tmp_path / "hub", tmp_path, tasks, "merge=individual"))
-    for seed, (task, score) in enumerate(zip(tasks, record["scores"], strict=True), start=1):
+    record = runner.run(
+        configured(tmp_path / "hub", tmp_path, tasks, "merge=individual")
+    )
+    for seed, (task, score) in enumerate(
+        zip(tasks, record["scores"], strict=True), start=1
+    ):
         images, labels = pictures(task, "test")
         pixels = (torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
         with torch.inference_mode():
             right = model(seed)(pixel_values=pixels).logits.argmax(1).numpy() == labels
-        assert (score["task"], score["count"], score["value"]) == (task, IMAGES, right.mean())
+        assert (score["task"], score["count"], score["value"]) == (
+            task,
+            IMAGES,
+            right.mean(),
+        )
     assert set(record["published"]) == set(tasks)
-    merged = runner.run(configured(tmp_path / "hub", tmp_path, tasks, "merge=emr", "tadrop=on"))
+    merged = runner.run(
+        configured(tmp_path / "hub", tmp_path, tasks, "merge=emr", "tadrop=on")
+    )
     assert 0 < merged["density"] < 1
     assert not any(name.startswith("classifier") for name in merged["private"])
     assert len(merged["scores"]) == len(tasks)
@@ -127,10 +151,20 @@ def test_methods_that_look_at_data_see_every_tensor(tmp_path):
     """
     write_hub(tmp_path / "hub", FEW[:2])
     for row in ("fisher_batch", "regmean", "surgery"):
-        small = {"surgery": "merge.refine.steps=2"}.get(row, "merge.statistics.examples=4")
-        runner.run(configured(tmp_path / "hub", tmp_path, FEW[:2], f"merge={row}", small))
+        small = {"surgery": "merge.refine.steps=2"}.get(
+            row, "merge.statistics.examples=4"
+        )
+        runner.run(
+            configured(tmp_path / "hub", tmp_path, FEW[:2], f"merge={row}", small)
+        )
     from tadrop.storage.checkpoint import open_checkpoint
 
-    found = {len(open_checkpoint(f).tensors) for f in (tmp_path / "cache/statistics").iterdir()}
+    found = {
+        len(open_checkpoint(f).tensors)
+        for f in (tmp_path / "cache/statistics").iterdir()
+    }
     tower = sum(name.startswith("vit.") for name in model().state_dict())
-    assert found == {tower, 2 * 6}  # Fisher: every tensor; RegMean: six matrices a layer
+    assert found == {
+        tower,
+        2 * 6,
+    }  # Fisher: every tensor; RegMean: six matrices a layer

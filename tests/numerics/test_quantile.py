@@ -28,7 +28,9 @@ VALUES = {
     "normal": normal(70_001),
     "ties": torch.randint(-3, 4, (70_000,), generator=GENERATOR) * 0.25,
     "zeros": torch.zeros(66_000),
-    "mostly zeros": torch.where(normal(70_000) > 1.5, normal(70_000), torch.tensor(0.0)),
+    "mostly zeros": torch.where(
+        normal(70_000) > 1.5, normal(70_000), torch.tensor(0.0)
+    ),
     "constant": torch.full((65_537,), -0.7),
     "subnormal": normal(66_000) * 1e-41,
     "huge": normal(66_000) * 1e37,
@@ -40,7 +42,9 @@ VALUES = {
 
 
 def pieced(tau, length=10_000):
-    return Vector("task", "tensor", tuple(tau.shape), tau.numel(), lambda: iter(tau.split(length)))
+    return Vector(
+        "task", "tensor", tuple(tau.shape), tau.numel(), lambda: iter(tau.split(length))
+    )
 
 
 @pytest.fixture(params=["torch", "compiled"])
@@ -56,8 +60,12 @@ def way(request, monkeypatch):
     sorting everything.
     """
     monkeypatch.setattr(quantile, "SMALL", 1 << 60 if request.param == "sorted" else 0)
-    monkeypatch.setattr(quantile, "GATHERED", 1 << 60 if request.param == "taken out" else 0)
-    monkeypatch.setattr(quantile, "HELD", 1 << 60 if request.param == "taken out" else 0)
+    monkeypatch.setattr(
+        quantile, "GATHERED", 1 << 60 if request.param == "taken out" else 0
+    )
+    monkeypatch.setattr(
+        quantile, "HELD", 1 << 60 if request.param == "taken out" else 0
+    )
 
 
 @pytest.mark.usefixtures("path", "way")
@@ -85,14 +93,18 @@ def test_quantiles_are_numpys(name):
     tau = VALUES[name]
     fractions = [0.0, 0.1, 0.25, 0.5, 0.8, 0.95, 0.999, 1.0]
     expected = np.quantile(np.abs(tau.double().numpy()), fractions)
-    np.testing.assert_allclose(spectrum(pieced(tau)).quantiles(fractions), expected, rtol=1e-13)
+    np.testing.assert_allclose(
+        spectrum(pieced(tau)).quantiles(fractions), expected, rtol=1e-13
+    )
 
 
 @pytest.mark.usefixtures("path")
 @settings(max_examples=25, deadline=None)
 @given(
     values=st.lists(
-        st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=60
+        st.floats(width=32, allow_nan=False, allow_infinity=False),
+        min_size=1,
+        max_size=60,
     )
 )
 def test_any_floats(values):
@@ -156,9 +168,9 @@ def test_tadrop_has_the_same_bits_compiled_and_not(name, norm, monkeypatch):
 
     def make():
         cut = TADrop(0.8, 0.95, norm).plan(pieced(tau))
-        return cut, torch.cat([cut.apply(piece, start) for start, piece in starts(tau)]).view(
-            torch.int32
-        )
+        return cut, torch.cat(
+            [cut.apply(piece, start) for start, piece in starts(tau)]
+        ).view(torch.int32)
 
     (cut, bits), (reference, expected) = both(monkeypatch, make)
     assert cut == reference
@@ -168,7 +180,9 @@ def test_tadrop_has_the_same_bits_compiled_and_not(name, norm, monkeypatch):
 @pytest.mark.parametrize("gathered", [0, 1 << 60])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("norm", ["l1", "l2"])
-def test_a_tensor_shared_among_threads_has_the_bits_of_one(threads, norm, gathered, monkeypatch):
+def test_a_tensor_shared_among_threads_has_the_bits_of_one(
+    threads, norm, gathered, monkeypatch
+):
     tau = VALUES["ties"] + VALUES["normal"][:70_000]
     expected = TADrop(0.3, 0.9, norm).plan(pieced(tau))
     monkeypatch.setattr(histogram, "SHARED", 1)
@@ -178,7 +192,8 @@ def test_a_tensor_shared_among_threads_has_the_bits_of_one(threads, norm, gather
     torch.set_num_threads(threads)
     try:
         assert (
-            replace(TADrop(0.3, 0.9, norm).plan(Vector.of(tau)), ratio=expected.ratio) == expected
+            replace(TADrop(0.3, 0.9, norm).plan(Vector.of(tau)), ratio=expected.ratio)
+            == expected
         )
         assert torch.equal(tadrop_(tau.clone(), norm=norm), expected.apply(tau))
     finally:
@@ -194,8 +209,12 @@ def test_one_bin_counts_more_entries_than_a_word_holds():
 
 
 @pytest.mark.parametrize(("held", "passes"), [(0, 2), (1 << 20, 1)])
-@pytest.mark.parametrize("tadrop", [TADrop(0.3, 0.9), TADrop(0.5, 0.9, map="power", gamma=2.0)])
-def test_tadrop_reads_a_vector_twice_and_a_small_one_once(tadrop, held, passes, monkeypatch):
+@pytest.mark.parametrize(
+    "tadrop", [TADrop(0.3, 0.9), TADrop(0.5, 0.9, map="power", gamma=2.0)]
+)
+def test_tadrop_reads_a_vector_twice_and_a_small_one_once(
+    tadrop, held, passes, monkeypatch
+):
     tau, calls = normal(200_000).round(decimals=3), []  # with ties
     monkeypatch.setattr(quantile, "SMALL", 0)
     monkeypatch.setattr(quantile, "HELD", held)
@@ -214,14 +233,21 @@ def test_cutting_keeps_the_signs_of_survivors_and_drops_to_plus_zero(monkeypatch
     tau = torch.tensor([-3.0, -1.0, 0.5, -1.0, 2.0, -0.0])
     cut = TopCut(6, 3, 1.0, tie_end=2, scale=2.0)
     for bits in both(monkeypatch, lambda: cut.apply(tau).view(torch.int32)):
-        assert torch.equal(bits, torch.tensor([-6.0, -2.0, 0.0, 0.0, 4.0, 0.0]).view(torch.int32))
+        assert torch.equal(
+            bits, torch.tensor([-6.0, -2.0, 0.0, 0.0, 4.0, 0.0]).view(torch.int32)
+        )
 
 
 @pytest.mark.parametrize("start", [0, 2, 4096, 123_456])
 @pytest.mark.parametrize("count", [1, 2, 5000, 8191])
 def test_random_cuts_have_the_same_bits_compiled_and_not(start, count, monkeypatch):
-    tau, cut = normal(count), RandomCut(("dare", 0, "task", "tensor"), 1 << 20, 0.3, 1 / 0.3)
-    result, expected = both(monkeypatch, lambda: cut.apply(tau, start).view(torch.int32))
+    tau, cut = (
+        normal(count),
+        RandomCut(("dare", 0, "task", "tensor"), 1 << 20, 0.3, 1 / 0.3),
+    )
+    result, expected = both(
+        monkeypatch, lambda: cut.apply(tau, start).view(torch.int32)
+    )
     assert torch.equal(result, expected)
 
 
@@ -237,7 +263,9 @@ def test_draws_are_splitmix_and_addressed_by_index():
     from tadrop.numerics.seeds import key
 
     words = ("dare", 3, "t", "n")
-    expected = [(splitmix(key(*words), i // 2) >> (32 * (i % 2))) % 2**32 for i in range(40)]
+    expected = [
+        (splitmix(key(*words), i // 2) >> (32 * (i % 2))) % 2**32 for i in range(40)
+    ]
     assert draws(words, 0, 40).tolist() == expected
     assert draws(words, 7, 11).tolist() == expected[7:18]
 
@@ -249,7 +277,9 @@ def test_splitmix_is_the_published_one():
 
 
 def test_draws_are_uniform_and_independent_of_other_words():
-    one, other = (draws(("dare", 0, task, "n"), 0, 200_000).double() / 2**32 for task in "ab")
+    one, other = (
+        draws(("dare", 0, task, "n"), 0, 200_000).double() / 2**32 for task in "ab"
+    )
     assert abs(one.mean() - 0.5) < 0.003
     assert abs(((one < 0.1).double()).mean() - 0.1) < 0.003
     assert abs(torch.corrcoef(torch.stack((one, other)))[0, 1]) < 0.01

@@ -51,7 +51,9 @@ def test_a_table_s_figures_are_the_same_bytes_each_time(rendered, tmp_path):
     assert any(name.startswith("tasks_") for name in names)
     paths = [plot.write_figures(tmp_path / str(i), run) for i, run in enumerate(runs)]
     assert {path.suffix for path in paths[0]} == {".svg", ".png"}
-    assert [path.read_bytes() for path in paths[0]] == [path.read_bytes() for path in paths[1]]
+    assert [path.read_bytes() for path in paths[0]] == [
+        path.read_bytes() for path in paths[1]
+    ]
 
 
 def test_a_table_of_references_alone_is_drawn_without_a_legend():
@@ -79,23 +81,36 @@ def test_a_method_without_its_plain_row_is_not_drawn_as_plain():
 def varied(*settings):
     """A table of TIES, plain and with each of some settings of TADrop and its control."""
     nodes = [
-        setting | {"assign": assign} for setting in settings for assign in ("adaptive", "uniform")
+        setting | {"assign": assign}
+        for setting in settings
+        for assign in ("adaptive", "uniform")
     ]
     return table.build(
-        [hand.record("ties"), *(hand.record("ties", (0.9, 0.7), tadrop=node) for node in nodes)]
+        [
+            hand.record("ties"),
+            *(hand.record("ties", (0.9, 0.7), tadrop=node) for node in nodes),
+        ]
     )
 
 
 def test_a_figure_of_settings_draws_each_of_them():
     made = varied({"norm": "l1"}, {"norm": "l2"}, {"norm": "l2", "placement": "before"})
     found = plot.settings_of(made)
-    assert [name for name, _ in found] == ["TIES, norm=l1", "TIES, norm=l2", "TIES, before"]
-    assert all(list(rows) == ["", "TADrop", "uniform"] for _, rows in found)
-    assert [text.get_text() for text in tables.accuracy(made).axes[0].get_yticklabels()] == [
-        name for name, _ in reversed(found)
+    assert [name for name, _ in found] == [
+        "TIES, norm=l1",
+        "TIES, norm=l2",
+        "TIES, before",
     ]
+    assert all(list(rows) == ["", "TADrop", "uniform"] for _, rows in found)
+    assert [
+        text.get_text() for text in tables.accuracy(made).axes[0].get_yticklabels()
+    ] == [name for name, _ in reversed(found)]
     assert plot.settings_of(varied({"norm": "l1"})) == []
-    assert list(dict(plot.methods_of(varied({"norm": "l1"})))["TIES"]) == ["", "TADrop", "uniform"]
+    assert list(dict(plot.methods_of(varied({"norm": "l1"})))["TIES"]) == [
+        "",
+        "TADrop",
+        "uniform",
+    ]
     many = varied(*({"q_lo": at / 100} for at in range(tables.MOST_LINES + 1)))
     assert tables.accuracy(many) is None
 
@@ -120,7 +135,9 @@ def test_a_map_of_a_deep_model_has_its_blocks_in_order_and_no_number_on_another(
     figure = plot.sparsity_map(deep)
     figure.draw_without_rendering()
     inner = figure.axes[0]
-    assert [label.get_text() for label in inner.get_xticklabels()] == [str(i) for i in range(12)]
+    assert [label.get_text() for label in inner.get_xticklabels()] == [
+        str(i) for i in range(12)
+    ]
     for axes in figure.axes[:2]:
         boxes = [text.get_window_extent() for text in axes.texts]
         assert boxes
@@ -155,7 +172,9 @@ def test_gains_stand_beside_what_is_left_of_them_against_the_control(rendered):
     rows = [rows["TADrop"] for _, rows in plot.methods_of(made) if "TADrop" in rows]
     controlled = [row.versus for row in rows if row.versus is not None]
     drawn = [
-        float(each.get_offsets()[0][0]) for each in right.collections if len(each.get_offsets())
+        float(each.get_offsets()[0][0])
+        for each in right.collections
+        if len(each.get_offsets())
     ]
     assert controlled
     assert sorted(drawn) == pytest.approx(sorted(controlled))
@@ -168,7 +187,11 @@ def test_lambda_curves_show_the_grid_and_ring_the_choice(tmp_path):
     records = record.read_all(tmp_path)
     figure = figures.lambda_curves(records)
     (axes,) = [axes for axes in figure.axes if axes.get_visible()]
-    lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+    lines = {
+        line.get_label(): line
+        for line in axes.lines
+        if not line.get_label().startswith("_")
+    }
     assert lines.keys() == {"plain", "+ TADrop", "+ uniform control"}
     chosen = next(
         one
@@ -177,9 +200,13 @@ def test_lambda_curves_show_the_grid_and_ring_the_choice(tmp_path):
     )
     grid = chosen["selection"]["grid"]
     assert lines["plain"].get_xdata().tolist() == [x for x, _ in grid]
-    assert lines["plain"].get_ydata().tolist() == pytest.approx([100 * y for _, y in grid])
+    assert lines["plain"].get_ydata().tolist() == pytest.approx(
+        [100 * y for _, y in grid]
+    )
     assert (
-        figures.lambda_curves([one for one in records if one["selection"]["rule"] == "fixed"])
+        figures.lambda_curves(
+            [one for one in records if one["selection"]["rule"] == "fixed"]
+        )
         is None
     )
 
@@ -187,11 +214,15 @@ def test_lambda_curves_show_the_grid_and_ring_the_choice(tmp_path):
 def test_a_quantile_grid_is_of_one_method_and_one_norm():
     pairs = [(0.5, 0.9), (0.5, 0.95), (0.8, 0.9), (0.8, 0.95)]
     records = [
-        hand.record("ties", (value, value), tadrop={"q_lo": lo, "q_hi": hi, "norm": norm})
+        hand.record(
+            "ties", (value, value), tadrop={"q_lo": lo, "q_hi": hi, "norm": norm}
+        )
         for value, norm in ((0.5, "l1"), (0.9, "l2"))
         for lo, hi in pairs
     ]
-    grids = figures.quantile_grid([*records, hand.record("ties"), hand.record("emr", tadrop={})])
+    grids = figures.quantile_grid(
+        [*records, hand.record("ties"), hand.record("emr", tadrop={})]
+    )
     assert grids.keys() == {"TIES, norm l1", "TIES, norm l2"}
     assert grids["TIES, norm l1"].to_numpy().tolist() == [[50, 50], [50, 50]]
     assert grids["TIES, norm l2"].loc[0.8, 0.95] == pytest.approx(90)
@@ -249,9 +280,13 @@ def page(filled):
 
 def test_the_report_fetches_nothing(page):
     text, _, _ = page
-    assert all(source.startswith("data:image/svg+xml,<svg ") for source in Links(text).loaded)
+    assert all(
+        source.startswith("data:image/svg+xml,<svg ") for source in Links(text).loaded
+    )
     assert "@import" not in text
-    assert not re.search(r"url\((?!%23)|fetch\(|XMLHttpRequest|https?://(?!www\.w3\.org)", text)
+    assert not re.search(
+        r"url\((?!%23)|fetch\(|XMLHttpRequest|https?://(?!www\.w3\.org)", text
+    )
 
 
 def test_every_link_of_the_report_leads_somewhere_and_every_record_is_reached(page):
@@ -271,26 +306,41 @@ def test_the_commands_of_the_report_make_the_records_they_stand_beside(page):
     for key, command in list(commands.items())[:6]:
         words = command.removeprefix("python run.py ").replace("'", "").split()
         with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
-            config = OmegaConf.to_container(recipes.compose("config", words), resolve=True)
+            config = OmegaConf.to_container(
+                recipes.compose("config", words), resolve=True
+            )
         assert record.key(config) == key
 
 
 def test_a_sweep_of_tadrop_alone_is_compared_with_plain_rows(tmp_path):
     for recipe in ("ablation_norm", "demo"):
         synthetic.fill(tmp_path, recipe)
-    section, commands, found = report.gather("ablation_norm", tmp_path, tmp_path / "none")
-    as_rendered = tables.made(
-        "ablation_norm", tables.collect("ablation_norm", tmp_path, partial=True), tmp_path, tmp_path
+    section, commands, found = report.gather(
+        "ablation_norm", tmp_path, tmp_path / "none"
     )
-    assert [row.label for row in section.tables[0].rows] == [row.label for row in as_rendered.rows]
+    as_rendered = tables.made(
+        "ablation_norm",
+        tables.collect("ablation_norm", tmp_path, partial=True),
+        tmp_path,
+        tmp_path,
+    )
+    assert [row.label for row in section.tables[0].rows] == [
+        row.label for row in as_rendered.rows
+    ]
     assert "TIES" in [row.label for row in section.tables[0].rows]
     plain = [one["key"] for one in found if one["config"]["tadrop"] is None]
     assert len(plain) == 5  # two references, three methods
     with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
         for key in plain:
-            words = commands[key].removeprefix("python run.py ").replace("'", "").split()
+            words = (
+                commands[key].removeprefix("python run.py ").replace("'", "").split()
+            )
             assert (
-                record.key(OmegaConf.to_container(recipes.compose("config", words), resolve=True))
+                record.key(
+                    OmegaConf.to_container(
+                        recipes.compose("config", words), resolve=True
+                    )
+                )
                 == key
             )
 
@@ -305,7 +355,13 @@ def test_numbers_in_the_page_are_the_table_s(page, rendered):
 
 @pytest.mark.parametrize(
     ("cell", "bytes_"),
-    [("1.27 MB", 1.27e6), ("952 kB", 952e3), ("3 B", 3), ("0", None), ("0.3/0.4", None)],
+    [
+        ("1.27 MB", 1.27e6),
+        ("952 kB", 952e3),
+        ("3 B", 3),
+        ("0", None),
+        ("0.3/0.4", None),
+    ],
 )
 def test_sizes_sort_by_their_bytes(cell, bytes_):
     made = table.build([hand.record("ties")])
@@ -337,7 +393,11 @@ def test_a_small_figure_is_the_same_drawing(rendered, tmp_path):
             for each in ElementTree.fromstring(svg).iter()
             if each.tag.startswith("{http://www.w3.org/2000/")
         ]
-        tags = [each for each in tags if not each.tag.endswith(("}g", "}metadata", "}style"))]
+        tags = [
+            each
+            for each in tags
+            if not each.tag.endswith(("}g", "}metadata", "}style"))
+        ]
         numbers = [
             re.findall(r"(-?\d+(?:\.\d\d?)?)\d*", each.get("d", "") + each.get("x", ""))
             for each in tags
@@ -359,10 +419,13 @@ def test_a_figure_that_two_sections_share_stands_in_the_page_once():
     frame = pd.DataFrame({"tensor": ["blocks.0.w", "head"], "sparsity": [0.1, 0.4]})
     seen = {}
     first, second = (
-        report.picture(plot.sparsity_map(frame), f"{name}: map", seen) for name in ("a", "b")
+        report.picture(plot.sparsity_map(frame), f"{name}: map", seen)
+        for name in ("a", "b")
     )
     assert (
-        ElementTree.fromstring(unquote(html.unescape(re.search(r'svg\+xml,([^"]*)', first)[1])))
+        ElementTree.fromstring(
+            unquote(html.unescape(re.search(r'svg\+xml,([^"]*)', first)[1]))
+        )
         is not None
     )
     assert 'id="a.map"' in first
@@ -382,28 +445,36 @@ def test_a_board_stands_in_the_report_with_the_commands_of_its_records(
         with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
             synthetic.write(
                 tmp_path,
-                OmegaConf.to_container(recipes.compose("config", line.split()), resolve=True),
+                OmegaConf.to_container(
+                    recipes.compose("config", line.split()), resolve=True
+                ),
             )
     boards = [leaderboard.recorded(f"glyph{n}", folder=tmp_path) for n in (2, 8)]
     assert [len(board.records) for board in boards] == [6, 6]
     assert not any(board.owed for board in boards)
     text = report.build(["demo"], folder, folder / "none", boards)
     assert '<figure id="leaderboard_tasks.tasks">' in text
-    assert {target.removeprefix("#") for target in Links(text).targets} <= set(Links(text).ids)
+    assert {target.removeprefix("#") for target in Links(text).targets} <= set(
+        Links(text).ids
+    )
     for key, line in (pair for board in boards for pair in board.lines.items()):
         assert f'<details id="{key}">' in text
         assert (
-            f"<code>python run.py {line} overwrite=true</code>" in text or key in of_demo
+            f"<code>python run.py {line} overwrite=true</code>" in text
+            or key in of_demo
         )  # which came first
 
 
 def test_a_report_of_nothing_says_what_to_run(tmp_path):
-    with pytest.raises(TadropError, match=r"begin with: python run.py \+experiment=demo"):
+    with pytest.raises(
+        TadropError, match=r"begin with: python run.py \+experiment=demo"
+    ):
         report.build(["demo"], tmp_path, tmp_path)
 
 
 BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+    None,
 )
 
 PROBE = """<script>addEventListener("load", () => {
@@ -468,13 +539,17 @@ def test_the_report_in_a_browser(page, rendered, tmp_path, dark, width):
     done = subprocess.run(
         [BROWSER, *flags, frame.as_uri()], capture_output=True, text=True, timeout=120
     )
-    found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", done.stdout, re.S)[1]))
+    found = json.loads(
+        html.unescape(re.search(r"<title>(.*?)</title>", done.stdout, re.S)[1])
+    )
     assert found["width"] == width
     assert found["overflow"] <= 0
     assert found["fetched"] == []
     assert found["pictures"]
     assert all(found["pictures"])
-    ink, paper = (sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in found["colours"])
+    ink, paper = (
+        sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in found["colours"]
+    )
     assert (ink > paper) == dark
     assert abs(ink - paper) > 500
     averages = [float(cell) for _, cell in found["original"]]
@@ -502,8 +577,12 @@ def test_labels_hide_neither_points_nor_lines_nor_one_another():
     axes.scatter([*x, *(a for a, _ in crowd)], [*y, *(b for _, b in crowd)], s=26)
     axes.axhline(90.5)
     axes.set_xscale("log")
-    named = [(f"method {i}", a, b) for i, (a, b) in enumerate(zip(x[:8], y[:8], strict=True))]
-    placed = label_points(axes, named + [(f"crowded {i}", *at) for i, at in enumerate(crowd)])
+    named = [
+        (f"method {i}", a, b) for i, (a, b) in enumerate(zip(x[:8], y[:8], strict=True))
+    ]
+    placed = label_points(
+        axes, named + [(f"crowded {i}", *at) for i, at in enumerate(crowd)]
+    )
     figure.draw_without_rendering()
     boxes = [label.get_window_extent() for label in placed]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])

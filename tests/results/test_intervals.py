@@ -29,10 +29,18 @@ def test_against_the_normal_interval_of_a_large_sample():
 
 
 def test_multinomial_draws_are_the_slow_resampling_of_examples():
-    differences = [rng(2).choice([-1.0, 0, 1], size=60), rng(3).choice([-1 / 3, 0, 2 / 3], size=40)]
+    differences = [
+        rng(2).choice([-1.0, 0, 1], size=60),
+        rng(3).choice([-1 / 3, 0, 2 / 3], size=40),
+    ]
     slow_rng = rng(4)
     slow = [
-        np.mean([slow_rng.choice(difference, len(difference)).mean() for difference in differences])
+        np.mean(
+            [
+                slow_rng.choice(difference, len(difference)).mean()
+                for difference in differences
+            ]
+        )
         for _ in range(4000)
     ]
     expected = np.quantile(slow, [0.025, 0.975])
@@ -58,7 +66,9 @@ def bits(right, count=100):
     return np.arange(count) < right
 
 
-def test_the_table_shows_the_interval_of_tadrop_s_gain_and_of_its_gain_over_the_control(tmp_path):
+def test_the_table_shows_the_interval_of_tadrop_s_gain_and_of_its_gain_over_the_control(
+    tmp_path,
+):
     base, ours = record("ties", (0.5, 0.7)), record("ties", (0.8, 0.7), tadrop={})
     control = record("ties", (0.8, 0.7), tadrop={"assign": "uniform"})
     write(tmp_path, base, {"mnist": bits(50), "svhn": bits(70)})
@@ -81,7 +91,9 @@ def test_seeds_are_averaged_example_by_example_and_one_run_stands_for_all_where_
     base = record("ties", (0.5, 0.5))
     write(tmp_path, base, {"mnist": bits(50), "svhn": bits(50)})
     group = [
-        record("ties", (0.6, 0.5), tadrop={"assign": "shuffled", "seed": seed}, seed=seed)
+        record(
+            "ties", (0.6, 0.5), tadrop={"assign": "shuffled", "seed": seed}, seed=seed
+        )
         for seed in (0, 1)
     ]
     write(tmp_path, group[0], {"mnist": bits(60), "svhn": bits(50)})

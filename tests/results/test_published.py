@@ -16,7 +16,9 @@ FILES = sorted(FOLDER.rglob("*.csv"))
 HEAD = "model,tasks,checkpoints,method,merge,uses,source,note,mnist,svhn,average\n"
 
 
-@pytest.mark.parametrize("folder", [FOLDER, FOLDER / "sweeps"], ids=["tables", "sweeps"])
+@pytest.mark.parametrize(
+    "folder", [FOLDER, FOLDER / "sweeps"], ids=["tables", "sweeps"]
+)
 def test_every_committed_row_is_a_fact_with_its_source(folder):
     for fact in published.read(folder):
         assert fact.model
@@ -25,7 +27,8 @@ def test_every_committed_row_is_a_fact_with_its_source(folder):
         assert len(fact.source) > 8
         assert fact.values or fact.summaries
         assert all(
-            -25 <= number <= 140 for number in (*fact.values.values(), *fact.summaries.values())
+            -25 <= number <= 140
+            for number in (*fact.values.values(), *fact.summaries.values())
         )
 
 
@@ -66,8 +69,14 @@ def test_a_model_s_source_picks_its_checkpoint_family():
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        (HEAD + "m,t,c,TIES,ties,,,,1,2,3\n", "line 2: a published number needs its source"),
-        (HEAD + "m,t,c,TIES,ties,,paper,,x,2,3\n", "line 2: mnist is 'x', not a number"),
+        (
+            HEAD + "m,t,c,TIES,ties,,,,1,2,3\n",
+            "line 2: a published number needs its source",
+        ),
+        (
+            HEAD + "m,t,c,TIES,ties,,paper,,x,2,3\n",
+            "line 2: mnist is 'x', not a number",
+        ),
         (HEAD + "m,t,c,TIES,ties,,paper,,1,2,3,4\n", "line 2: the number of cells"),
         (HEAD + "m,t,c,TIES,ties,,paper,,1\n", "line 2: the number of cells"),
         (
@@ -132,4 +141,6 @@ def test_every_task_of_a_papers_table_finds_its_published_column(recipe):
     chosen = recipes.choices(recipe)
     facts = published.about(published.read(FOLDER), chosen["model"], chosen["tasks"])
     columns = {published._squash(name) for fact in facts for name in fact.values}
-    assert [name for name in cfg.tasks.names if published._squash(name) not in columns] == []
+    assert [
+        name for name in cfg.tasks.names if published._squash(name) not in columns
+    ] == []

@@ -23,8 +23,12 @@ def stream():
     """Two tasks whose tensors have tails of different weight."""
     rng = np.random.default_rng(0)
     degrees = dict(zip(SHAPES, (1, 3, 9, 2, 30, 5, 1.5, 8), strict=True))
-    draw = lambda name: torch.from_numpy(rng.standard_t(degrees[name], SHAPES[name])).float()  # noqa: E731
-    return stream_of({task: {name: draw(name) for name in SHAPES} for task in ("a", "b")})
+    draw = lambda name: torch.from_numpy(
+        rng.standard_t(degrees[name], SHAPES[name])
+    ).float()  # noqa: E731
+    return stream_of(
+        {task: {name: draw(name) for name in SHAPES} for task in ("a", "b")}
+    )
 
 
 def planned(source, rule):
@@ -51,11 +55,16 @@ def test_a_redealt_task_keeps_exactly_as_many_entries(assign):
 
 def test_inverted_takes_most_where_the_adaptive_rule_takes_least():
     adaptive = planned(stream(), RULE)
-    inverted = planned(stream(), control(TADrop(0.5, 0.95, assign="inverted"), adaptive))
+    inverted = planned(
+        stream(), control(TADrop(0.5, 0.95, assign="inverted"), adaptive)
+    )
     large = ("blocks.0.fc.weight", "blocks.1.fc.weight", "stem.weight")
-    fractions = lambda cuts: [kept(cuts, "a")[name] / np.prod(SHAPES[name]) for name in large]  # noqa: E731
+    fractions = lambda cuts: [
+        kept(cuts, "a")[name] / np.prod(SHAPES[name]) for name in large
+    ]  # noqa: E731
     assert (
-        np.argsort(fractions(adaptive)).tolist() == np.argsort(fractions(inverted))[::-1].tolist()
+        np.argsort(fractions(adaptive)).tolist()
+        == np.argsort(fractions(inverted))[::-1].tolist()
     )
 
 
@@ -74,14 +83,19 @@ def test_uniform_keeps_one_fraction_at_the_same_density():
     total = sum(np.prod(shape) for shape in SHAPES.values()) * 2
     assert isinstance(rule, Magnitude)
     assert rule.norm == "l1"
-    assert rule.keep == pytest.approx(sum(sum(kept(adaptive, t).values()) for t in "ab") / total)
+    assert rule.keep == pytest.approx(
+        sum(sum(kept(adaptive, t).values()) for t in "ab") / total
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "layer"),
     [
         ("blocks.3.fc1.weight", "blocks.3"),
-        ("visual.transformer.resblocks.11.attn.out_proj.bias", "visual.transformer.resblocks.11"),
+        (
+            "visual.transformer.resblocks.11.attn.out_proj.bias",
+            "visual.transformer.resblocks.11",
+        ),
         ("stem.0.weight", "stem.0"),
         ("norm.bias", "norm"),
         ("visual.conv1.weight", "visual.conv1"),
@@ -115,5 +129,7 @@ def test_pieces_of_a_jointly_cut_stream_are_its_tensors():
     sparse = Sparse(stream(), Magnitude(0.3, scope="layer"))
     name = "blocks.1.norm.weight"
     whole = sparse.taus(name)
-    assert torch.equal(torch.cat([sparse.taus(name, 0, 13), sparse.taus(name, 13, 30)], 1), whole)
+    assert torch.equal(
+        torch.cat([sparse.taus(name, 0, 13), sparse.taus(name, 13, 30)], 1), whole
+    )
     assert torch.equal(torch.cat(list(sparse.vector(1, name).pieces())), whole[1])

@@ -31,13 +31,19 @@ def sparse(rule, tau):
 
 
 def normal(*shape, seed=0):
-    return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape, dtype=np.float32))
+    return torch.from_numpy(
+        np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    )
 
 
 def in_pieces(tau, size):
     """The same vector, handed out in pieces of `size` entries."""
     return Vector(
-        "task", "tensor", tuple(tau.shape), tau.numel(), lambda: iter(tau.reshape(-1).split(size))
+        "task",
+        "tensor",
+        tuple(tau.shape),
+        tau.numel(),
+        lambda: iter(tau.reshape(-1).split(size)),
     )
 
 
@@ -45,7 +51,9 @@ def in_pieces(tau, size):
 
 VECTORS = {
     "normal": normal(2_001),
-    "ties": torch.tensor(np.random.default_rng(1).integers(-3, 4, 999), dtype=torch.float32),
+    "ties": torch.tensor(
+        np.random.default_rng(1).integers(-3, 4, 999), dtype=torch.float32
+    ),
     "zeros": torch.zeros(50),
     "mostly_zero": torch.cat([torch.zeros(90), normal(10)]),
     "constant": torch.full((33,), -2.5),
@@ -63,7 +71,9 @@ def test_order_statistics_equal_sorting(name, piece):
     ordered = np.sort(np.abs(tau.numpy()))
     ranks = sorted({*range(0, len(tau), max(len(tau) // 15, 1)), len(tau) - 1})
     found = spectrum(in_pieces(tau, piece)).order_statistics(ranks)
-    assert np.array_equal(np.array([f.value for f in found], dtype=np.float32), ordered[ranks])
+    assert np.array_equal(
+        np.array([f.value for f in found], dtype=np.float32), ordered[ranks]
+    )
     for f in found:
         assert (f.below, f.equal) == (
             int((ordered < f.value).sum()),
@@ -76,13 +86,17 @@ def test_quantiles_equal_numpy_in_float64(name):
     fractions = [0.01, 0.25, 0.5, 0.8, 0.95, 0.999, 1.0]
     expected = np.quantile(np.abs(VECTORS[name].double().numpy()), fractions)
     np.testing.assert_allclose(
-        spectrum(Vector.of(VECTORS[name])).quantiles(fractions), expected, rtol=1e-12, atol=0
+        spectrum(Vector.of(VECTORS[name])).quantiles(fractions),
+        expected,
+        rtol=1e-12,
+        atol=0,
     )
 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=40), st.floats(0, 1)
+    st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=40),
+    st.floats(0, 1),
 )
 def test_any_quantile_of_any_vector(values, fraction):
     tau = torch.tensor(values, dtype=torch.float32)
@@ -94,7 +108,9 @@ def test_any_quantile_of_any_vector(values, fraction):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_nonfinite_entries_are_named(bad):
-    vector = Vector.of(torch.tensor([1.0, bad, bad]), task="dtd", name="blocks.0.weight")
+    vector = Vector.of(
+        torch.tensor([1.0, bad, bad]), task="dtd", name="blocks.0.weight"
+    )
     with pytest.raises(TadropError, match=r"'dtd'.*'blocks\.0\.weight'.*2 entries"):
         spectrum(vector)
 
@@ -113,14 +129,21 @@ RATIOS = [
 @pytest.mark.parametrize(("q_lo", "q_hi", "half_normal", "uniform", "laplace"), RATIOS)
 def test_ratio_of_known_distributions(q_lo, q_hi, half_normal, uniform, laplace):
     rng = np.random.default_rng(0)
-    draws = rng.standard_normal(200_000), rng.uniform(-1, 1, 200_000), rng.laplace(size=200_000)
+    draws = (
+        rng.standard_normal(200_000),
+        rng.uniform(-1, 1, 200_000),
+        rng.laplace(size=200_000),
+    )
     for values, expected in zip(draws, (half_normal, uniform, laplace), strict=True):
         tau = torch.from_numpy(values.astype(np.float32))
-        assert TADrop(q_lo, q_hi).plan(Vector.of(tau)).ratio == pytest.approx(expected, abs=0.01)
+        assert TADrop(q_lo, q_hi).plan(Vector.of(tau)).ratio == pytest.approx(
+            expected, abs=0.01
+        )
 
 
 @pytest.mark.parametrize(
-    ("keep", "l1", "l2"), [(0.6, 1.147, 1.018), (0.4, 1.425, 1.071), (0.2, 2.273, 1.240)]
+    ("keep", "l1", "l2"),
+    [(0.6, 1.147, 1.018), (0.4, 1.425, 1.071), (0.2, 2.273, 1.240)],
 )
 def test_rescale_of_a_normal_vector(keep, l1, l2):
     vector = Vector.of(normal(200_000))
@@ -166,7 +189,9 @@ def test_ties_are_broken_by_lowest_index():
 
 
 def test_constant_magnitudes_keep_one_entry():
-    assert sparse(TADrop(0.5, 0.9, norm="l1"), torch.tensor([1.0, -1, 1, -1])).tolist() == [
+    assert sparse(
+        TADrop(0.5, 0.9, norm="l1"), torch.tensor([1.0, -1, 1, -1])
+    ).tolist() == [
         4,
         0,
         0,
@@ -184,7 +209,9 @@ def test_the_authors_trim_keeps_what_is_as_large_as_the_kth_value(keep):
     """ties-merging: c = the k-th smallest magnitude, k = n - int(n * keep); entries from c on are
     kept.
     """
-    tau = torch.randint(-9, 10, (1001,), generator=torch.Generator().manual_seed(0)).float()
+    tau = torch.randint(
+        -9, 10, (1001,), generator=torch.Generator().manual_seed(0)
+    ).float()
     k = 1001 - int(1001 * keep)
     kept = tau.abs() >= (tau.abs().sort().values[k - 1] if k else 0)
     cut = Magnitude(keep, count="kth").plan(Vector.of(tau))
@@ -206,9 +233,13 @@ def test_small_q_lo_drops_nothing():
     assert torch.equal(sparse(TADrop(1e-9, 1.0, norm="none"), tau), tau)
 
 
-@pytest.mark.parametrize(("s", "kept"), [("identity", None), ("power", None), ("affine", 40)])
+@pytest.mark.parametrize(
+    ("s", "kept"), [("identity", None), ("power", None), ("affine", 40)]
+)
 def test_maps(s, kept):
-    options = {"power": {"gamma": 3.0}, "affine": {"slope": 0.0, "offset": 0.6}}.get(s, {})
+    options = {"power": {"gamma": 3.0}, "affine": {"slope": 0.0, "offset": 0.6}}.get(
+        s, {}
+    )
     rule = TADrop(0.5, 0.95, map=s, **options)
     cut = rule.plan(Vector.of(normal(100)))
     expected = {"identity": cut.ratio, "power": cut.ratio**3, "affine": 0.6}[s]
@@ -250,14 +281,18 @@ def test_all_zero_stays_zero(rule):
 @pytest.mark.parametrize("rule", [r for r in ALL if not isinstance(r, Dare)], ids=str)
 def test_scale_and_permutation_equivariance(rule):
     tau = normal(2000)
-    torch.testing.assert_close(sparse(rule, tau * 8), sparse(rule, tau) * 8, rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        sparse(rule, tau * 8), sparse(rule, tau) * 8, rtol=1e-5, atol=0
+    )
     order = torch.from_numpy(np.random.default_rng(5).permutation(2000))
     torch.testing.assert_close(
         sparse(rule, tau[order]), sparse(rule, tau)[order], rtol=1e-5, atol=0
     )
 
 
-@pytest.mark.parametrize("rule", [r for r in ALL if getattr(r, "norm", "none") != "none"], ids=str)
+@pytest.mark.parametrize(
+    "rule", [r for r in ALL if getattr(r, "norm", "none") != "none"], ids=str
+)
 def test_norm_is_restored(rule):
     p = 1 if rule.norm == "l1" else 2
     tau = normal(5000)
@@ -325,7 +360,10 @@ def test_bad_settings_are_refused(make):
         make()
 
 
-WTE = (50_257, 768)  # GPT-2's largest tensor: more than twice the entries that torch.quantile takes
+WTE = (
+    50_257,
+    768,
+)  # GPT-2's largest tensor: more than twice the entries that torch.quantile takes
 
 
 @pytest.fixture(scope="module")

@@ -31,9 +31,13 @@ def test_sharded_torch_files_and_wrapped_state_dicts(tmp_path):
     state = weights(1)
     names = sorted(state)
     for number, some in enumerate((names[:2], names[2:])):
-        torch.save({n: state[n] for n in some}, tmp_path / f"pytorch_model-{number}.bin")
+        torch.save(
+            {n: state[n] for n in some}, tmp_path / f"pytorch_model-{number}.bin"
+        )
     where = {n: f"pytorch_model-{int(n in names[2:])}.bin" for n in names}
-    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": where}))
+    (tmp_path / "pytorch_model.bin.index.json").write_text(
+        json.dumps({"weight_map": where})
+    )
     opened = open_checkpoint(tmp_path)
     assert all(torch.equal(opened[name], state[name]) for name in state)
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "wrapped.pt")
@@ -67,7 +71,10 @@ def damaged(tmp_path, name, change):
             lambda s: s.pop("norm.weight"),
             r"a: tensor 'norm.weight' is missing \(the base .*base has it\)",
         ),
-        (lambda s: s.update(extra=torch.ones(2)), r"a: tensor 'extra' is not in the base .*base"),
+        (
+            lambda s: s.update(extra=torch.ones(2)),
+            r"a: tensor 'extra' is not in the base .*base",
+        ),
         (
             lambda s: s.update({"norm.weight": torch.ones(25)}),
             r"a: tensor 'norm.weight' has shape \[25\]; .* \[24\]",
@@ -93,7 +100,8 @@ def test_a_nan_names_task_tensor_and_file(tmp_path, bad, least, monkeypatch):
     monkeypatch.setattr("tadrop.numerics.compiled.FROM", least)
     base, expert = damaged(tmp_path, "a", spoil)
     with pytest.raises(
-        TadropError, match=r"task vector 'a', 'big.weight': 1 entries are NaN or infinite \(.*a or "
+        TadropError,
+        match=r"task vector 'a', 'big.weight': 1 entries are NaN or infinite \(.*a or ",
     ):
         stream(base, expert).taus("big.weight")
 
@@ -109,7 +117,9 @@ def test_truncated_files(tmp_path):
     file = experts[0] / "model.safetensors"
     for keep in (0, 4, 100, file.stat().st_size - 1):
         file.write_bytes((base / "model.safetensors").read_bytes()[:keep])
-        with pytest.raises(TadropError, match=r"a/model.safetensors: not a readable checkpoint"):
+        with pytest.raises(
+            TadropError, match=r"a/model.safetensors: not a readable checkpoint"
+        ):
             open_checkpoint(experts[0])
 
 
@@ -127,10 +137,16 @@ def test_pickles_are_not_run(tmp_path):
 @pytest.mark.parametrize(
     ("index", "message"),
     [
-        ({"weight_map": {"w": "../secret.safetensors"}}, r"'w' points outside the directory"),
+        (
+            {"weight_map": {"w": "../secret.safetensors"}},
+            r"'w' points outside the directory",
+        ),
         ({"weight_map": {"w": "/etc/passwd"}}, r"'w' points outside the directory"),
         ({"weight_map": {"w": 3}}, r"'w' points outside the directory"),
-        ({"weight_map": {"w": "gone.safetensors"}}, r"shard gone.safetensors is missing"),
+        (
+            {"weight_map": {"w": "gone.safetensors"}},
+            r"shard gone.safetensors is missing",
+        ),
         (
             {"weight_map": {"other": "x.safetensors"}},
             r"x.safetensors: tensor 'other' is in the index but not",
@@ -156,7 +172,10 @@ def test_hostile_indices(tmp_path, index, message):
             lambda p: torch.save([torch.ones(1)], p.with_suffix(".pt")),
             r"x.pt: holds list, not a state dict",
         ),
-        (lambda p: p.with_suffix(".h5").write_text(""), r"x.h5: unknown kind of checkpoint"),
+        (
+            lambda p: p.with_suffix(".h5").write_text(""),
+            r"x.h5: unknown kind of checkpoint",
+        ),
     ],
 )
 def test_what_is_no_checkpoint(tmp_path, make, message):

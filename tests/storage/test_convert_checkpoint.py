@@ -75,7 +75,11 @@ def test_wrapped_state_dicts(tmp_path, wrapper):
 
 
 def test_the_format_before_zip_files(encoder_file, tmp_path):
-    torch.save({"a": torch.arange(3.0)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    torch.save(
+        {"a": torch.arange(3.0)},
+        tmp_path / "old.pt",
+        _use_new_zipfile_serialization=False,
+    )
     assert torch.equal(legacy.open_any(tmp_path / "old.pt")["a"], torch.arange(3.0))
 
 
@@ -98,7 +102,9 @@ def hostile(mark):
         "import": Executes(__import__, "antigravity"),
         "getattr": Executes(getattr, "text", "upper"),
         "torch.load": Executes(torch.load, str(mark)),
-        "pickle.loads": Executes(pickle.loads, pickle.dumps(Executes(os.system, f"touch {mark}"))),
+        "pickle.loads": Executes(
+            pickle.loads, pickle.dumps(Executes(os.system, f"touch {mark}"))
+        ),
         "open": Executes(open, str(mark), "w"),
     }
 
@@ -145,11 +151,15 @@ def test_random_damage_is_an_error_or_harmless(tmp_path):
     """
     whole = tmp_path / "whole.pt"
     torch.save(
-        {"a": torch.randn(40), "m": nn.Linear(3, 2)}, whole, _use_new_zipfile_serialization=False
+        {"a": torch.randn(40), "m": nn.Linear(3, 2)},
+        whole,
+        _use_new_zipfile_serialization=False,
     )
     data, rng, refused = whole.read_bytes(), random.Random(0), 0
     for _ in range(150):
-        damaged = bytearray(data[: rng.randrange(len(data))] if rng.random() < 0.5 else data)
+        damaged = bytearray(
+            data[: rng.randrange(len(data))] if rng.random() < 0.5 else data
+        )
         for _ in range(rng.randrange(6)):
             if damaged:
                 damaged[rng.randrange(len(damaged))] = rng.randrange(256)
@@ -189,7 +199,9 @@ def test_random_pickle_programs_import_nothing(tmp_path):
     ]
     for _ in range(300):
         program = (
-            b"\x80\x02" + b"".join(rng.choice(pieces) for _ in range(rng.randrange(1, 14))) + b"."
+            b"\x80\x02"
+            + b"".join(rng.choice(pieces) for _ in range(rng.randrange(1, 14)))
+            + b"."
         )
         (tmp_path / "fuzz.pt").write_bytes(program)
         with pytest.raises(TadropError):

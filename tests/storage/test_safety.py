@@ -63,7 +63,9 @@ def test_who_makes_a_file_is_waited_for_and_its_death_frees_it(tmp_path):
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "ready\n"
         with claimed(
-            tmp_path / "another.json", tmp_path / "locks", lambda: waits.append("another")
+            tmp_path / "another.json",
+            tmp_path / "locks",
+            lambda: waits.append("another"),
         ):
             assert not waits
 
@@ -78,7 +80,9 @@ def test_who_makes_a_file_is_waited_for_and_its_death_frees_it(tmp_path):
 
 def test_where_no_lock_can_be_nobody_waits(tmp_path):
     (tmp_path / "locks").write_text("a file in the folder's place")
-    with claimed(tmp_path / "record.json", tmp_path / "locks", lambda: pytest.fail("waits")):
+    with claimed(
+        tmp_path / "record.json", tmp_path / "locks", lambda: pytest.fail("waits")
+    ):
         pass
 
 
@@ -93,7 +97,9 @@ def test_two_writers_of_one_key_leave_one_whole_record(tmp_path):
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".npz"]
 
 
-def test_a_writer_killed_in_the_middle_leaves_no_half_record_and_the_next_one_succeeds(tmp_path):
+def test_a_writer_killed_in_the_middle_leaves_no_half_record_and_the_next_one_succeeds(
+    tmp_path,
+):
     slow = "import tadrop.storage.files, time\nhang = lambda *_: (print('now', flush=True), time.sleep(60))\n"
     slow += "tadrop.storage.files.Path.replace = hang\n"
     with another_process(tmp_path, before=slow) as other:
@@ -106,13 +112,16 @@ def test_a_writer_killed_in_the_middle_leaves_no_half_record_and_the_next_one_su
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file size limits as on Linux")
-def test_a_disk_that_takes_no_more_is_an_error_that_names_the_file_and_leaves_nothing(tmp_path):
+def test_a_disk_that_takes_no_more_is_an_error_that_names_the_file_and_leaves_nothing(
+    tmp_path,
+):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     key = hand.record("ties")["key"]
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
         with pytest.raises(
-            TadropError, match=rf"{key}\.json: cannot be written .*; nothing is left of it"
+            TadropError,
+            match=rf"{key}\.json: cannot be written .*; nothing is left of it",
         ):
             write(tmp_path)
     finally:

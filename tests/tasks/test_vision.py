@@ -36,18 +36,29 @@ def hub(tmp_path_factory):
 
 
 def suite(hub, tmp_path, names=("mnist",), **options):
-    words = {"strict": False, "batch": 16, "registry": "vision", "preprocess": SIZE} | options
-    return VisionTasks(names=names, hub_dir=str(hub), cache=str(tmp_path / "cache"), **words)
+    words = {
+        "strict": False,
+        "batch": 16,
+        "registry": "vision",
+        "preprocess": SIZE,
+    } | options
+    return VisionTasks(
+        names=names, hub_dir=str(hub), cache=str(tmp_path / "cache"), **words
+    )
 
 
 def gathered(tasks, task, split="test"):
     pairs = list(tasks.batches(task, split))
-    return torch.cat([images for images, _ in pairs]), torch.cat([labels for _, labels in pairs])
+    return torch.cat([images for images, _ in pairs]), torch.cat(
+        [labels for _, labels in pairs]
+    )
 
 
 def picture(mode, width, height):
     rng = np.random.default_rng(width * height)
-    image = Image.fromarray(rng.integers(0, 256, (height, width, 4), dtype=np.uint8), "RGBA")
+    image = Image.fromarray(
+        rng.integers(0, 256, (height, width, 4), dtype=np.uint8), "RGBA"
+    )
     return image if mode == "RGBA" else image.convert("RGB").convert(mode)
 
 
@@ -57,10 +68,17 @@ def picture(mode, width, height):
 )
 def test_the_transform_is_open_clips_to_the_last_bit(mode, shape):
     image = picture(mode, *shape)
-    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    mean, std = (
+        (0.48145466, 0.4578275, 0.40821073),
+        (0.26862954, 0.26130258, 0.27577711),
+    )
     theirs = open_clip.image_transform(224, is_train=False, mean=mean, std=std)(image)
-    pixels = torch.from_numpy(prepare(image, 224).copy()).permute(2, 0, 1).float().div(255)
-    ours = pixels.sub_(torch.tensor(mean).view(3, 1, 1)).div_(torch.tensor(std).view(3, 1, 1))
+    pixels = (
+        torch.from_numpy(prepare(image, 224).copy()).permute(2, 0, 1).float().div(255)
+    )
+    ours = pixels.sub_(torch.tensor(mean).view(3, 1, 1)).div_(
+        torch.tensor(std).view(3, 1, 1)
+    )
     assert torch.equal(ours, theirs)
 
 
@@ -73,7 +91,9 @@ def test_squash_keeps_the_whole_image():
 
 def test_images_are_decoded_once(hub, tmp_path, monkeypatch):
     first = gathered(suite(hub, tmp_path), "mnist")
-    monkeypatch.setattr(cache_module, "prepare", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(
+        cache_module, "prepare", lambda *_: pytest.fail("decoded again")
+    )
     again = gathered(suite(hub, tmp_path), "mnist")
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
@@ -128,7 +148,10 @@ def test_a_cut_in_classes_is_refused_or_brings_its_own_names(hub, tmp_path):
         suite(hub, tmp_path, ("eurosat",), strict=True, entries=entries).fingerprint(
             "eurosat", "test"
         )
-    assert suite(hub, tmp_path, ("eurosat",), entries=entries).classes("eurosat")[3] == "class 3"
+    assert (
+        suite(hub, tmp_path, ("eurosat",), entries=entries).classes("eurosat")[3]
+        == "class 3"
+    )
     assert suite(hub, tmp_path, ("eurosat",)).classes("eurosat")[1] == "forest"
 
 
@@ -136,9 +159,9 @@ def test_columns_of_the_webdataset_version(hub, tmp_path):
     _, labels = gathered(suite(hub, tmp_path, ("fer2013",)), "fer2013")
     assert Counter(labels.tolist()) == Counter(i % 7 for i in range(40))
     with pytest.raises(TadropError, match=r"no column 'image'; it has jpg, cls"):
-        suite(hub, tmp_path, ("fer2013",), entries={"fer2013": {"image": "image"}}).fingerprint(
-            "fer2013", "test"
-        )
+        suite(
+            hub, tmp_path, ("fer2013",), entries={"fer2013": {"image": "image"}}
+        ).fingerprint("fer2013", "test")
 
 
 def test_labels_may_be_bool_and_test_may_be_called_validation(tmp_path):
@@ -148,7 +171,8 @@ def test_labels_may_be_bool_and_test_may_be_called_validation(tmp_path):
 
     features = Features({"image": ImageFeature(), "label": Value("bool")})
     rows = [
-        {"bytes": tiny.png(np.full((9, 9, 3), 40 * i, np.uint8)), "path": None} for i in range(6)
+        {"bytes": tiny.png(np.full((9, 9, 3), 40 * i, np.uint8)), "path": None}
+        for i in range(6)
     ]
     data = Dataset.from_dict(
         {"image": rows, "label": [i % 2 == 0 for i in range(6)]}, features=features
@@ -166,7 +190,9 @@ def test_labels_may_be_bool_and_test_may_be_called_validation(tmp_path):
 
 
 def test_a_limit_takes_the_same_seeded_examples(hub, tmp_path):
-    one, two = (gathered(suite(hub, tmp_path / name, limit=8), "mnist") for name in "ab")
+    one, two = (
+        gathered(suite(hub, tmp_path / name, limit=8), "mnist") for name in "ab"
+    )
     assert torch.equal(one[0], two[0])
     assert len(one[1]) == 8
     everything = gathered(suite(hub, tmp_path), "mnist")
@@ -182,7 +208,10 @@ def sorted_by_class(folder, groups):
     from datasets import Image as ImageFeature
 
     features = Features({"image": ImageFeature(), "label": Value("int64")})
-    rows = [{"bytes": tiny.png(np.full((9, 9, 3), i, np.uint8)), "path": None} for i in range(100)]
+    rows = [
+        {"bytes": tiny.png(np.full((9, 9, 3), i, np.uint8)), "path": None}
+        for i in range(100)
+    ]
     data = Dataset.from_dict(
         {"image": rows, "label": [i // 10 for i in range(100)]}, features=features
     )
@@ -202,12 +231,16 @@ def test_a_limit_is_a_sample_of_the_whole_split(tmp_path, monkeypatch):
     read = []
     whole = ParquetFile.read_row_group
     monkeypatch.setattr(
-        ParquetFile, "read_row_group", lambda file, at, *a: read.append(at) or whole(file, at, *a)
+        ParquetFile,
+        "read_row_group",
+        lambda file, at, *a: read.append(at) or whole(file, at, *a),
     )
 
     def rows(limit, split="test"):
         images, labels = gathered(
-            suite(tmp_path, tmp_path, ("ordered",), entries=entry, limit=limit), "ordered", split
+            suite(tmp_path, tmp_path, ("ordered",), entries=entry, limit=limit),
+            "ordered",
+            split,
         )
         assert (images[:, 0, 0, 0] // 10 == labels).all()
         return set(images[:, 0, 0, 0].tolist())
@@ -215,7 +248,9 @@ def test_a_limit_is_a_sample_of_the_whole_split(tmp_path, monkeypatch):
     few, more = rows(8), rows(20)
     assert len(read) == 4 + 10  # two rows of each group; nothing else is read
     assert few < more
-    assert Counter(row // 10 for row in more) == dict.fromkeys(range(10), 2)  # every class
+    assert Counter(row // 10 for row in more) == dict.fromkeys(
+        range(10), 2
+    )  # every class
     assert len(rows(99)) == 99
     assert len(rows(1000)) == 100
     train, held = rows(50, "train"), rows(7, "validation")
@@ -225,7 +260,9 @@ def test_a_limit_is_a_sample_of_the_whole_split(tmp_path, monkeypatch):
 
 
 def test_a_limit_on_files_that_cannot_be_read_in_part(hub, tmp_path, monkeypatch):
-    monkeypatch.setattr(vision.HubSource, "_parquet", lambda self, split: [])  # as of a tar archive
+    monkeypatch.setattr(
+        vision.HubSource, "_parquet", lambda self, split: []
+    )  # as of a tar archive
     images = gathered(suite(hub, tmp_path, limit=8), "mnist")[0]
     everything = gathered(suite(hub, tmp_path), "mnist")[0].flatten(1).tolist()
     at = [everything.index(image) for image in images.flatten(1).tolist()]
@@ -236,7 +273,8 @@ def test_a_limit_on_files_that_cannot_be_read_in_part(hub, tmp_path, monkeypatch
 def test_train_and_validation_do_not_meet(hub, tmp_path):
     tasks = suite(hub, tmp_path, ("eurosat",))
     train, held = (
-        gathered(tasks, "eurosat", split)[0].flatten(1) for split in ("train", "validation")
+        gathered(tasks, "eurosat", split)[0].flatten(1)
+        for split in ("train", "validation")
     )
     assert (len(train), len(held)) == (54, 6)
     assert not any((train == row).all(1).any() for row in held)
@@ -264,7 +302,9 @@ def test_folders_of_images(tmp_path, splits):
     )
     images, labels = gathered(tasks, "pets")
     assert tasks.classes("pets") == ("cat", "dog")
-    assert Counter(labels.tolist()) == ({0: 10, 1: 10} if len(splits) == 2 else {0: 3, 1: 3})
+    assert Counter(labels.tolist()) == (
+        {0: 10, 1: 10} if len(splits) == 2 else {0: 3, 1: 3}
+    )
     assert (images[:, 0, 0, 0] == labels * 100).all()
     if len(splits) == 1:
         train = gathered(tasks, "pets", "train")[0]
@@ -286,11 +326,15 @@ def test_variants_change_an_entry_and_stand_in_the_protocol(hub, tmp_path):
     with pytest.raises(TadropError, match="it has digits"):
         suite(hub, tmp_path, ("emnist",), variants={"emnist": "hieroglyphs"})
     with pytest.raises(TadropError, match="no data set"):
-        suite(hub, tmp_path, ("emnist",), variants={"emnist": "digits"}).classes("emnist")
+        suite(hub, tmp_path, ("emnist",), variants={"emnist": "digits"}).classes(
+            "emnist"
+        )
 
 
 def test_mistakes_are_named(hub, tmp_path, monkeypatch):
-    with pytest.raises(TadropError, match=r"no task is called 'minst'; there are sun397"):
+    with pytest.raises(
+        TadropError, match=r"no task is called 'minst'; there are sun397"
+    ):
         suite(hub, tmp_path, ("minst",))
     with pytest.raises(TadropError, match="unknown key 'clases'"):
         suite(hub, tmp_path, ("mnist",), entries={"mnist": {"clases": []}})
@@ -314,7 +358,10 @@ def test_a_bad_image_is_an_error(tmp_path, damage):
     picture("RGB", 50, 50).save(buffer, "PNG")
     file.write_bytes(buffer.getvalue()[:900] if damage == "truncated" else b"hello")
     tasks = suite(
-        tmp_path, tmp_path, ("pets",), entries={"pets": {"folder": str(tmp_path / "pets")}}
+        tmp_path,
+        tmp_path,
+        ("pets",),
+        entries={"pets": {"folder": str(tmp_path / "pets")}},
     )
     with pytest.raises(TadropError, match="cannot be decoded"):
         tasks.classes("pets")
@@ -340,7 +387,8 @@ def test_registries_hold_together():
         assert all(isinstance(c, str) for c in entry["classes"]), name
         assert all("{}" in t for t in entry["templates"]), name
     assert [
-        len(vision[t]["templates"]) for t in ("sun397", "stanford-cars", "resisc45", "cifar100")
+        len(vision[t]["templates"])
+        for t in ("sun397", "stanford-cars", "resisc45", "cifar100")
     ] == [2, 8, 18, 18]
 
 
@@ -348,10 +396,14 @@ def test_registries_hold_together():
 @pytest.mark.parametrize("count", [8, 14, 20, 30])
 def test_each_list_contains_the_one_before(family, count):
     with initialize_config_dir(CONF, version_base="1.3"):
-        names = compose("config", ["model=vit_b32", f"tasks={family}{count}"]).tasks.names
+        names = compose(
+            "config", ["model=vit_b32", f"tasks={family}{count}"]
+        ).tasks.names
         assert len(set(names)) == count
         if family == "offline" or count < 30:
-            assert set(names) <= set(registry("offline" if family == "offline" else "vision"))
+            assert set(names) <= set(
+                registry("offline" if family == "offline" else "vision")
+            )
         if count in (14, 20):
             smaller = compose(
                 "config", ["model=vit_b32", f"tasks={family}{ {14: 8, 20: 14}[count] }"]
@@ -362,17 +414,22 @@ def test_each_list_contains_the_one_before(family, count):
 def test_published_accuracies_average_to_what_their_sources_print():
     table = yaml.safe_load((REGISTRIES / "published.yaml").read_text())
     assert {
-        len(table[s][m]) for s in ("hub", "tall_masks") for m in ("vit_b32", "vit_b16", "vit_l14")
+        len(table[s][m])
+        for s in ("hub", "tall_masks")
+        for m in ("vit_b32", "vit_b16", "vit_l14")
     } == {20}
     means = {
-        m: np.mean(list(table["tall_masks"][m].values())) for m in ("vit_b32", "vit_b16", "vit_l14")
+        m: np.mean(list(table["tall_masks"][m].values()))
+        for m in ("vit_b32", "vit_b16", "vit_l14")
     }
     assert {m: round(v, 2) for m, v in means.items()} == {
         "vit_b32": 91.37,
         "vit_b16": 93.17,
         "vit_l14": 94.73,
     }
-    assert round(np.mean(list(table["vision30"]["vit_b16_linear"].values())), 2) == 93.02
+    assert (
+        round(np.mean(list(table["vision30"]["vit_b16_linear"].values())), 2) == 93.02
+    )
     for source, models in table.items():
         known = set(registry(source if source == "vision30" else "vision"))
         assert all(set(models[m]) <= known for m in models if m != "source")
@@ -413,16 +470,23 @@ def test_splits_and_columns_beyond_the_usual_are_left_alone(tmp_path):
     from datasets import Image as ImageFeature
 
     features = Features(
-        {"image": ImageFeature(), "label": Value("int64"), "label_cat_dog": Value("int64")}
+        {
+            "image": ImageFeature(),
+            "label": Value("int64"),
+            "label_cat_dog": Value("int64"),
+        }
     )
     folder = tmp_path / "datasets/extra/signs/data"
     folder.mkdir(parents=True)
     for level, (split, count) in enumerate(
         {"train": 20, "test": 4, "contrast": 5, "validation": 3}.items()
     ):
-        rows = [{"bytes": tiny.png(np.full((9, 9, 3), level, np.uint8)), "path": None}] * count
+        rows = [
+            {"bytes": tiny.png(np.full((9, 9, 3), level, np.uint8)), "path": None}
+        ] * count
         data = Dataset.from_dict(
-            {"image": rows, "label": [0] * count, "label_cat_dog": [1] * count}, features=features
+            {"image": rows, "label": [0] * count, "label_cat_dog": [1] * count},
+            features=features,
         )
         data.to_parquet(folder / f"{split}-00000-of-00001.parquet")
     tasks = suite(

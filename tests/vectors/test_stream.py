@@ -19,13 +19,20 @@ from tadrop.vectors.passes import density
 from tadrop.vectors.task_vectors import TaskVectors
 from tests.golden import TAUS, flat, golden, stream_of
 
-RULES = [Magnitude(0.5, scope="model"), Magnitude(0.5), Dare(0.5, seed=0), TADrop(0.5, 0.9)]
+RULES = [
+    Magnitude(0.5, scope="model"),
+    Magnitude(0.5),
+    Dare(0.5, seed=0),
+    TADrop(0.5, 0.9),
+]
 
 
 def test_task_vectors_are_differences_in_float32():
     theta0 = {"w": torch.tensor([1.0, 2, 3], dtype=torch.float16)}
     experts = {
-        "t": Checkpoint(Path("t"), (), {"w": torch.tensor([1.5, 2, 2], dtype=torch.bfloat16)})
+        "t": Checkpoint(
+            Path("t"), (), {"w": torch.tensor([1.5, 2, 2], dtype=torch.bfloat16)}
+        )
     }
     taus = TaskVectors(Checkpoint(Path("b"), (), theta0), experts).taus("w")
     assert taus.dtype == torch.float32
@@ -33,9 +40,17 @@ def test_task_vectors_are_differences_in_float32():
 
 
 def test_private_and_integer_tensors_are_not_merged():
-    theta0 = {"w": torch.zeros(2), "steps": torch.tensor(3), "head.weight": torch.zeros(2, 2)}
-    experts = {"t": Checkpoint(Path("t"), (), theta0 | {"head.weight": torch.zeros(5, 2)})}
-    assert TaskVectors(Checkpoint(Path("b"), (), theta0), experts, ("head.*",)).names == ("w",)
+    theta0 = {
+        "w": torch.zeros(2),
+        "steps": torch.tensor(3),
+        "head.weight": torch.zeros(2, 2),
+    }
+    experts = {
+        "t": Checkpoint(Path("t"), (), theta0 | {"head.weight": torch.zeros(5, 2)})
+    }
+    assert TaskVectors(
+        Checkpoint(Path("b"), (), theta0), experts, ("head.*",)
+    ).names == ("w",)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
@@ -43,7 +58,9 @@ def test_pieces_equal_the_whole_in_any_order(rule):
     whole, other = Sparse(golden(), rule), Sparse(golden(), rule)
     for name in reversed(other.names):
         size = whole.taus(name)[0].numel()
-        parts = [other.taus(name, start, min(start + 3, size)) for start in range(0, size, 3)]
+        parts = [
+            other.taus(name, start, min(start + 3, size)) for start in range(0, size, 3)
+        ]
         assert torch.equal(torch.cat(parts, 1), whole.taus(name).reshape(3, -1))
 
 
@@ -74,13 +91,16 @@ def test_a_sparsifier_on_a_sparse_stream_sees_what_is_left():
         vector = flat({n: inner[n][i] for n in "Ab"})
         kept = flat({n: stream.taus(n)[i] for n in "Ab"})
         assert torch.equal(
-            kept.abs().sort().values, torch.where(vector.abs() > 0, vector.abs(), 0).sort().values
+            kept.abs().sort().values,
+            torch.where(vector.abs() > 0, vector.abs(), 0).sort().values,
         )
 
 
 def test_density_counts_what_is_not_zero():
     assert density(golden()) == pytest.approx((9 + 9 + 9) / 30)
-    assert set(all_cuts(Sparse(golden(), TADrop(0.5, 0.9)))) == {(t, n) for t in TAUS for n in "Ab"}
+    assert set(all_cuts(Sparse(golden(), TADrop(0.5, 0.9)))) == {
+        (t, n) for t in TAUS for n in "Ab"
+    }
 
 
 def expert(**tensors):
@@ -99,7 +119,9 @@ def expert(**tensors):
     ],
 )
 def test_wrong_tensors_name_file_and_key(tensors, words):
-    checkpoints = {t: Checkpoint(Path(t), (), ts) for t, ts in expert(**tensors).items()}
+    checkpoints = {
+        t: Checkpoint(Path(t), (), ts) for t, ts in expert(**tensors).items()
+    }
     with pytest.raises(TadropError) as caught:
         TaskVectors(checkpoints["good"], checkpoints)
     for word in words:
@@ -124,7 +146,9 @@ def test_nonfinite_task_vectors_name_task_and_tensor(value):
 
 def made(tensors):
     """A checkpoint whose tensors are made when asked for, as CLIP's fused ones are."""
-    return Checkpoint(Path("c"), (), Lazy({name: tensor.clone for name, tensor in tensors.items()}))
+    return Checkpoint(
+        Path("c"), (), Lazy({name: tensor.clone for name, tensor in tensors.items()})
+    )
 
 
 def test_tensors_that_are_made_when_asked_for_may_go_in_between():
@@ -145,10 +169,17 @@ def test_tensors_that_are_made_when_asked_for_may_go_in_between():
 
 @pytest.mark.parametrize("norm", ["none", "l1"])
 @pytest.mark.parametrize("scope", ["tensor", "layer", "model"])
-def test_cutting_as_entries_are_read_has_the_bits_of_cutting_afterwards(scope, norm, monkeypatch):
+def test_cutting_as_entries_are_read_has_the_bits_of_cutting_afterwards(
+    scope, norm, monkeypatch
+):
     maker = torch.Generator().manual_seed(1)
     draw = lambda *shape: torch.randint(-4, 5, shape, generator=maker) / 8  # noqa: E731  full of ties
-    shapes = {"a.weight": (30, 40), "b.weight": (700,), "c.0.weight": (), "c.1.weight": (0, 3)}
+    shapes = {
+        "a.weight": (30, 40),
+        "b.weight": (700,),
+        "c.0.weight": (),
+        "c.1.weight": (0, 3),
+    }
     base = Checkpoint(Path("b"), (), {n: draw(*shape) for n, shape in shapes.items()})
     experts = {
         t: Checkpoint(Path(t), (), {n: draw(*shape) for n, shape in shapes.items()})
@@ -158,16 +189,28 @@ def test_cutting_as_entries_are_read_has_the_bits_of_cutting_afterwards(scope, n
     sparse = Sparse(source, Magnitude(0.4, norm=norm, scope=scope))
     expected = {}
     for name in sparse.names:
-        rows = source.taus(name).flatten(1) if shapes[name] else source.taus(name).view(2, 1)
+        rows = (
+            source.taus(name).flatten(1)
+            if shapes[name]
+            else source.taus(name).view(2, 1)
+        )
         cuts = [sparse.cut(task, name) for task in range(2)]
         expected[name] = torch.stack(
-            [cut.apply(row, offset) for row, (cut, offset) in zip(rows, cuts, strict=True)]
+            [
+                cut.apply(row, offset)
+                for row, (cut, offset) in zip(rows, cuts, strict=True)
+            ]
         )
     monkeypatch.setattr("tadrop.numerics.compiled.FROM", 0)
     for name in sparse.names:
         size = expected[name].shape[1]
-        parts = [sparse.taus(name, start, min(start + 129, size)) for start in range(0, size, 129)]
-        assert torch.equal(torch.cat(parts, 1) if parts else torch.empty(2, 0), expected[name])
+        parts = [
+            sparse.taus(name, start, min(start + 129, size))
+            for start in range(0, size, 129)
+        ]
+        assert torch.equal(
+            torch.cat(parts, 1) if parts else torch.empty(2, 0), expected[name]
+        )
         assert torch.equal(sparse.taus(name).reshape(2, -1), expected[name])
 
 
@@ -175,7 +218,8 @@ def test_an_entry_that_turns_nan_after_planning_is_named(monkeypatch):
     monkeypatch.setattr("tadrop.numerics.compiled.FROM", 0)
     tensors = {"w": torch.arange(10.0)}
     source = TaskVectors(
-        Checkpoint(Path("b"), (), {"w": torch.zeros(10)}), {"t": Checkpoint(Path("t"), (), tensors)}
+        Checkpoint(Path("b"), (), {"w": torch.zeros(10)}),
+        {"t": Checkpoint(Path("t"), (), tensors)},
     )
     sparse = Sparse(source, Magnitude(0.5))
     sparse.taus("w")
@@ -192,7 +236,10 @@ def test_a_vector_is_all_of_its_pieces(piece, whole, monkeypatch):
     for name in (*source.names, None):
         pieces = list(source.vector(1, name).pieces())
         expected = torch.cat(
-            [source.taus(n)[1].reshape(-1) for n in (source.names if name is None else [name])]
+            [
+                source.taus(n)[1].reshape(-1)
+                for n in (source.names if name is None else [name])
+            ]
         )
         assert torch.equal(torch.cat(pieces), expected)
         assert max(map(len, pieces)) <= max(piece, whole if name else 0)

@@ -2,9 +2,9 @@
 
     python -m tadrop.app.verbs.choose [sweep_quantiles] [--records DIR] [--out DIR]
 
-The rule: the quantile pair and norm with the highest validation accuracy, averaged over the sweep's
-methods. Test images are not looked at. Writes the grid as Markdown, CSV and a heat map;
-conf/tadrop/on.yaml holds the choice.
+The rule: the quantile pair and norm with the highest validation accuracy, averaged over
+the sweep's methods. Test images are not looked at. Writes the grid as Markdown, CSV and
+a heat map; conf/tadrop/on.yaml holds the choice.
 """
 
 import argparse
@@ -26,8 +26,8 @@ KNOBS = ("norm", "q_lo", "q_hi", "map", "gamma")
 
 
 def grid(records: Sequence[Record]) -> "DataFrame":
-    """One row per setting that the sweep varies: each method's average accuracy in percent, their
-    mean, the density.
+    """One row per setting that the sweep varies: each method's average accuracy in
+    percent, their mean, the density.
     """
     from pandas import DataFrame
 
@@ -40,7 +40,11 @@ def grid(records: Sequence[Record]) -> "DataFrame":
             raise TadropError(
                 f"record {record['key']} is of the {record['protocol']['split']} split; choose on validation"
             )
-        value = 100 * sum(score["value"] for score in record["scores"]) / len(record["scores"])
+        value = (
+            100
+            * sum(score["value"] for score in record["scores"])
+            / len(record["scores"])
+        )
         knobs = {knob: tadrop[knob] for knob in KNOBS}
         rows.append(
             knobs
@@ -105,12 +109,18 @@ def figures(recipe: str, table: "DataFrame") -> list[tuple[str, "plot.Figure"]]:
     return made
 
 
-def write(recipe: str, table: "DataFrame", target: Path, draw: bool = True) -> list[Path]:
+def write(
+    recipe: str, table: "DataFrame", target: Path, draw: bool = True
+) -> list[Path]:
     """The grid as Markdown and CSV, and its heat maps; returns the paths."""
     page, data = target / f"{recipe}.md", target / f"{recipe}.csv"
     write_text(page, markdown(table))
     write_text(data, table.to_csv(float_format="%.4f"))
-    return [page, data, *plot.write_figures(target, figures(recipe, table) if draw else [])]
+    return [
+        page,
+        data,
+        *plot.write_figures(target, figures(recipe, table) if draw else []),
+    ]
 
 
 def main() -> None:

@@ -1,11 +1,14 @@
-"""Turns legacy pickles into safetensors without importing or executing anything from them.
+"""Turns legacy pickles into safetensors without importing or executing anything from
+them.
 
-    python -m tadrop.app.verbs.convert finetuned.pt [more.pt ...] [--out DIR] [--dtype float32]
+    python -m tadrop.app.verbs.convert finetuned.pt [more.pt ...] [--out DIR] [--dtype
+    float32]
 
-Each FILE.pt becomes FILE.safetensors beside it (or under --out, named after its folder and itself),
-holding the tensors of the state dict or of the pickled module tree. FILE.json says where they come
-from: the source's name, size and sha256, the classes that were replaced by inert stand-ins, and
-which names shared memory. Nothing else is kept.
+Each FILE.pt becomes FILE.safetensors beside it (or under --out, named after its folder
+and itself), holding the tensors of the state dict or of the pickled module tree.
+FILE.json says where they come
+from: the source's name, size and sha256, the classes that were replaced by inert
+stand-ins, and which names shared memory. Nothing else is kept.
 """
 
 import argparse
@@ -27,7 +30,8 @@ DTYPES = ("float32", "float16", "bfloat16")
 def separate(
     found: dict[str, Tensor], dtype: torch.dtype | None
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Contiguous tensors that share no memory, as safetensors needs them, and of ties {name left
+    """Contiguous tensors that share no memory, as safetensors needs them, and of ties
+    {name left
     out: name kept}.
     """
     kept: dict[str, Tensor] = {}
@@ -49,16 +53,22 @@ def separate(
     return kept, aliases
 
 
-def convert(source: Path, target: Path, dtype: torch.dtype | None = None) -> dict[str, object]:
-    """Writes target and its provenance; returns the provenance. Raises TadropError if the source
-    cannot be read.
+def convert(
+    source: Path, target: Path, dtype: torch.dtype | None = None
+) -> dict[str, object]:
+    """Writes target and its provenance; returns the provenance. Raises TadropError if
+    the source cannot be read.
     """
     if not source.is_file():
         raise TadropError(f"{source}: no such file")
     loaded = unpickle(source)
     kept, aliases = separate(tensors(loaded, source), dtype)
     provenance = {
-        "source": {"name": source.name, "bytes": source.stat().st_size, "sha256": sha256(source)},
+        "source": {
+            "name": source.name,
+            "bytes": source.stat().st_size,
+            "sha256": sha256(source),
+        },
         "tensors": len(kept),
         "parameters": sum(t.numel() for t in kept.values()),
         "aliases": aliases,
@@ -74,7 +84,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE.pt")
-    parser.add_argument("--out", type=Path, help="a folder to write to instead of beside each file")
+    parser.add_argument(
+        "--out", type=Path, help="a folder to write to instead of beside each file"
+    )
     parser.add_argument(
         "--dtype",
         choices=DTYPES,

@@ -1,15 +1,15 @@
-"""Makes a task's checkpoint: fine-tunes a backbone's encoder on one classification task with a
-named recipe.
+"""Makes a task's checkpoint: fine-tunes a backbone's encoder on one classification task
+with a named recipe.
 
     python -m tadrop.app.verbs.finetune model=dinov2_s14 recipe=small paths.hub=DIR               all of the task set
     python -m tadrop.app.verbs.finetune model=dinov2_s14 task=dtd recipe=small recipe.optimizer=sam paths.hub=DIR
     python -m tadrop.app.verbs.finetune model=vit_b32 model.projection=frozen task=mnist          CLIP, by the hub's recipe
 
-The head is frozen: CLIP's comes from class names, others are fitted on the base's features of the
-training images. A seeded tenth of the training images is held out for validation and never trained
-on. Runs resume where they stopped (DIR/NAME/.TASK.state) with the same batches; a checkpoint that
-exists is kept. Beside each file, TASK.json says how it was made and what it scores on validation;
-test images are not touched.
+The head is frozen: CLIP's comes from class names, others are fitted on the base's
+features of the training images. A seeded tenth of the training images is held out for
+validation and never trained on. Runs resume where they stopped (DIR/NAME/.TASK.state)
+with the same batches; a checkpoint that exists is kept. Beside each file, TASK.json
+says how it was made and what it scores on validation; test images are not touched.
 """
 
 import json
@@ -64,16 +64,23 @@ class Recipe:
             ("schedule", self.schedule, SCHEDULES),
         ):
             if value not in known:
-                raise TadropError(f"recipe.{word} is {value!r}; it must be {' or '.join(known)}")
+                raise TadropError(
+                    f"recipe.{word} is {value!r}; it must be {' or '.join(known)}"
+                )
 
     def factor(self, step: int) -> float:
-        """The rate at a step over its peak: linear warm-up, then constant or a half cosine to zero."""
+        """The rate at a step over its peak: linear warm-up, then constant or a half
+        cosine to zero.
+        """
         if step < self.warmup:
             return (step + 1) / self.warmup
         if self.schedule == "constant":
             return 1.0
         return 0.5 * (
-            1 + math.cos(math.pi * (step - self.warmup) / max(1, self.steps - self.warmup))
+            1
+            + math.cos(
+                math.pi * (step - self.warmup) / max(1, self.steps - self.warmup)
+            )
         )
 
     def make(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -81,11 +88,17 @@ class Recipe:
         return kind(parameters, self.rate, weight_decay=self.decay)
 
 
-def batch_at(count: int, step: int, recipe: Recipe, words: tuple[object, ...]) -> np.ndarray:
-    """The rows of one step: a function of the step alone, so that a resumed run sees the same ones."""
+def batch_at(
+    count: int, step: int, recipe: Recipe, words: tuple[object, ...]
+) -> np.ndarray:
+    """The rows of one step: a function of the step alone, so that a resumed run sees
+    the same ones.
+    """
     size = min(recipe.batch, count)
     epoch, at = divmod(step, count // size)
-    return generator("finetune", *words, epoch).permutation(count)[at * size : (at + 1) * size]
+    return generator("finetune", *words, epoch).permutation(count)[
+        at * size : (at + 1) * size
+    ]
 
 
 def pixels(
@@ -98,7 +111,9 @@ def pixels(
     return torch.from_numpy(np.ascontiguousarray(chosen)).to(device)
 
 
-def backward(module: nn.Module, images: Tensor, labels: Tensor, device: torch.device) -> float:
+def backward(
+    module: nn.Module, images: Tensor, labels: Tensor, device: torch.device
+) -> float:
     """One forward and backward pass; bfloat16 on a GPU."""
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         loss = F.cross_entropy(module(images).float(), labels)
@@ -110,7 +125,9 @@ def backward(module: nn.Module, images: Tensor, labels: Tensor, device: torch.de
 
 @torch.no_grad()
 def climb(parameters: Iterable[nn.Parameter], rho: float) -> list[Tensor | None]:
-    """sam's first half: a step of length rho up the gradient. Returns the steps, to go back down."""
+    """sam's first half: a step of length rho up the gradient. Returns the steps, to go
+    back down.
+    """
     moved = [p for p in parameters if p.grad is not None]
     norm = torch.stack([p.grad.norm() for p in moved]).norm().clamp_min(1e-12)
     steps = [p.grad * (rho / norm) for p in moved]
@@ -123,8 +140,8 @@ def climb(parameters: Iterable[nn.Parameter], rho: float) -> list[Tensor | None]
 def train_step(
     module: nn.Module, parameters: list, images: Tensor, labels: Tensor, recipe: Recipe
 ) -> float:
-    """Leaves the gradient that the optimiser is to use; sam's is taken where the loss is worst
-    nearby.
+    """Leaves the gradient that the optimiser is to use; sam's is taken where the loss
+    is worst nearby.
     """
     loss = backward(module, images, labels, images.device)
     if recipe.optimizer == "sam":
@@ -139,7 +156,9 @@ def train_step(
     return loss
 
 
-def accuracy(module: nn.Module, suite: Any, task: str, split: str, device: torch.device) -> float:
+def accuracy(
+    module: nn.Module, suite: Any, task: str, split: str, device: torch.device
+) -> float:
     """On one split, in percent."""
     with torch.inference_mode():
         right = [
@@ -150,14 +169,19 @@ def accuracy(module: nn.Module, suite: Any, task: str, split: str, device: torch
 
 
 class Run:
-    """The fine-tuning of one task: set up, resumed if it was interrupted, trained, written."""
+    """The fine-tuning of one task: set up, resumed if it was interrupted, trained,
+    written.
+    """
 
     def __init__(self, cfg: DictConfig, backbone: Any, suite: Any, task: str) -> None:
         self.cfg, self.backbone, self.suite, self.task = cfg, backbone, suite, task
         self.recipe = Recipe(**OmegaConf.to_container(cfg.recipe, resolve=True))
         self.device = device_of(cfg.device)
         folder = Path(cfg.paths.experts) / backbone.name
-        self.target, self.state = folder / f"{task}.safetensors", folder / f".{task}.state"
+        self.target, self.state = (
+            folder / f"{task}.safetensors",
+            folder / f".{task}.state",
+        )
         self.data = suite.images(task, "train")
 
     def set_up(self) -> None:
@@ -165,22 +189,26 @@ class Run:
         self.base = self.backbone.open_base()
         private = self.backbone.private_tensors(self.base)
         self.names = [
-            n for n, t in self.base.tensors.items() if n not in private and t.is_floating_point()
+            n
+            for n, t in self.base.tensors.items()
+            if n not in private and t.is_floating_point()
         ]
         torch.manual_seed(self.cfg.seed)
         self.module = self.backbone.build().to(self.device).eval().requires_grad_(False)
         self.places = self.backbone.places(self.module)
         install(self.places, ((n, self.base[n]) for n in self.names))
-        rows = generator("finetune-head", self.cfg.seed).permutation(len(self.data.labels))[
-            :HEAD_IMAGES
-        ]
+        rows = generator("finetune-head", self.cfg.seed).permutation(
+            len(self.data.labels)
+        )[:HEAD_IMAGES]
         images = pixels(self.data.images, rows, None, torch.device("cpu"))
         labels = torch.from_numpy(self.data.labels[rows])
         self.head = self.backbone.first_head(self.module, images, labels, self.task)
         self.backbone.equip(self.module, self.head)
         merged = {self.places[n].untyped_storage().data_ptr() for n in self.names}
         self.parameters = [
-            p for p in self.module.parameters() if p.untyped_storage().data_ptr() in merged
+            p
+            for p in self.module.parameters()
+            if p.untyped_storage().data_ptr() in merged
         ]
         for parameter in self.parameters:
             parameter.requires_grad_(True)
@@ -195,7 +223,9 @@ class Run:
                 f"{self.state}: is of another recipe; delete it or go on with that one"
             )
         with torch.no_grad():
-            for parameter, value in zip(self.parameters, state["parameters"], strict=True):
+            for parameter, value in zip(
+                self.parameters, state["parameters"], strict=True
+            ):
                 parameter.copy_(value)
         optimizer.load_state_dict(state["optimizer"])
         return state["step"]
@@ -215,12 +245,18 @@ class Run:
         start, began, losses = self.resume(optimizer), time.perf_counter(), []
         for step in range(start, recipe.steps):
             rows = batch_at(len(self.data.labels), step, recipe, words)
-            flip = generator("flip", *words, step).random(len(rows)) < 0.5 if recipe.flip else None
+            flip = (
+                generator("flip", *words, step).random(len(rows)) < 0.5
+                if recipe.flip
+                else None
+            )
             images = pixels(self.data.images, rows, flip, self.device)
             labels = torch.from_numpy(self.data.labels[rows]).to(self.device)
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate * recipe.factor(step)
-            losses.append(train_step(self.module, self.parameters, images, labels, recipe))
+            losses.append(
+                train_step(self.module, self.parameters, images, labels, recipe)
+            )
             optimizer.step()
             optimizer.zero_grad()
             if (step + 1) % self.cfg.save_every == 0 and step + 1 < recipe.steps:
@@ -236,13 +272,19 @@ class Run:
 
     def write(self, trained: Mapping[str, float], before: float) -> None:
         """The checkpoint in the base's names, and how it was made."""
-        weights = {n: self.places[n].detach().cpu().clone().contiguous() for n in self.names}
+        weights = {
+            n: self.places[n].detach().cpu().clone().contiguous() for n in self.names
+        }
         heads = (
             {n: t.detach().cpu().contiguous() for n, t in self.head.items()}
             if self.backbone.keeps_heads
             else {}
         )
-        write_tensors(self.target, weights | heads, {"task": self.task, "recipe": self.recipe.name})
+        write_tensors(
+            self.target,
+            weights | heads,
+            {"task": self.task, "recipe": self.recipe.name},
+        )
         facts = {
             "task": self.task,
             "model": self.backbone.name,
@@ -253,7 +295,9 @@ class Run:
             "data": self.suite.fingerprint(self.task, "train"),
             "protocol": self.suite.protocol,
             "validation_before": before,
-            "validation": accuracy(self.module, self.suite, self.task, "validation", self.device),
+            "validation": accuracy(
+                self.module, self.suite, self.task, "validation", self.device
+            ),
             "training": dict(trained),
             "sha256": sha256(self.target),
         }

@@ -6,9 +6,10 @@
     python -m tadrop.app.verbs.records prune FILTER ... [--yes]     deletes records, after asking
     python -m tadrop.app.verbs.records export FILE [FILTER ...]     FILE ends in .csv or .parquet; one line a task
 
-A FILTER is path=value, path!=value, path<value or path>value over a record's nodes, such as
-config.tadrop=null, 'average>80' or key=1f2e. Paths may be shortened to their end (merge.name=ties),
-values may use * and ?. A KEY may be shortened as long as it is one record's.
+A FILTER is path=value, path!=value, path<value or path>value over a record's nodes,
+such as config.tadrop=null, 'average>80' or key=1f2e. Paths may be shortened to their
+end (merge.name=ties), values may use * and ?. A KEY may be shortened as long as it is
+one record's.
 """
 
 import argparse
@@ -44,14 +45,16 @@ def flat(node: Any, prefix: str = "") -> dict[str, Any]:
     """A record's leaves by dotted path; lists are leaves."""
     if isinstance(node, Mapping) and node:
         return {
-            k: v for name, value in node.items() for k, v in flat(value, f"{prefix}{name}.").items()
+            k: v
+            for name, value in node.items()
+            for k, v in flat(value, f"{prefix}{name}.").items()
         }
     return {prefix[:-1]: node}
 
 
 def leaves(one: Record) -> dict[str, Any]:
-    """What filters and diffs look at: every leaf but the scores, which become one accuracy per task
-    and an average.
+    """What filters and diffs look at: every leaf but the scores, which become one
+    accuracy per task and an average.
     """
     scores = {f"score.{score['task']}": 100 * score["value"] for score in one["scores"]}
     rest = {name: node for name, node in one.items() if name != "scores"}
@@ -70,11 +73,17 @@ def _passes(found: Mapping[str, Any], filter_: str) -> bool:
             f"{filter_!r} is not a filter; write path=value, path!=value, path<value or path>value"
         )
     path, sign, wanted = split.groups()
-    values = [v for name, v in found.items() if name == path or name.endswith(f".{path}")]
+    values = [
+        v for name, v in found.items() if name == path or name.endswith(f".{path}")
+    ]
     if sign in "<>":
-        numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+        numbers = [
+            v for v in values if isinstance(v, int | float) and not isinstance(v, bool)
+        ]
         return any(
-            v < _number(wanted, filter_) if sign == "<" else v > _number(wanted, filter_)
+            v < _number(wanted, filter_)
+            if sign == "<"
+            else v > _number(wanted, filter_)
             for v in numbers
         )
     same = any(fnmatchcase(_word(v), wanted) for v in values)
@@ -135,8 +144,8 @@ def listing(records: Sequence[Record]) -> RichTable:
 
 
 def differences(a: Record, b: Record) -> list[tuple[str, str, str]]:
-    """(path, value in a, value in b) wherever two records differ; what follows from another key is
-    left out.
+    """(path, value in a, value in b) wherever two records differ; what follows from
+    another key is left out.
     """
     ours, theirs = leaves(a), leaves(b)
     skipped = ("key", "label")
@@ -153,8 +162,8 @@ def _shown(found: Mapping[str, Any], name: str) -> str:
 
 
 def frame(records: Sequence[Record]) -> "DataFrame":
-    """One row per record and task: the key facts of the run, the configuration's leaves, and the
-    score.
+    """One row per record and task: the key facts of the run, the configuration's
+    leaves, and the score.
     """
     import pandas
 
@@ -177,7 +186,9 @@ def frame(records: Sequence[Record]) -> "DataFrame":
             "seconds": sum(one["seconds"].values()),
         }
         rows += [
-            facts | {k: score[k] for k in ("task", "split", "metric", "value", "count")} | words
+            facts
+            | {k: score[k] for k in ("task", "split", "metric", "value", "count")}
+            | words
             for score in one["scores"]
         ]
     return pandas.DataFrame(rows)
@@ -211,8 +222,12 @@ def _ask(records: Sequence[Record], yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise TadropError(f"{len(records)} records would be deleted; say --yes to delete them")
-    return out.input(f"delete these {len(records)} records? type yes: ").strip() == "yes"
+        raise TadropError(
+            f"{len(records)} records would be deleted; say --yes to delete them"
+        )
+    return (
+        out.input(f"delete these {len(records)} records? type yes: ").strip() == "yes"
+    )
 
 
 def _arguments() -> argparse.Namespace:
@@ -224,7 +239,9 @@ def _arguments() -> argparse.Namespace:
     for verb, words in (("list", "*"), ("show", 1), ("diff", 2), ("prune", "+")):
         sub = verbs.add_parser(verb)
         sub.add_argument(
-            "words", nargs=words, metavar="FILTER" if verb in ("list", "prune") else "KEY"
+            "words",
+            nargs=words,
+            metavar="FILTER" if verb in ("list", "prune") else "KEY",
         )
         if verb == "prune":
             sub.add_argument("--yes", action="store_true", help="do not ask")

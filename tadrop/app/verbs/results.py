@@ -1,11 +1,11 @@
-"""Renders everything in results/ anew from the records: tables, figures, boards, the report and the
-README's tables.
+"""Renders everything in results/ anew from the records: tables, figures, boards, the
+report and the README's tables.
 
     python -m tadrop.app.verbs.results                   writes what the records can fill
     python -m tadrop.app.verbs.results --check           writes nothing; names each table that the records would change
 
-A recipe is rendered when all of its runs are recorded, a leaderboard when most of its rows are.
-Nothing is run.
+A recipe is rendered when all of its runs are recorded, a leaderboard when most of its
+rows are. Nothing is run.
 """
 
 import argparse
@@ -43,9 +43,15 @@ def complete(folder: Path) -> Iterator[tuple[str, list[Record]]]:
 
 
 def write(
-    folder: Path, target: Path, facts: Path, boards: Sequence[leaderboard.Board], draw: bool = True
+    folder: Path,
+    target: Path,
+    facts: Path,
+    boards: Sequence[leaderboard.Board],
+    draw: bool = True,
 ) -> tuple[list[Path], dict[str, Table]]:
-    """All tables, and figures if draw; returns their paths, and the recipes' tables by name."""
+    """All tables, and figures if draw; returns their paths, and the recipes' tables by
+    name.
+    """
     paths: list[Path] = []
     rendered: dict[str, Table] = {}
     for name, found in complete(folder):
@@ -58,10 +64,15 @@ def write(
 
 
 def one(
-    name: str, found: Sequence[Record], folder: Path, target: Path, facts: Path, draw: bool = True
+    name: str,
+    found: Sequence[Record],
+    folder: Path,
+    target: Path,
+    facts: Path,
+    draw: bool = True,
 ) -> tuple[list[Path], dict[str, Table]]:
-    """A recipe's files from its records; returns their paths and its tables. One that chooses
-    settings has a grid.
+    """A recipe's files from its records; returns their paths and its tables. One that
+    chooses settings has a grid.
     """
     if any(each["protocol"]["split"] == "validation" for each in found):
         return choose.write(name, choose.grid(found), target, draw), {}
@@ -69,33 +80,45 @@ def one(
 
 
 def after_sweep(recipe: str, words: Sequence[str], folder: Path, target: Path) -> None:
-    """What the runs of a recipe were for: prints its tables and writes them under target.
+    """What the runs of a recipe were for: prints its tables and writes them under
+    target.
 
-    words: further overrides of the command. A recipe of which they change the runs, or take them
-    from elsewhere, is another one and gets no file of its name, unless they say where to.
+    words: further overrides of the command. A recipe of which they change the runs, or
+    take them from elsewhere, is another one and gets no file of its name, unless they
+    say where to.
     """
     keys = {word.lstrip("+~").partition("=")[0] for word in words}
-    changed = {key for key in keys if key.split(".")[0].split("/")[0] not in record.NOT_SCIENCE}
+    changed = {
+        key for key in keys if key.split(".")[0].split("/")[0] not in record.NOT_SCIENCE
+    }
     changed |= keys & {"paths.records"}
     keep = not changed or "paths.results" in keys
     try:
         found = tables.collect(recipe, folder, words, partial=True)
         with tempfile.TemporaryDirectory() as scratch:
             where = target if keep else Path(scratch)
-            paths, rendered = one(recipe, found, folder, where, published.FOLDER, draw=keep)
+            paths, rendered = one(
+                recipe, found, folder, where, published.FOLDER, draw=keep
+            )
             if not rendered:
-                out.print(paths[0].read_text(encoding="utf-8"), soft_wrap=True, markup=False)
+                out.print(
+                    paths[0].read_text(encoding="utf-8"), soft_wrap=True, markup=False
+                )
     except TadropError as error:
         err.print(f"no table of {recipe}: {error}", soft_wrap=True, markup=False)
         return
     for table in rendered.values():
         print_table(table)
     if keep:
-        out.print("written: " + ", ".join(map(str, paths)), soft_wrap=True, markup=False)
+        out.print(
+            "written: " + ", ".join(map(str, paths)), soft_wrap=True, markup=False
+        )
     else:
         other = f"with {', '.join(sorted(changed))} it is another table than {recipe}'s"
         err.print(
-            f"not written: {other}; paths.results=DIR writes it there", soft_wrap=True, markup=False
+            f"not written: {other}; paths.results=DIR writes it there",
+            soft_wrap=True,
+            markup=False,
         )
 
 
@@ -107,10 +130,14 @@ def renew_page(page: Path, rendered: dict[str, Table]) -> None:
 
 
 def changed(folder: Path, target: Path, facts: Path) -> list[str]:
-    """Tables under target, and the README, that the records would render otherwise or not at all."""
+    """Tables under target, and the README, that the records would render otherwise or
+    not at all.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         fresh = Path(scratch)
-        _, rendered = write(folder, fresh, facts, leaderboard.standing(folder), draw=False)
+        _, rendered = write(
+            folder, fresh, facts, leaderboard.standing(folder), draw=False
+        )
         page = fresh / "page"
         write_text(page, README.read_text(encoding="utf-8"))
         renew_page(page, rendered)
@@ -120,7 +147,11 @@ def changed(folder: Path, target: Path, facts: Path) -> list[str]:
             for path in where.iterdir()
             if path.suffix in TEXTS
         }
-        found = [name for name in sorted(names) if _bytes(fresh / name) != _bytes(target / name)]
+        found = [
+            name
+            for name in sorted(names)
+            if _bytes(fresh / name) != _bytes(target / name)
+        ]
         return found + ["README.md"] * (page.read_bytes() != README.read_bytes())
 
 

@@ -2,8 +2,8 @@
 
     python -m tadrop.app.verbs.similarity [model=... tasks=...] [--out DIR]
 
-Writes similarity_TASKS.csv and its figure. One pass over the checkpoints, one tensor of all tasks
-at a time.
+Writes similarity_TASKS.csv and its figure. One pass over the checkpoints, one tensor of
+all tasks at a time.
 """
 
 import argparse
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 def cosines(stream: Stream) -> "DataFrame":
-    """[task, task] cosines of the task vectors over all merged tensors, summed in float64; 0 where
-    a vector is zero.
+    """[task, task] cosines of the task vectors over all merged tensors, summed in
+    float64; 0 where a vector is zero.
     """
     from pandas import DataFrame
 
@@ -36,8 +36,12 @@ def cosines(stream: Stream) -> "DataFrame":
         taus = stream.taus(name).reshape(len(stream.tasks), -1).double()
         gram += (taus @ taus.T).cpu()
     lengths = gram.diagonal().sqrt()
-    found = gram / torch.outer(lengths, lengths).clamp(min=torch.finfo(torch.float64).tiny)
-    return DataFrame(found.numpy(), index=list(stream.tasks), columns=list(stream.tasks))
+    found = gram / torch.outer(lengths, lengths).clamp(
+        min=torch.finfo(torch.float64).tiny
+    )
+    return DataFrame(
+        found.numpy(), index=list(stream.tasks), columns=list(stream.tasks)
+    )
 
 
 def main() -> None:
@@ -51,15 +55,20 @@ def main() -> None:
     options = parser.parse_args()
     with told_in_one_line():
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = OmegaConf.to_container(compose("config", options.overrides), resolve=True)
+            config = OmegaConf.to_container(
+                compose("config", options.overrides), resolve=True
+            )
         _, stream = pipeline.load(config)
         found = cosines(stream)
         stem = f"similarity_{config['model']['name']}_{len(found)}"
         write_text(options.out / f"{stem}.csv", found.to_csv(float_format="%.6f"))
         title = f"task vectors of {config['model']['name']}, {len(found)} tasks"
-        paths = plot.write_figures(options.out, [(stem, figures.similarity(found, title))])
+        paths = plot.write_figures(
+            options.out, [(stem, figures.similarity(found, title))]
+        )
     out.print(
-        "written: " + ", ".join(map(str, [options.out / f"{stem}.csv", *paths])), soft_wrap=True
+        "written: " + ", ".join(map(str, [options.out / f"{stem}.csv", *paths])),
+        soft_wrap=True,
     )
 
 

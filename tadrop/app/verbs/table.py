@@ -3,10 +3,11 @@
     python -m tadrop.app.verbs.table demo [--records DIR] [--out DIR] [key=value ...]
     python -m tadrop.app.verbs.table table_vit_b32_8 --dry-run      what is owed, what it will cost, what is missing
 
-Looks up the record of every run of conf/experiment/RECIPE.yaml, prints the table and writes it as
-Markdown, CSV and LaTeX with its figures; published numbers stand beside ours where
-results/published has some for the model and task set. Nothing is run: a missing record is an error
-that names the command which makes it, or is left out with --partial.
+Looks up the record of every run of conf/experiment/RECIPE.yaml, prints the table and
+writes it as Markdown, CSV and LaTeX with its figures; published numbers stand beside
+ours where results/published has some for the model and task set. Nothing is run: a
+missing record is an error that names the command which makes it, or is left out with
+--partial.
 """
 
 import argparse
@@ -33,8 +34,8 @@ def collect(
 ) -> list[Record]:
     """The recipe's records, with those of its references first, each once.
 
-    A recipe that sweeps TADrop alone still is compared: rows without it are taken in where they are
-    recorded.
+    A recipe that sweeps TADrop alone still is compared: rows without it are taken in
+    where they are recorded.
     """
     found: dict[str, Record] = {}
     missing = None
@@ -76,22 +77,30 @@ def figures_of(
     found = [("accuracy", accuracy(rendered))]
     found.append(("lambda", figures.lambda_curves(records, rendered.title)))
     for name, grid in figures.quantile_grid(records).items():
-        heat = plot.heat_map(grid, f"{name} + TADrop, {rendered.title}", "average accuracy, %")
+        heat = plot.heat_map(
+            grid, f"{name} + TADrop, {rendered.title}", "average accuracy, %"
+        )
         found.append((f"quantiles_{record_word(name)}", heat))
-    comparable = [name for name, rows in plot.methods_of(rendered) if {"", "TADrop"} <= rows.keys()]
+    comparable = [
+        name
+        for name, rows in plot.methods_of(rendered)
+        if {"", "TADrop"} <= rows.keys()
+    ]
     for name in comparable[:MOST_DUMBBELLS]:
         found.append((f"tasks_{record_word(name)}", figures.task_gains(rendered, name)))
-    return [(name, figure) for name, figure in found if figure is not None] + tensor_figures(
-        records, folder
-    )
+    return [
+        (name, figure) for name, figure in found if figure is not None
+    ] + tensor_figures(records, folder)
 
 
 def accuracy(rendered: Table) -> "plot.Figure | None":
-    """Averages: bars of a few methods, lines of many or of the settings that a table compares; None
-    of too many.
+    """Averages: bars of a few methods, lines of many or of the settings that a table
+    compares; None of too many.
     """
     if settings := plot.settings_of(rendered):
-        return figures.gains(rendered, settings) if len(settings) <= MOST_LINES else None
+        return (
+            figures.gains(rendered, settings) if len(settings) <= MOST_LINES else None
+        )
     few = len(plot.methods_of(rendered)) <= BARS
     return plot.accuracy_bars(rendered) if few else figures.gains(rendered)
 
@@ -101,9 +110,11 @@ def record_word(title: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in title.lower()).strip("_")
 
 
-def tensor_figures(records: Sequence[Record], folder: Path) -> list[tuple[str, "plot.Figure"]]:
-    """The sparsity map and the profile by depth of the first adaptive TADrop record, if there is
-    one.
+def tensor_figures(
+    records: Sequence[Record], folder: Path
+) -> list[tuple[str, "plot.Figure"]]:
+    """The sparsity map and the profile by depth of the first adaptive TADrop record, if
+    there is one.
     """
     for one in records:
         tadrop = one["config"]["tadrop"]
@@ -115,13 +126,19 @@ def tensor_figures(records: Sequence[Record], folder: Path) -> list[tuple[str, "
             title = f"TADrop {tadrop['q_lo']:g}/{tadrop['q_hi']:g}, mean over tasks"
             statistics = record.read_tensors(folder, one["key"])
             profile = figures.tensor_profile(statistics, title)
-            return [("sparsity", plot.sparsity_map(statistics, title)), ("profile", profile)]
+            return [
+                ("sparsity", plot.sparsity_map(statistics, title)),
+                ("profile", profile),
+            ]
     return []
 
 
 def write_texts(stem: Path, rendered: Table) -> list[Path]:
     """A table as Markdown, CSV and LaTeX: stem.md and so on; returns the paths."""
-    written = {stem.with_suffix(".md"): table.markdown, stem.with_suffix(".csv"): table.csv}
+    written = {
+        stem.with_suffix(".md"): table.markdown,
+        stem.with_suffix(".csv"): table.csv,
+    }
     written[stem.with_suffix(".tex")] = table.latex
     for path, form in written.items():
         write_text(path, form(rendered))
@@ -141,8 +158,8 @@ def put_in_page(page: Path, recipe: str, rendered: Table) -> None:
 
 
 def by_task_set(recipe: str, records: Sequence[Record]) -> dict[str, list[Record]]:
-    """One group of records for each task set, by recipe name; with the number of tasks where there
-    are several.
+    """One group of records for each task set, by recipe name; with the number of tasks
+    where there are several.
     """
     groups: dict[int, list[Record]] = {}
     for one in records:
@@ -156,8 +173,8 @@ def by_task_set(recipe: str, records: Sequence[Record]) -> dict[str, list[Record
 def contents(
     recipe: str, records: Sequence[Record], folder: Path, facts: Path, draw: bool = True
 ) -> tuple[dict[str, Table], list[tuple[str, str, "plot.Figure"]]]:
-    """A recipe's tables by name, one a task set, and its figures as (name of the table or recipe,
-    what, figure).
+    """A recipe's tables by name, one a task set, and its figures as (name of the table
+    or recipe, what, figure).
     """
     groups = by_task_set(recipe, records)
     shown = {name: made(recipe, group, folder, facts) for name, group in groups.items()}
@@ -183,7 +200,11 @@ def render(
 ) -> tuple[list[Path], dict[str, Table]]:
     """Writes a recipe's tables and figures; returns the paths and the tables by name."""
     rendered, drawn = contents(recipe, records, folder, facts, draw)
-    paths = [path for name, one in rendered.items() for path in write_texts(target / name, one)]
+    paths = [
+        path
+        for name, one in rendered.items()
+        for path in write_texts(target / name, one)
+    ]
     return paths + plot.write_figures(
         target, [(f"{of}_{what}", figure) for of, what, figure in drawn]
     ), rendered
@@ -194,7 +215,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("recipe", help=f"one of {', '.join(recipes.names())}")
-    parser.add_argument("overrides", nargs="*", help="as given to run.py, for example select=grid")
+    parser.add_argument(
+        "overrides", nargs="*", help="as given to run.py, for example select=grid"
+    )
     parser.add_argument("--records", type=Path, default=Path("results/records"))
     parser.add_argument("--published", type=Path, default=published.FOLDER)
     parser.add_argument("--out", type=Path, default=Path("results"))
@@ -205,14 +228,18 @@ def main() -> None:
         "--partial", action="store_true", help="make do with the records that are there"
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="list the runs owed, their cost and what is missing"
+        "--dry-run",
+        action="store_true",
+        help="list the runs owed, their cost and what is missing",
     )
     options = parser.parse_args()
     with told_in_one_line():
         if options.dry_run:
             cost.tell(options.recipe, options.records, options.overrides)
             return
-        records = collect(options.recipe, options.records, options.overrides, options.partial)
+        records = collect(
+            options.recipe, options.records, options.overrides, options.partial
+        )
         paths, rendered = render(
             options.recipe, records, options.records, options.published, options.out
         )

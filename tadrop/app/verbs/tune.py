@@ -1,19 +1,19 @@
-"""Tunes lambda, quantiles or any other knob with Optuna, on validation data; the study is kept and
-goes on.
+"""Tunes lambda, quantiles or any other knob with Optuna, on validation data; the study
+is kept and goes on.
 
     python -m tadrop.app.verbs.tune NAME merge=ties 'merge.scale=interval(0.2,2)' 'tadrop.q_lo=interval(0.1,0.8)'
     python -m tadrop.app.verbs.tune NAME ... --trials 60        goes on to sixty trials with the same command
 
-What is searched is written as Hydra's sweepers write it: interval(A,B), range(A,B[,STEP]), or a
-list of choices a,b,c; everything else holds for all trials. The score is the mean over tasks of
-each task's metric on its validation split. studies/NAME holds the study (study.journal, for
-optuna.load_study) and a record of every trial. The command printed at the end runs the best trial
-on test data (`tuned=NAME`: its record says who chose its values). The search is TPE, seeded by
-`seed`. Trials whose values do not go together (q_lo above q_hi) are pruned. Needs the extra
-`optuna`.
+What is searched is written as Hydra's sweepers write it: interval(A,B),
+range(A,B[,STEP]), or a list of choices a,b,c; everything else holds for all trials. The
+score is the mean over tasks of each task's metric on its validation split. studies/NAME
+holds the study (study.journal, for optuna.load_study) and a record of every trial. The
+command printed at the end runs the best trial on test data (`tuned=NAME`: its record
+says who chose its values). The search is TPE, seeded by `seed`. Trials whose values do
+not go together (q_lo above q_hi) are pruned. Needs the extra `optuna`.
 
-Why not hydra-optuna-sweeper: it holds Optuna to versions before 3, which cannot keep a study in a
-file with today's SQLAlchemy.
+Why not hydra-optuna-sweeper: it holds Optuna to versions before 3, which cannot keep a
+study in a file with today's SQLAlchemy.
 """
 
 import argparse
@@ -23,7 +23,12 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    IntervalSweep,
+    Override,
+    RangeSweep,
+)
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
@@ -35,15 +40,17 @@ from tadrop.types import TadropError
 
 
 def split(words: Sequence[str]) -> tuple[list[str], dict[str, Override]]:
-    """The overrides that hold for all trials, and what is searched, by key. Raises TadropError for
-    what is neither.
+    """The overrides that hold for all trials, and what is searched, by key. Raises
+    TadropError for what is neither.
     """
     try:
         parsed = OverridesParser.create().parse_overrides(list(words))
     except HydraException as error:
         raise TadropError(str(error).splitlines()[0]) from error
     searched = {
-        override.key_or_group: override for override in parsed if override.is_sweep_override()
+        override.key_or_group: override
+        for override in parsed
+        if override.is_sweep_override()
     }
     if not searched:
         raise TadropError(
@@ -82,7 +89,9 @@ def objective(
 
     values = {key: suggest(trial, key, override) for key, override in searched.items()}
     own = ["split=validation", "select=fixed", f"paths.records={folder / 'records'}"]
-    cfg = compose("config", [*fixed, *(f"{key}={value}" for key, value in values.items()), *own])
+    cfg = compose(
+        "config", [*fixed, *(f"{key}={value}" for key, value in values.items()), *own]
+    )
     try:
         pipeline.check(cfg)
     except Exception as error:  # Hydra wraps what a node complains of
@@ -99,7 +108,9 @@ def open_study(name: str, folder: Path, seed: int) -> Any:
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
     except ImportError as error:
-        raise TadropError("tuning needs Optuna: pip install 'tadrop[optuna]'") from error
+        raise TadropError(
+            "tuning needs Optuna: pip install 'tadrop[optuna]'"
+        ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
@@ -117,7 +128,9 @@ def tune(name: str, words: Sequence[str], trials: int, folder: Path) -> Any:
     fixed, searched = split(words)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", fixed)
-        described = OmegaConf.to_yaml(OmegaConf.create({"fixed": fixed, "searched": sorted(words)}))
+        described = OmegaConf.to_yaml(
+            OmegaConf.create({"fixed": fixed, "searched": sorted(words)})
+        )
         study = open_study(name, folder, cfg.seed)
         if study.user_attrs.setdefault("command", described) != described:
             raise TadropError(
@@ -127,11 +140,15 @@ def tune(name: str, words: Sequence[str], trials: int, folder: Path) -> Any:
 
         def tell(study: Any, trial: Any) -> None:
             value = "pruned" if trial.value is None else f"{100 * trial.value:.2f}"
-            err.print(f"{trial.number + 1}/{trials} {trial.params}: {value}", soft_wrap=True)
+            err.print(
+                f"{trial.number + 1}/{trials} {trial.params}: {value}", soft_wrap=True
+            )
 
         left = max(trials - len(study.trials), 0)
         study.optimize(
-            lambda t: objective(t, fixed, searched, folder), n_trials=left, callbacks=[tell]
+            lambda t: objective(t, fixed, searched, folder),
+            n_trials=left,
+            callbacks=[tell],
         )
     return study
 
@@ -142,19 +159,30 @@ def main() -> None:
     )
     parser.add_argument("name", help="of the study")
     parser.add_argument(
-        "overrides", nargs="+", help="as for run.py; KEY=interval(A,B) and the like are searched"
+        "overrides",
+        nargs="+",
+        help="as for run.py; KEY=interval(A,B) and the like are searched",
     )
-    parser.add_argument("--trials", type=int, default=30, help="in all, with those already made")
+    parser.add_argument(
+        "--trials", type=int, default=30, help="in all, with those already made"
+    )
     parser.add_argument("--studies", type=Path, default=Path("studies"))
     options = parser.parse_intermixed_args()
     with told_in_one_line():
         study = tune(
-            options.name, options.overrides, options.trials, options.studies / options.name
+            options.name,
+            options.overrides,
+            options.trials,
+            options.studies / options.name,
         )
         if not any(trial.value is not None for trial in study.trials):
-            raise TadropError("no trial gave a score: see the values that were pruned above")
+            raise TadropError(
+                "no trial gave a score: see the values that were pruned above"
+            )
     best, fixed = study.best_trial, split(options.overrides)[0]
-    words = " ".join([*fixed, *(f"{key}={value}" for key, value in best.params.items())])
+    words = " ".join(
+        [*fixed, *(f"{key}={value}" for key, value in best.params.items())]
+    )
     kept = f"record {best.user_attrs['record']}"
     out.print(
         f"best of {len(study.trials)} trials on validation data: {100 * best.value:.2f}, {kept}",

@@ -1,13 +1,14 @@
-"""Writes a merged model's answers to VQAv2's test questions as the file that the evaluation server
-takes.
+"""Writes a merged model's answers to VQAv2's test questions as the file that the
+evaluation server takes.
 
-    python -m tadrop.app.verbs.vqa_answers OUT.json model=beit3 merge=emr tadrop=on paths.hub=DIR
-    [split=test-dev2015]
+    python -m tadrop.app.verbs.vqa_answers OUT.json model=beit3 merge=emr tadrop=on
+    paths.hub=DIR [split=test-dev2015]
 
-The official format: [{"question_id": 1, "answer": "yes"}, ...], one entry a question. Questions are
-read from v2_OpenEnded_mscoco_{split}_questions.json and images from test2015/ beside VQA's other
-files. What comes after OUT.json are run.py's own overrides; the merge is that of all the model's
-tasks. Nothing is recorded: the server has the answers.
+The official format: [{"question_id": 1, "answer": "yes"}, ...], one entry a question.
+Questions are read from v2_OpenEnded_mscoco_{split}_questions.json and images from
+test2015/ beside VQA's other files. What comes after OUT.json are run.py's own
+overrides; the merge is that of all the model's tasks. Nothing is recorded: the server
+has the answers.
 """
 
 import json
@@ -48,11 +49,19 @@ def merged_model(cfg: DictConfig) -> tuple[Bench, Merged, float]:
 
 
 @torch.inference_mode()
-def answers(bench: Bench, merged: Merged, scale: float, split: str) -> Iterator[dict[str, object]]:
+def answers(
+    bench: Bench, merged: Merged, scale: float, split: str
+) -> Iterator[dict[str, object]]:
     """The most likely answer to every question of a split."""
     root = bench.tasks.root("vqa")
-    words, questions = vqa_answers(root), vqa_questions(root, split)[: bench.tasks.limit]
-    install(bench.backbone.places(bench.module), materialise(bench.base, merged, "vqa", scale))
+    words, questions = (
+        vqa_answers(root),
+        vqa_questions(root, split)[: bench.tasks.limit],
+    )
+    install(
+        bench.backbone.places(bench.module),
+        materialise(bench.base, merged, "vqa", scale),
+    )
     bench.equip("vqa")
     with merged.attached(bench.module, "vqa"):
         for inputs, numbers in bench.tasks.shown("vqa", questions):
@@ -79,9 +88,13 @@ def main() -> None:
             cfg = compose("config", ["model=beit3", *overrides])
         if "vqa" not in cfg.tasks.names:
             raise TadropError("tasks.names has no vqa: there is nobody to ask")
-        found = list(track(answers(*merged_model(cfg), split), "questions", console=err))
+        found = list(
+            track(answers(*merged_model(cfg), split), "questions", console=err)
+        )
     write_text(out, json.dumps(found) + "\n")
-    print(f"wrote {out}: {len(found)} answers of {split}, for the VQA evaluation server")
+    print(
+        f"wrote {out}: {len(found)} answers of {split}, for the VQA evaluation server"
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""CLIP vision transformers from public checkpoints, with zero-shot heads that are made from class
-names.
+"""CLIP vision transformers from public checkpoints, with zero-shot heads that are made
+from class names.
 
-The base is OpenAI's model in its Hugging Face packaging, the forward pass is open_clip's (with
-QuickGELU, which the weights were trained with). Experts come from one of four sources; whatever
-their packaging, a run works in one layout: see clip_names. A tower's projection is merged where the
-experts carry their own (the open_clip lineage trains it); where they do not, the base's is used
-frozen, as part of the head. Heads are never merged.
+The base is OpenAI's model in its Hugging Face packaging, the forward pass is
+open_clip's (with QuickGELU, which the weights were trained with). Experts come from one
+of four sources; whatever their packaging, a run works in one layout: see clip_names. A
+tower's projection is merged where the experts carry their own (the open_clip lineage
+trains it); where they do not, the base's is used frozen, as part of the head. Heads are
+never merged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +48,9 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 
 
 class ZeroShot(nn.Module):
-    """features [batch, embedding], of any length -> 100 x cosine to each class [batch, classes]."""
+    """features [batch, embedding], of any length -> 100 x cosine to each class [batch,
+    classes].
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,11 +63,13 @@ class ZeroShot(nn.Module):
 class Classifier(nn.Module):
     """images -> 100 x cosine to each class [batch, classes].
 
-    Images are uint8 [batch, height, width, 3] as the cache holds them, or float [batch, 3, height,
-    width] normalised.
+    Images are uint8 [batch, height, width, 3] as the cache holds them, or float [batch,
+    3, height, width] normalised.
     """
 
-    def __init__(self, visual: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, visual: nn.Module, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
         super().__init__()
         self.visual = visual
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
@@ -73,11 +78,17 @@ class Classifier(nn.Module):
         self.leftovers: dict[str, Tensor] = {}
 
     def features(self, images: Tensor) -> Tensor:
-        """The projected class token [batch, embedding], not normalised: what the authors' adapters
-        read.
+        """The projected class token [batch, embedding], not normalised: what the
+        authors' adapters read.
         """
         if images.dtype == torch.uint8:
-            images = images.permute(0, 3, 1, 2).float().div(255).sub_(self.mean).div_(self.std)
+            images = (
+                images.permute(0, 3, 1, 2)
+                .float()
+                .div(255)
+                .sub_(self.mean)
+                .div_(self.std)
+            )
         return self.visual(images)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -86,7 +97,9 @@ class Classifier(nn.Module):
 
 @lru_cache(maxsize=8)
 def configuration(architecture: str) -> dict[str, Any]:
-    """open_clip's description of a model: one of its names, or a JSON file of the same form."""
+    """open_clip's description of a model: one of its names, or a JSON file of the same
+    form.
+    """
     import json
 
     import open_clip
@@ -108,12 +121,12 @@ def configuration(architecture: str) -> dict[str, Any]:
 class Clip:
     """One CLIP architecture, its base, and its experts in one of several packagings.
 
-    sources: per word a template of the experts' place on the hub or on disk; {hub}, {tall} and
-             {task} are the task's names in the two lineages and in the suite
+    sources: per word a template of the experts' place on the hub or on disk; {hub},
+             {tall} and {task} are the task's names in the two lineages and in the suite
     layout:  split | fused, see clip_names
     projection: merged | frozen | auto, whichever the experts' files imply
-    leftovers: whether never-trained text tensors, which some files carry, count as entries of a
-    task vector
+    leftovers: whether never-trained text tensors, which some files carry, count as
+    entries of a task vector
     """
 
     name: str
@@ -135,7 +148,9 @@ class Clip:
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
-            raise TadropError(f"model.layout is {self.layout!r}; it must be {' or '.join(LAYOUTS)}")
+            raise TadropError(
+                f"model.layout is {self.layout!r}; it must be {' or '.join(LAYOUTS)}"
+            )
         if self.projection not in ("auto", "merged", "frozen"):
             raise TadropError(
                 f"model.projection is {self.projection!r}; it must be auto, merged or frozen"
@@ -150,7 +165,9 @@ class Clip:
             )
 
     def bound(self, tasks: Any) -> "Clip":
-        """This backbone for these tasks: their names in each lineage and their class names."""
+        """This backbone for these tasks: their names in each lineage and their class
+        names.
+        """
         if not hasattr(tasks, "entry"):
             raise TadropError(
                 f"model={self.name} needs tasks of images with class names, such as tasks=vision8"
@@ -190,14 +207,22 @@ class Clip:
     @cached_property
     def _raw_base(self) -> Checkpoint:
         return self._raw(
-            hubs.model(self.base, self.hub_dir, f"model={self.name}", self.base_revision)
+            hubs.model(
+                self.base, self.hub_dir, f"model={self.name}", self.base_revision
+            )
         )
 
     def _raw_expert(self, task: str) -> Checkpoint:
         entry = self.tasks.entry(task)
-        place = self.sources[self.source].format(hub=entry.hub, tall=entry.tall, task=task)
+        place = self.sources[self.source].format(
+            hub=entry.hub, tall=entry.tall, task=task
+        )
         return self._raw(
-            hubs.model(place, self.hub_dir, f"model={self.name} source={self.source} task={task}")
+            hubs.model(
+                place,
+                self.hub_dir,
+                f"model={self.name} source={self.source} task={task}",
+            )
         )
 
     def _raw(self, path: Path) -> Checkpoint:
@@ -226,14 +251,18 @@ class Clip:
             {} if self._projects else {FROZEN: lambda: self._projection}
         )
         return Checkpoint(
-            raw.path, raw.files, Lazy({n: lambda n=n: merged[n] for n in merged} | private)
+            raw.path,
+            raw.files,
+            Lazy({n: lambda n=n: merged[n] for n in merged} | private),
         )
 
     def _check(self, raw: Checkpoint) -> None:
         have = layout_of(raw.tensors, raw.path)
         layers = depth(
             raw.tensors,
-            "vision_model.encoder.layers." if have == "split" else "visual.transformer.resblocks.",
+            "vision_model.encoder.layers."
+            if have == "split"
+            else "visual.transformer.resblocks.",
         )
         if layers != self.layers:
             raise TadropError(
@@ -246,10 +275,14 @@ class Clip:
     def _projection(self) -> Tensor:
         """The base's projection [width, embedding]."""
         pair = Pair(PROJECTION["fused"], (PROJECTION["split"],))
-        return convert(self._raw_base.tensors, [pair], "fused", self._raw_base.path)[pair.fused]
+        return convert(self._raw_base.tensors, [pair], "fused", self._raw_base.path)[
+            pair.fused
+        ]
 
     def head(self, task: str) -> Tensor:
-        """The zero-shot head of a task [classes, embedding], from the cache or the text tower."""
+        """The zero-shot head of a task [classes, embedding], from the cache or the text
+        tower.
+        """
         entry = self.tasks.entry(task)
         raw, text = self._raw_base, text_pairs(self.config["text_cfg"]["layers"])
         return zeroshot.head(
@@ -262,8 +295,8 @@ class Clip:
         )
 
     def published(self) -> dict[str, float]:
-        """Accuracies in percent that the source's authors report for the individual models, by
-        task.
+        """Accuracies in percent that the source's authors report for the individual
+        models, by task.
         """
         return self.tasks.published(self.source, self.name)
 
@@ -277,36 +310,48 @@ class Clip:
         return {name: checkpoint[name] for name in names}
 
     def build(self) -> Classifier:
-        """The module with memory but without weights: every one of its tensors is installed from
-        the base.
+        """The module with memory but without weights: every one of its tensors is
+        installed from the base.
         """
         import open_clip
 
         with torch.device("meta"):
             visual = open_clip.model.CLIP(**self.config).visual
         module = Classifier(
-            visual.to_empty(device="cpu"), self.preprocess["mean"], self.preprocess["std"]
+            visual.to_empty(device="cpu"),
+            self.preprocess["mean"],
+            self.preprocess["std"],
         )
         if self.leftovers:
-            module.leftovers = {p.fused: torch.empty_like(t) for p, t in self._text_leftovers()}
+            module.leftovers = {
+                p.fused: torch.empty_like(t) for p, t in self._text_leftovers()
+            }
         return module
 
     def _text_leftovers(self) -> list[tuple[Pair, Tensor]]:
-        found = convert(self._raw_base.tensors, leftover_pairs(), "fused", self._raw_base.path)
+        found = convert(
+            self._raw_base.tensors, leftover_pairs(), "fused", self._raw_base.path
+        )
         return [(pair, found[pair.fused]) for pair in leftover_pairs()]
 
     def first_head(
         self, module: Classifier, images: Tensor, labels: Tensor, task: str
     ) -> dict[str, Tensor]:
         """The zero-shot head, whatever the images."""
-        return {HEAD: self.head(task)} | ({} if self._projects else {FROZEN: self._projection})
+        return {HEAD: self.head(task)} | (
+            {} if self._projects else {FROZEN: self._projection}
+        )
 
     def places(self, module: Classifier) -> dict[str, Tensor]:
-        """Where each tensor of a checkpoint goes: the module's own, or views of their q, k and v."""
+        """Where each tensor of a checkpoint goes: the module's own, or views of their
+        q, k and v.
+        """
         own = dict(module.named_parameters()) | module.leftovers
         if self.layout == "split":
             own = split_places(own, self.pairs)
-        return {name: own[name] for pair in self.pairs for name in pair.names(self.layout)}
+        return {
+            name: own[name] for pair in self.pairs for name in pair.names(self.layout)
+        }
 
     def equip(self, module: Classifier, private: Mapping[str, Tensor]) -> None:
         """Puts a task's head in, and the frozen projection if there is one."""

@@ -1,13 +1,14 @@
 """CLIP's two packagings of one set of weights, and lossless ways between them.
 
-split: names and shapes of the `transformers` files (version 4 spelling: `vision_model.` and all),
-       q, k, v as three tensors a layer, projections as Linear weights [out, in]
-fused: names and shapes of `open_clip`, q, k, v as the rows of one tensor in that order, projections
-as [in, out]
+split: names and shapes of the `transformers` files (version 4 spelling: `vision_model.`
+       and all), q, k, v as three tensors a layer, projections as Linear weights [out,
+       in]
+fused: names and shapes of `open_clip`, q, k, v as the rows of one tensor in that order,
+projections as [in, out]
 
-A rule that works tensor by tensor gives different results on the two, so a run has one of them and
-its record says which. Converted tensors are made when they are asked for: splitting is a view,
-fusing copies one tensor.
+A rule that works tensor by tensor gives different results on the two, so a run has one
+of them and its record says which. Converted tensors are made when they are asked for:
+splitting is a view, fusing copies one tensor.
 """
 
 import re
@@ -65,22 +66,33 @@ class Pair:
 def _layers(split: str, fused: str, count: int) -> Iterator[Pair]:
     for n in range(count):
         for kind in ("weight", "bias"):
-            attention = tuple(f"{split}{n}.self_attn.{part}_proj.{kind}" for part in PARTS)
+            attention = tuple(
+                f"{split}{n}.self_attn.{part}_proj.{kind}" for part in PARTS
+            )
             yield Pair(f"{fused}{n}.attn.in_proj_{kind}", attention)
             for theirs, ours in LAYER.items():
-                yield Pair(f"{fused}{n}.{ours}.{kind}", (f"{split}{n}.{theirs}.{kind}",))
+                yield Pair(
+                    f"{fused}{n}.{ours}.{kind}", (f"{split}{n}.{theirs}.{kind}",)
+                )
 
 
 def vision_pairs(layers: int, projection: bool) -> list[Pair]:
     """Every tensor of a vision tower, with its projection or without."""
-    pairs = [Pair(f"visual.{ours}", (f"vision_model.{theirs}",)) for theirs, ours in VISION.items()]
-    pairs += _layers("vision_model.encoder.layers.", "visual.transformer.resblocks.", layers)
-    return pairs + ([Pair(PROJECTION["fused"], (PROJECTION["split"],))] if projection else [])
+    pairs = [
+        Pair(f"visual.{ours}", (f"vision_model.{theirs}",))
+        for theirs, ours in VISION.items()
+    ]
+    pairs += _layers(
+        "vision_model.encoder.layers.", "visual.transformer.resblocks.", layers
+    )
+    return pairs + (
+        [Pair(PROJECTION["fused"], (PROJECTION["split"],))] if projection else []
+    )
 
 
 def matrices(layout: str, projection: bool) -> list[dict[str, Any]]:
-    """What per-matrix methods are told of a tower in this layout (backbone.layouts); visual.proj is
-    stored in x out.
+    """What per-matrix methods are told of a tower in this layout (backbone.layouts);
+    visual.proj is stored in x out.
     """
     if layout == "split":
         told = [
@@ -97,7 +109,11 @@ def matrices(layout: str, projection: bool) -> list[dict[str, Any]]:
         ]
         tables = ["visual.positional_embedding"]
     told += [{"names": name, "kind": "table"} for name in tables]
-    outer = {"names": PROJECTION[layout], "kind": "table", "transposed": layout == "fused"}
+    outer = {
+        "names": PROJECTION[layout],
+        "kind": "table",
+        "transposed": layout == "fused",
+    }
     return [*told, outer] if projection else told
 
 
@@ -114,8 +130,8 @@ def text_pairs(layers: int) -> list[Pair]:
 
 
 class Lazy(Mapping[str, Tensor]):
-    """Named tensors that are made when asked for; the last one made is kept, as pieces of it follow
-    each other.
+    """Named tensors that are made when asked for; the last one made is kept, as pieces
+    of it follow each other.
     """
 
     def __init__(self, makers: Mapping[str, Callable[[], Tensor]]) -> None:
@@ -145,12 +161,22 @@ def plain(name: str) -> str:
         "",
         name,
     )
-    return re.sub(r"^(?=(embeddings|encoder|pre_layrnorm|post_layernorm)\.)", "vision_model.", name)
+    return re.sub(
+        r"^(?=(embeddings|encoder|pre_layrnorm|post_layernorm)\.)",
+        "vision_model.",
+        name,
+    )
 
 
 def normalise(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The floating-point tensors under plain names; index buffers of old files are dropped."""
-    return {plain(name): tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    """The floating-point tensors under plain names; index buffers of old files are
+    dropped.
+    """
+    return {
+        plain(name): tensor
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point()
+    }
 
 
 def layout_of(tensors: Iterable[str], where: object) -> str:
@@ -161,12 +187,16 @@ def layout_of(tensors: Iterable[str], where: object) -> str:
     if any(n.startswith("visual.") for n in names):
         return "fused"
     shown = ", ".join(repr(n) for n in names[:3])
-    raise TadropError(f"{where}: not a CLIP vision tower; its tensors are called {shown} ...")
+    raise TadropError(
+        f"{where}: not a CLIP vision tower; its tensors are called {shown} ..."
+    )
 
 
 def depth(names: Iterable[str], prefix: str) -> int:
     """How many layers there are under a prefix."""
-    found = {int(m[1]) for n in names if (m := re.match(re.escape(prefix) + r"(\d+)\.", n))}
+    found = {
+        int(m[1]) for n in names if (m := re.match(re.escape(prefix) + r"(\d+)\.", n))
+    }
     return max(found, default=-1) + 1
 
 
@@ -190,13 +220,20 @@ def _made(
         count = len(pair.split)
         for at, name in enumerate(pair.split):
             if count == 1:
-                yield name, lambda: tensors[pair.fused].T if flip else tensors[pair.fused]
+                yield (
+                    name,
+                    lambda: tensors[pair.fused].T if flip else tensors[pair.fused],
+                )
             else:
                 yield name, lambda at=at: tensors[pair.fused].chunk(count)[at]
 
 
-def convert(tensors: Mapping[str, Tensor], pairs: Iterable[Pair], want: str, where: object) -> Lazy:
-    """The tensors of these pairs in the wanted layout. Raises TadropError naming what is missing."""
+def convert(
+    tensors: Mapping[str, Tensor], pairs: Iterable[Pair], want: str, where: object
+) -> Lazy:
+    """The tensors of these pairs in the wanted layout. Raises TadropError naming what
+    is missing.
+    """
     have = layout_of(tensors, where)
     makers: dict[str, Callable[[], Tensor]] = {}
     for pair in pairs:
@@ -207,7 +244,9 @@ def convert(tensors: Mapping[str, Tensor], pairs: Iterable[Pair], want: str, whe
     return Lazy(dict(sorted(makers.items())))
 
 
-def refuse_extra(tensors: Iterable[str], pairs: Iterable[Pair], have: str, where: object) -> None:
+def refuse_extra(
+    tensors: Iterable[str], pairs: Iterable[Pair], have: str, where: object
+) -> None:
     """Raises TadropError for a tensor that no pair knows."""
     known = {name for pair in pairs for name in pair.names(have)}
     for name in tensors:
@@ -215,8 +254,12 @@ def refuse_extra(tensors: Iterable[str], pairs: Iterable[Pair], have: str, where
             raise TadropError(f"{where}: tensor {name!r} is not part of a CLIP model")
 
 
-def split_places(places: Mapping[str, Tensor], pairs: Iterable[Pair]) -> dict[str, Tensor]:
-    """Views of a module's fused tensors under split names: writing to one writes the module."""
+def split_places(
+    places: Mapping[str, Tensor], pairs: Iterable[Pair]
+) -> dict[str, Tensor]:
+    """Views of a module's fused tensors under split names: writing to one writes the
+    module.
+    """
     found: dict[str, Tensor] = {}
     for pair in pairs:
         whole = places[pair.fused]

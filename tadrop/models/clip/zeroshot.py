@@ -1,8 +1,8 @@
-"""Zero-shot heads: what CLIP's text tower makes of class names in prompt templates (arXiv
-2103.00020).
+"""Zero-shot heads: what CLIP's text tower makes of class names in prompt templates
+(arXiv 2103.00020).
 
-Every prompt's embedding is normalised, the mean over templates is normalised again. Heads are
-cached under a hash of everything that they depend on.
+Every prompt's embedding is normalised, the mean over templates is normalised again.
+Heads are cached under a hash of everything that they depend on.
 """
 
 import hashlib
@@ -31,18 +31,25 @@ def head(
     templates: Sequence[str],
     cache: Path | None,
 ) -> Tensor:
-    """The head [classes, embedding] of these classes. tower() gives the text tower's weights in
-    open_clip's names.
+    """The head [classes, embedding] of these classes. tower() gives the text tower's
+    weights in open_clip's names.
     """
     for template in templates:
         if "{}" not in template:
-            raise TadropError(f"prompt template {template!r} has no {{}} for the class name")
+            raise TadropError(
+                f"prompt template {template!r} has no {{}} for the class name"
+            )
     if cache is None:
         return encode(build(config, tower()), config, classes, templates)
     words = json.dumps(
-        [VERSION, _version(), config, fingerprint(), list(classes), list(templates)], sort_keys=True
+        [VERSION, _version(), config, fingerprint(), list(classes), list(templates)],
+        sort_keys=True,
     )
-    file = cache / "heads" / f"{hashlib.sha256(words.encode()).hexdigest()[:24]}.safetensors"
+    file = (
+        cache
+        / "heads"
+        / f"{hashlib.sha256(words.encode()).hexdigest()[:24]}.safetensors"
+    )
     if not file.exists():
         weight = encode(build(config, tower()), config, classes, templates)
         write_tensors(
@@ -60,14 +67,21 @@ def _version() -> str:
 
 
 def build(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> torch.nn.Module:
-    """open_clip's model with these text weights; its vision tower is never run and takes no memory."""
+    """open_clip's model with these text weights; its vision tower is never run and
+    takes no memory.
+    """
     import open_clip
 
     with torch.device("meta"):
         visual = open_clip.model.CLIP(**config).visual
     small = {
         **config,
-        "vision_cfg": {**config["vision_cfg"], "layers": 1, "width": 64, "head_width": 64},
+        "vision_cfg": {
+            **config["vision_cfg"],
+            "layers": 1,
+            "width": 64,
+            "head_width": 64,
+        },
     }
     model = open_clip.model.CLIP(**small)
     model.visual = visual
@@ -92,7 +106,9 @@ def encode(
     from open_clip import SimpleTokenizer
 
     tokenize = SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
-    prompts = [template.replace("{}", name) for name in classes for template in templates]
+    prompts = [
+        template.replace("{}", name) for name in classes for template in templates
+    ]
     encoded = [
         model.encode_text(tokenize(prompts[at : at + BATCH]), normalize=True)
         for at in range(0, len(prompts), BATCH)
