@@ -34,7 +34,7 @@ from tadrop.evaluation.bench import Bench, precision, score, set_up
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
 from tadrop.modules import batches as batching
-from tadrop.results.record import provenance
+from tadrop.results.provenance import provenance
 from tadrop.storage.checkpoint import Checkpoint
 from tadrop.storage.files import write_text
 from tadrop.types import TadropError

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tadrop.results import identity
 from tadrop.results import record as records
 from tadrop.types import Score
 
@@ -67,9 +68,9 @@ def record(
     tasks = whole["tasks"]["names"]
     return {
         "format": records.FORMAT,
-        "key": records.key(whole),
+        "key": identity.key(whole),
         "label": whole["merge"]["title"] + ("" if tadrop is None else " + TADrop"),
-        "config": records.science(whole),
+        "config": identity.settings(whole),
         "protocol": {
             "tasks": "hand-made",
             "split": "test",

@@ -10,7 +10,7 @@ import numpy as np
 from tadrop.app import boards as recipes
 from tadrop.app import pipeline
 from tadrop.numerics.seeds import generator
-from tadrop.results import record
+from tadrop.results import identity, record
 from tadrop.vectors.names import numel
 from tests import records as hand
 
@@ -36,8 +36,8 @@ def fill(
     """
     keys: list[str] = []
     for config, _ in recipes.runs(recipe, extra):
-        if record.key(config) not in keys:
-            keys.append(record.key(config))
+        if identity.key(config) not in keys:
+            keys.append(identity.key(config))
             if not skip or len(keys) % skip:
                 write(folder, config, count)
     return keys
@@ -45,7 +45,7 @@ def fill(
 
 def write(folder: Path, config: dict, count: int = 200) -> None:
     """A record of one configuration, with its per-example and per-tensor files."""
-    key, tasks = record.key(config), config["tasks"]["names"]
+    key, tasks = identity.key(config), config["tasks"]["names"]
     rng = generator("synthetic", key)
     level = (
         0.6
@@ -59,7 +59,7 @@ def write(folder: Path, config: dict, count: int = 200) -> None:
     made = hand.record("ties") | {
         "key": key,
         "label": pipeline.label(config),
-        "config": record.science(config),
+        "config": identity.settings(config),
     }
     made |= {"data": {f"{task}/{config['split']}": "f" * 16 for task in tasks}}
     if config["select"] == "grid":

@@ -23,7 +23,7 @@ from tadrop.app import boards as recipes
 from tadrop.app import pipeline
 from tadrop.app.console import out
 from tadrop.app.places import CONF, RECORDS
-from tadrop.results import record
+from tadrop.results import identity, record
 from tadrop.results.record import Record
 from tadrop.storage import hub
 from tadrop.types import TadropError
@@ -95,12 +95,12 @@ def dry_run(recipe: str, folder: Path, extra: Sequence[str] = ()) -> str:
     owed: dict[str, tuple[str, float | None]] = {}
     total = set()
     for config, _ in recipes.runs(recipe, extra):
-        key = record.key(config)
+        key = identity.key(config)
         total.add(key)
         if not record.path(folder, config).exists():
             seed = (
                 ""
-                if record.science(config)["seed"] is None
+                if identity.settings(config)["seed"] is None
                 else f", seed {config['seed']}"
             )
             times = (seconds(config, records) for records in known)

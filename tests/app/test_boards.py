@@ -10,7 +10,7 @@ from tadrop.app import boards as recipes
 from tadrop.app import cost
 from tadrop.app.run import reference_configs
 from tadrop.app.verbs import table as tables
-from tadrop.results import record
+from tadrop.results import identity
 from tadrop.types import TadropError
 from tests import records as hand
 
@@ -44,7 +44,7 @@ def test_a_recipe_says_what_it_is_and_its_first_and_last_job_compose(name):
 def test_shared_compositions_are_what_hydra_composes(recipe):
     for cfg, words in recipes.jobs(recipe, ["limit=5"])[::5]:
         alone = recipes._compose(recipe, words)
-        assert record.key(OmegaConf.to_container(cfg, resolve=True)) == record.key(
+        assert identity.key(OmegaConf.to_container(cfg, resolve=True)) == identity.key(
             OmegaConf.to_container(alone, resolve=True)
         )
 
@@ -58,8 +58,8 @@ def test_references_are_those_that_a_run_makes():
     made = [
         OmegaConf.to_container(each, resolve=True) for each in reference_configs(cfg)
     ]
-    assert [record.key(config) for config in made] == [
-        record.key(config) for config in configs[: len(made)]
+    assert [identity.key(config) for config in made] == [
+        identity.key(config) for config in configs[: len(made)]
     ]
 
 
@@ -84,7 +84,7 @@ def test_a_seed_makes_a_run_of_its_own_only_where_chance_plays_a_part():
         words = [f"merge={merge}", f"tadrop={tadrop}", *more]
         runs = [recipes._compose("demo", [*words, f"seed={seed}"]) for seed in (0, 1)]
         return len(
-            {record.key(OmegaConf.to_container(cfg, resolve=True)) for cfg in runs}
+            {identity.key(OmegaConf.to_container(cfg, resolve=True)) for cfg in runs}
         )
 
     assert count("average", "off") == 1
@@ -111,11 +111,11 @@ def test_a_value_that_does_not_exist_is_named():
 @pytest.fixture
 def recorded(tmp_path):
     """Half of the demo's runs as records made by hand."""
-    runs = {record.key(config): config for config, _ in recipes.runs("demo")}
+    runs = {identity.key(config): config for config, _ in recipes.runs("demo")}
     for key, config in list(runs.items())[::2]:
         made = hand.record("ties", tadrop=None) | {
             "key": key,
-            "config": record.science(config),
+            "config": identity.settings(config),
         }
         scores = [
             {"task": t, "split": "test", "metric": "accuracy", "value": 0.5, "count": 9}

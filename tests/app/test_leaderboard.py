@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from tadrop.app.verbs import leaderboard
-from tadrop.results import plot, record, table
+from tadrop.results import identity, plot, record, table
 from tadrop.types import TadropError
 
 
@@ -176,11 +176,11 @@ def test_a_board_holds_what_is_recorded_and_names_what_is_not(tmp_path, monkeypa
     config = OmegaConf.to_container(cfg, resolve=True)
     made = a_record("ties", 0.5, ON) | {
         "format": record.FORMAT,
-        "key": record.key(config),
+        "key": identity.key(config),
     }
     record.write(tmp_path, made)
     found = leaderboard.recorded("glyph2", folder=tmp_path)
-    assert [one["key"] for one in found.records] == [record.key(config)]
+    assert [one["key"] for one in found.records] == [identity.key(config)]
     owed = [
         "Individual",
         "Pretrained",
@@ -245,7 +245,7 @@ def test_records_are_found_again(tmp_path, monkeypatch):
         config = runner.OmegaConf.to_container(cfg, resolve=True)
         made = a_record("average", 0.5) | {
             "format": record.FORMAT,
-            "key": record.key(config),
+            "key": identity.key(config),
         }
         record.write(tmp_path, made)
-        assert runner.run(cfg)["key"] == record.key(config)
+        assert runner.run(cfg)["key"] == identity.key(config)

@@ -20,7 +20,7 @@ from tadrop.merging.method import Method
 from tadrop.models.clip import names as clip_names
 from tadrop.models.clip import zeroshot
 from tadrop.models.clip.model import HEAD, Clip
-from tadrop.results import record as records
+from tadrop.results import identity
 from tadrop.storage import hub as hubs
 from tadrop.storage.checkpoint import open_checkpoint
 from tadrop.storage.legacy import open_any
@@ -420,7 +420,7 @@ def test_bfloat16_is_for_the_evaluation_alone(hub, tmp_path):
     )
     old = OmegaConf.to_container(configured(hub, tmp_path, *words), resolve=True)
     del old["dtype"]  # as it was before there was a choice
-    assert records.key(old) == plain["key"]
+    assert identity.key(old) == plain["key"]
     backbone = opened(hub, tmp_path, "tasks.names=[mnist]")
     experts = {"mnist": backbone.open_expert("mnist")}
     benches = [

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from tadrop.app import boards as recipes
 from tadrop.app.verbs import leaderboard, report, similarity
 from tadrop.app.verbs import table as tables
-from tadrop.results import figures, plot, record, table
+from tadrop.results import figures, identity, plot, record, table
 from tadrop.results.labels import LEADER, label_points
 from tadrop.results.plot import new_figure
 from tadrop.types import TadropError
@@ -309,7 +309,7 @@ def test_the_commands_of_the_report_make_the_records_they_stand_beside(page):
             config = OmegaConf.to_container(
                 recipes.compose("config", words), resolve=True
             )
-        assert record.key(config) == key
+        assert identity.key(config) == key
 
 
 def test_a_sweep_of_tadrop_alone_is_compared_with_plain_rows(tmp_path):
@@ -336,7 +336,7 @@ def test_a_sweep_of_tadrop_alone_is_compared_with_plain_rows(tmp_path):
                 commands[key].removeprefix("python run.py ").replace("'", "").split()
             )
             assert (
-                record.key(
+                identity.key(
                     OmegaConf.to_container(
                         recipes.compose("config", words), resolve=True
                     )

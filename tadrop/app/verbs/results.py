@@ -18,7 +18,7 @@ from tadrop.app.console import err, out, print_table, told_in_one_line
 from tadrop.app.places import REPOSITORY
 from tadrop.app.verbs import choose, leaderboard, report
 from tadrop.app.verbs import table as tables
-from tadrop.results import published, record
+from tadrop.results import identity, published, record
 from tadrop.results.record import Record
 from tadrop.results.table import Table
 from tadrop.storage.files import write_text
@@ -89,7 +89,7 @@ def after_sweep(recipe: str, words: Sequence[str], folder: Path, target: Path) -
     """
     keys = {word.lstrip("+~").partition("=")[0] for word in words}
     changed = {
-        key for key in keys if key.split(".")[0].split("/")[0] not in record.NOT_SCIENCE
+        key for key in keys if key.split(".")[0].split("/")[0] not in identity.CIRCUMSTANCES
     }
     changed |= keys & {"paths.records"}
     keep = not changed or "paths.results" in keys

@@ -1,0 +1,164 @@
+"""What names a run: the part of its configuration that can change its result.
+
+A record is named by the hash of its settings. Settings are spelled with stable names
+only: the names of rows, models, task sets and rules, and the values of their knobs.
+Where the code that computes them lies (`_target_`) is no part of them, so that code may
+be moved and renamed and every record keeps its name.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from tadrop.types import TadropError
+
+Config = Mapping[str, Any]
+
+# Top-level words that say where, whether and how a run is made, not what it gives.
+CIRCUMSTANCES = (
+    "board",
+    "device",
+    "dry_run",
+    "evaluate",
+    "export",
+    "hydra",
+    "overwrite",
+    "paths",
+    "references",
+    "tracker",
+)
+# Words that are dropped wherever they stand: Hydra's, places on this machine, another
+# road to the same bits, and what a row says to the tests and to the boards.
+REMARKS = (
+    "_partial_",
+    "_target_",
+    "boards",
+    "cache",
+    "compiled",
+    "cost",
+    "exceptions",
+    "hub_dir",
+)
+# Facts about a row, a model or a task set: stored with a record, no part of its name.
+DESCRIPTIVE = {
+    "merge": ("title", "paper", "data", "models"),
+    "model": ("provide", "verified", "head", "build", "equip", "adapt"),
+    "tasks": ("name", "model"),
+}
+# What only select=grid reads of a row, and what only rows that work on matrices read of
+# a model.
+GRID = ("scale_grid", "tune")
+MATRICES = "matrices"
+# Part of the settings only where they are something else.
+USUAL = {"dtype": "float32", "tuned": None}
+
+STEPS = ("search", "tadrop", "sparsify")
+
+
+def steps(config: Config) -> list[str]:
+    """What happens to task vectors before the merge, in the order of its application.
+
+    The words are search (the row's own), tadrop, and sparsify (the row's own rule).
+    `before` says the order; without it the search comes first, then TADrop, which takes
+    the place of the row's rule, or that rule where TADrop is off. Raises TadropError
+    for an order that leaves out what is switched on.
+    """
+    given = config.get("before")
+    if given is not None:
+        _check_order(given)
+    search = ["search"] if config["merge"].get("search") is not None else []
+    own = ["sparsify"] if config["sparsify"] is not None else []
+    if config["tadrop"] is None:
+        return search + own
+    if given is None:
+        return [*search, "tadrop"]
+    for word in (*search, "tadrop"):
+        if word not in given:
+            raise TadropError(
+                f"before is {list(given)}, which leaves out {word}; it must name it"
+            )
+    return [word for word in given if word in (*search, "tadrop", *own)]
+
+
+def _check_order(words: object) -> None:
+    """Raises TadropError unless the words are some of STEPS, each once."""
+    choices = f"it is a list of some of {', '.join(STEPS)}, in the order of application"
+    if isinstance(words, str) or not isinstance(words, Sequence):
+        raise TadropError(f"before is {words!r}; {choices}, or null")
+    unknown = [word for word in words if word not in STEPS]
+    if unknown:
+        raise TadropError(f"before has {unknown[0]!r}; {choices}")
+    if len(set(words)) < len(words):
+        raise TadropError(f"before is {list(words)}; {choices}")
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """The part of a resolved configuration that can change a result, as it is recorded.
+
+    The seed is part of it only where a node takes one (`seed: ${seed}`): a run without
+    chance is the same for all seeds. So is one in which TADrop stands in for the rule
+    that takes the seed (DARE's).
+    """
+    kept: dict[str, Any] = {}
+    for name, node in config.items():
+        if name not in CIRCUMSTANCES and USUAL.get(name, ...) != node:
+            kept[name] = _without(node, REMARKS)
+    kept["before"] = steps(config)
+    if kept["sparsify"] is not None and "sparsify" not in kept["before"]:
+        kept["sparsify"].pop("seed", None)
+    random = any(takes_seed(node) for name, node in kept.items() if name != "seed")
+    if not random:
+        kept["seed"] = None
+    return kept
+
+
+def takes_seed(node: Any) -> bool:
+    """Whether a `seed` stands anywhere in a node."""
+    if isinstance(node, Mapping):
+        return "seed" in node or any(map(takes_seed, node.values()))
+    return isinstance(node, list | tuple) and any(map(takes_seed, node))
+
+
+def _without(node: Any, words: Collection[str]) -> Any:
+    """A node without these words; one that held nothing but them is left out too."""
+    if isinstance(node, list | tuple):
+        return [_without(item, words) for item in node]
+    if not isinstance(node, Mapping):
+        return node
+    kept: dict[str, Any] = {}
+    for name, child in node.items():
+        rest = _without(child, words)
+        emptied = isinstance(child, Mapping) and child and not rest
+        if name not in words and not emptied:
+            kept[name] = rest
+    return kept
+
+
+def identity(recorded: Config) -> dict[str, Any]:
+    """What of a record's settings names it: nothing that only describes, or is unread."""
+    named = dict(recorded)
+    for group, words in DESCRIPTIVE.items():
+        named[group] = _leave_out(named[group], words)
+    if named.get("select") != "grid":
+        named["merge"] = _leave_out(named["merge"], GRID)
+    method = named["merge"].get("method") or {}
+    if method.get("scope") != "matrix":
+        named["model"] = _leave_out(named["model"], (MATRICES,))
+    return named
+
+
+def _leave_out(node: Config, words: Collection[str]) -> dict[str, Any]:
+    """A node without some of the words that stand in it directly."""
+    return {name: child for name, child in node.items() if name not in words}
+
+
+def key(config: Config) -> str:
+    """The name of a configuration's record: 16 hex digits of a sha256."""
+    return key_of(settings(config))
+
+
+def key_of(recorded: Config) -> str:
+    """The name that belongs to a record's settings: see key."""
+    canonical = json.dumps(identity(recorded), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
