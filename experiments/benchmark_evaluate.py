@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from tadrop.app import build
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -74,7 +75,7 @@ def stand_in(backbone: Any, base: Checkpoint, tasks: Any, task: str) -> Checkpoi
 
 def opened(config: Mapping[str, Any]) -> tuple[Bench, Merged, str]:
     """The bench, a merge that changes nothing, and the task."""
-    tasks = instantiate(config["tasks"])
+    tasks = build.tasks(config["tasks"])
     backbone, task = instantiate(config["model"]).bound(tasks), tasks.names[0]
     base = backbone.open_base()
     experts = {task: stand_in(backbone, base, tasks, task)}

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from tadrop.app import build
 from rich.progress import Progress, TaskID
 from torch import Tensor, nn
 from torch.nn import functional
@@ -52,7 +53,7 @@ def open_tasks(hub: str, out: Path) -> TextTasks:
             f"paths.cache={out / 'cache'}",
             f"model.base={out / 'base'}",
         ]
-        return instantiate(compose("config", ["model=gpt2_small", *places]).tasks)
+        return build.tasks(compose("config", ["model=gpt2_small", *places]).tasks)
 
 
 def train_tokenizer(tasks: TextTasks, hub: str, folder: Path) -> None:

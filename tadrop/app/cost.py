@@ -17,6 +17,7 @@ from statistics import mean
 from typing import Any
 
 from hydra.utils import instantiate
+from tadrop.app import build
 from omegaconf import OmegaConf
 
 from tadrop.app import boards as recipes
@@ -53,7 +54,7 @@ def seconds(config: Mapping[str, Any], records: Sequence[Record]) -> float | Non
 
 def missing(config: Mapping[str, Any]) -> list[str]:
     """What opening the base, the experts and the data sets complains of, one line each."""
-    suite = instantiate(config["tasks"])
+    suite = build.tasks(config["tasks"])
     backbone, lines = instantiate(config["model"]).bound(suite), []
     openers = [
         backbone.open_base,

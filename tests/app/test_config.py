@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from tadrop.app import build
 
 from tadrop.app import boards as recipes
 from tadrop.merging.method import Method
@@ -28,8 +29,8 @@ def test_merge_rows(name, tadrop):
     cfg = composed(f"merge={name}", f"tadrop={tadrop}")
     assert cfg.merge.name == name
     assert cfg.merge.title
-    instantiate(cfg.sparsify)
-    rule = instantiate(cfg.tadrop)
+    build.rule(cfg.sparsify)
+    rule = build.rule(cfg.tadrop)
     assert (rule is None) == (tadrop == "off")
     method = instantiate(cfg.merge.method)
     assert callable(
@@ -39,7 +40,7 @@ def test_merge_rows(name, tadrop):
 
 @pytest.mark.parametrize("name", choices("sparsify"))
 def test_sparsifiers(name):
-    rule = instantiate(composed(f"sparsify={name}", "merge=task_arithmetic").sparsify)
+    rule = build.rule(composed(f"sparsify={name}", "merge=task_arithmetic").sparsify)
     assert (rule is None) == (name == "none")
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from tadrop.app import build
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -98,7 +99,7 @@ SMALL = (
 def tuned(hub, tmp_path, *overrides, task="mnist"):
     cfg = configured(hub, tmp_path, *SMALL, *overrides)
     config = OmegaConf.to_container(cfg, resolve=True)
-    suite = instantiate(config["tasks"])
+    suite = build.tasks(config["tasks"])
     return Run(cfg, instantiate(config["model"]).bound(suite), suite, task)
 
 
@@ -282,7 +283,7 @@ def test_clip_is_fine_tuned_and_what_came_out_merges(
     with initialize_config_dir(CONF, version_base="1.3"):
         cfg = compose("finetune", [*words, *steps])
     config = OmegaConf.to_container(cfg, resolve=True)
-    suite = instantiate(config["tasks"])
+    suite = build.tasks(config["tasks"])
     backbone = instantiate(config["model"]).bound(suite)
     base = backbone.open_base()
     for task in suite.names:

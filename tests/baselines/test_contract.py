@@ -12,6 +12,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from tadrop.app import build
 from omegaconf import OmegaConf
 
 from tadrop.merging.engine import merge
@@ -94,7 +95,7 @@ def tasks_of(cfg):
 
 def cut(stream, cfg):
     """The stream behind the row's own sparsifier."""
-    return stream if cfg.sparsify is None else Sparse(stream, instantiate(cfg.sparsify))
+    return stream if cfg.sparsify is None else Sparse(stream, build.rule(cfg.sparsify))
 
 
 def deltas(stream, cfg):
@@ -136,7 +137,7 @@ def test_titles_differ():
 @cache
 def dropped(count):
     """The stream behind TADrop, whose cuts are planned once for all rows."""
-    return Sparse(open_stream(draw(count)), instantiate(config(ROWS[0]).tadrop))
+    return Sparse(open_stream(draw(count)), build.rule(config(ROWS[0]).tadrop))
 
 
 @pytest.mark.parametrize("tadrop", [False, True], ids=["plain", "tadrop"])

@@ -11,7 +11,7 @@ from tadrop.app import run as runner
 from tadrop.app.places import CONF
 from tadrop.types import TadropError
 
-SEARCH = ["merge.prepare.evaluations=11", "merge.refine.evaluations=9"]
+SEARCH = ["merge.search.evaluations=11", "merge.refine.evaluations=9"]
 ROWS = {  # what makes a row quick: nothing here changes which code runs
     "fisher": ["merge.statistics.examples=2"],
     "fisher_batch": ["merge.statistics.examples=8"],
@@ -110,5 +110,5 @@ def test_adaptation_sees_the_split_that_is_reported(folder):
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_that_adapts_says_test_inputs(folder, row):
     merge = configured(folder, row, "off").merge
-    stages = (merge.get(stage) for stage in ("prepare", "statistics", "refine"))
+    stages = (merge.get(stage) for stage in ("search", "statistics", "refine"))
     assert {node.get("split") for node in stages if node} == READS[merge.data]

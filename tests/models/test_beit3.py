@@ -13,6 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from tadrop.app import build
 from PIL import Image
 
 from tadrop.app import run
@@ -274,7 +275,7 @@ def test_all_five_run(hub, tmp_path, tadrop):
 
 def test_individual_models_are_the_experts(hub, tmp_path):
     cfg = configured(hub, tmp_path, "merge=individual", "tadrop=off")
-    record, tasks = run.run(cfg), instantiate(cfg.tasks)
+    record, tasks = run.run(cfg), build.tasks(cfg.tasks)
     for task in ("imagenet", "vqa", "nlvr2"):
         state = torch.load(
             hub / "models" / "beit3" / Path(cfg.model.experts[task]).name,
@@ -516,7 +517,7 @@ def test_vqa_scores_are_the_official_ones(hub, tmp_path):
     """The mean over all ways to leave one of the ten people out of min(1, how many of the others
     gave it / 3).
     """
-    tasks = instantiate(configured(hub, tmp_path).tasks)
+    tasks = build.tasks(configured(hub, tmp_path).tasks)
     for example, (yes, no) in zip(
         tasks.examples("vqa", "test"), [(7, 2), (6, 3), (5, 4)], strict=True
     ):
@@ -530,7 +531,7 @@ def test_vqa_scores_are_the_official_ones(hub, tmp_path):
 def test_data_that_are_not_the_official_ones_are_refused_unless_asked_for(
     hub, tmp_path
 ):
-    strict = instantiate(configured(hub, tmp_path, "tasks.strict=true").tasks)
+    strict = build.tasks(configured(hub, tmp_path, "tasks.strict=true").tasks)
     for task, fact in (
         ("nlvr2", "nlvr2 has 4 of 6967 test1 rows"),
         ("vqa", "vqa has 3 of 214354 val2014 rows"),
@@ -540,16 +541,16 @@ def test_data_that_are_not_the_official_ones_are_refused_unless_asked_for(
             strict.examples(task, "test")
     exact = ("tasks.sources.imagenet.rows.val=6", "tasks.names=[imagenet]")
     with pytest.raises(TadropError, match="imagenet has 3 of 1000 classes"):
-        instantiate(
+        build.tasks(
             configured(hub, tmp_path, "tasks.strict=true", *exact).tasks
         ).examples("imagenet", "test")
-    lenient = instantiate(configured(hub, tmp_path, "tasks.names=[vqa,nlvr2]").tasks)
+    lenient = build.tasks(configured(hub, tmp_path, "tasks.names=[vqa,nlvr2]").tasks)
     assert lenient.protocol.startswith(
         "beit3-1, vqa val2014, cut (vqa has 3 of 214354 val2014 rows, vqa has 4 of 3129"
     )
     right = ("tasks.sources.imagenet.classes=3", *exact)
     assert (
-        instantiate(
+        build.tasks(
             configured(hub, tmp_path, "tasks.strict=true", *right).tasks
         ).protocol
         == "beit3-1"
@@ -619,20 +620,20 @@ def test_what_the_coco_evaluation_needs_is_named(monkeypatch):
 
 
 def test_errors_name_the_file_or_the_key(hub, tmp_path):
-    tasks = instantiate(configured(hub, tmp_path).tasks)
+    tasks = build.tasks(configured(hub, tmp_path).tasks)
     with pytest.raises(TadropError, match="imagenet has no validation split"):
         tasks.examples("imagenet", "validation")
     with pytest.raises(
         InstantiationException, match="no multimodal task is called 'audio'"
     ):
-        instantiate(configured(hub, tmp_path, "tasks.names=[audio]").tasks)
+        build.tasks(configured(hub, tmp_path, "tasks.names=[audio]").tasks)
     with pytest.raises(
         InstantiationException,
         match=r"tasks\.caption_metrics is 'spice'; it must be builtin or coco",
     ):
-        instantiate(configured(hub, tmp_path, "tasks.caption_metrics=spice").tasks)
+        build.tasks(configured(hub, tmp_path, "tasks.caption_metrics=spice").tasks)
     with pytest.raises(TadropError, match=r"train: no class folders"):
-        instantiate(
+        build.tasks(
             configured(hub, tmp_path, "tasks.sources.imagenet.test=train").tasks
         ).examples("imagenet", "test")
     with pytest.raises(
@@ -676,7 +677,7 @@ def test_answers_for_the_vqa_server(hub, tmp_path, monkeypatch, capsys):
     module.beit3.load_state_dict(
         {n[6:]: t for n, t in state.items() if n.startswith("beit3.")}, strict=False
     )
-    tasks, words = instantiate(cfg.tasks), ["yes", "no", "blue", "three"]
+    tasks, words = build.tasks(cfg.tasks), ["yes", "no", "blue", "three"]
     for entry, image in zip(found, sorted((root / "test2015").iterdir()), strict=True):
         inputs = Inputs(
             multimodal.picture(image, 64, False)[None, None],
@@ -687,7 +688,7 @@ def test_answers_for_the_vqa_server(hub, tmp_path, monkeypatch, capsys):
                 "question_id": entry["question_id"],
                 "answer": words[int(module(inputs).argmax())],
             }
-    test_dev = instantiate(
+    test_dev = build.tasks(
         configured(world, tmp_path, "tasks.sources.vqa.test=test-dev2015").tasks
     )
     with pytest.raises(

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from tadrop.app import build
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
@@ -63,7 +64,7 @@ def configured(hub, tmp_path, *overrides):
 def opened(hub, tmp_path, *overrides):
     """The backbone bound to its tasks."""
     config = OmegaConf.to_container(configured(hub, tmp_path, *overrides), resolve=True)
-    return instantiate(config["model"]).bound(instantiate(config["tasks"]))
+    return build.tasks(config["model"]).bound(build.tasks(config["tasks"]))
 
 
 def stream_of(backbone):

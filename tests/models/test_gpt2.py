@@ -9,6 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from tadrop.app import build
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
@@ -45,7 +46,7 @@ def configured(hub, tmp_path, *overrides):
 
 def parts(hub, tmp_path, *overrides):
     cfg = configured(hub, tmp_path, *overrides)
-    return instantiate(cfg.model), instantiate(cfg.tasks)
+    return build.tasks(cfg.model), build.tasks(cfg.tasks)
 
 
 def texts(hub, task, split="validation"):

@@ -24,6 +24,7 @@ import hydra
 import numpy as np
 import torch
 from hydra.utils import instantiate
+from tadrop.app import build
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -323,7 +324,7 @@ def main(cfg: DictConfig) -> None:
     with told_in_one_line():
         config = OmegaConf.to_container(cfg, resolve=True)
         config["tasks"]["names"] = [cfg.task] if cfg.task else config["tasks"]["names"]
-        suite = instantiate(config["tasks"])
+        suite = build.tasks(config["tasks"])
         backbone = instantiate(config["model"]).bound(suite)
         if not hasattr(backbone, "first_head"):
             raise TadropError(

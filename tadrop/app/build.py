@@ -1,0 +1,45 @@
+"""Objects from nodes of the configuration.
+
+Some nodes carry stable words beside what their class takes: the name of a rule or of a
+task set, and the family of tasks. Records are named by them (tadrop/results/identity.py);
+classes never see them.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from tadrop.protocols import Sparsifier, Tasks
+
+RULE_WORDS = ("name",)
+TASKS_WORDS = ("name", "family", "model")
+
+
+def _built(node: Any, words: tuple[str, ...] = ()) -> Any:
+    """The object that a node describes; None for no node. words: not its class's."""
+    if node is None:
+        return None
+    plain = node if isinstance(node, dict) else OmegaConf.to_container(node, resolve=True)
+    return instantiate({name: value for name, value in plain.items() if name not in words})
+
+
+def rule(node: Any) -> Sparsifier | None:
+    """A sparsifier, from a node of conf/sparsify or conf/tadrop."""
+    return _built(node, RULE_WORDS)
+
+
+def tasks(node: Mapping[str, Any]) -> Tasks:
+    """A task set, from a node of conf/tasks."""
+    return _built(node, TASKS_WORDS)
+
+
+def model(node: Mapping[str, Any]) -> Any:
+    """A model, from a node of conf/model."""
+    return _built(node)
+
+
+def part(node: Any) -> Any:
+    """A part of a merge row: its method, search, statistics or refinement."""
+    return _built(node)
