@@ -2,11 +2,12 @@
 sparsifiers, tasks, the workbench.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -119,37 +120,113 @@ class Sparsifier(Protocol):
 
 
 class Tasks(Protocol):
-    """A set of tasks: their data, split by split, and how an output is graded.
+    """A set of tasks: their data, split by split, and how outputs are graded.
 
-    Inputs come ready for the model: a tensor, or a mapping or dataclass of tensors
-    (tadrop.modules.batches). grade gives one value per example, whose mean is the
-    metric.
+    names:    the tasks, in the order in which tables show them
+    metric:   what the mean of the graded values is called
+    protocol: what a number depends on beside the data, in words, for the record
+
+    A split is train, validation or test.
     """
 
-    names: tuple[str, ...]
-    metric: str
-    protocol: str
+    @property
+    def names(self) -> Sequence[str]: ...
 
-    def batches(self, task: str, split: str) -> Iterator[tuple[Any, Tensor]]: ...
+    @property
+    def metric(self) -> str: ...
 
-    def grade(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
+    @property
+    def protocol(self) -> str: ...
 
-    def fingerprint(self, task: str, split: str) -> str: ...
+    def needs(self) -> list[str]:
+        """Which data sets are not at hand, a line each. Looking downloads nothing."""
+        ...
 
+    def batches(self, task: str, split: str) -> Iterator[tuple[Any, Tensor]]:
+        """Inputs and targets, in an order that depends on the data alone.
 
-@runtime_checkable
-class Corpora(Protocol):
-    """Tasks some of whose metrics are no mean over examples (recall among all,
-    correlation, CIDEr).
+        Inputs come ready for the model: a tensor, or a mapping or dataclass of tensors
+        (tadrop.modules.batches).
+        """
+        ...
 
-    grade then gives what is to be kept of each example, and measure the metrics of all
-    of them, the reported one first; None where the mean of the kept values is the
-    metric.
-    """
+    def grade(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """What is kept of each example of a batch, [example, ...].
+
+        It is one value each, whose mean is the metric, or whatever `measure` needs.
+        """
+        ...
 
     def measure(
         self, task: str, split: str, kept: Tensor
-    ) -> Mapping[str, float] | None: ...
+    ) -> Mapping[str, float] | None:
+        """The metrics of a whole split by name, the reported one first.
+
+        kept is what `grade` gave for all of its examples. None where the metric is the
+        mean of it; a recall among all, a correlation or CIDEr is no mean.
+        """
+        ...
+
+    def fingerprint(self, task: str, split: str) -> str:
+        """A hash of a split's data, 16 hex digits."""
+        ...
+
+
+class ImageEntry(Protocol):
+    """What a model may ask of one image task's entry in a registry.
+
+    hub, tall: the task's name in the file names of either lineage of checkpoints
+    templates: prompts in which {} stands for a class name
+    """
+
+    @property
+    def hub(self) -> str: ...
+
+    @property
+    def tall(self) -> str: ...
+
+    @property
+    def templates(self) -> Sequence[str]: ...
+
+
+class LabelledImages(Protocol):
+    """A split in memory or mapped: images uint8 [n, size, size, 3] and labels [n]."""
+
+    @property
+    def images(self) -> np.ndarray: ...
+
+    @property
+    def labels(self) -> np.ndarray: ...
+
+
+@runtime_checkable
+class ImageTasks(Protocol):
+    """What tasks of images with class names can do beside what Tasks says.
+
+    A model that needs it asks isinstance(tasks, ImageTasks), and refuses other tasks.
+    """
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    def entry(self, task: str) -> ImageEntry:
+        """What the registry says of a task."""
+        ...
+
+    def classes(self, task: str) -> tuple[str, ...]:
+        """Class names in the order of the labels."""
+        ...
+
+    def published(self, source: str, model: str) -> dict[str, float]:
+        """Accuracies in percent that a source reports of its individual models, by task.
+
+        A task whose data are not those of the source is left out.
+        """
+        ...
+
+    def images(self, task: str, split: str) -> LabelledImages:
+        """A whole split."""
+        ...
 
 
 class Statistics(Protocol):

@@ -17,16 +17,15 @@ from statistics import mean
 from typing import Any
 
 from hydra.utils import instantiate
-from tadrop.app import build
 from omegaconf import OmegaConf
 
 from tadrop.app import boards as recipes
-from tadrop.app import pipeline
+from tadrop.app import build
 from tadrop.app.console import out
 from tadrop.app.places import CONF, RECORDS
 from tadrop.results import identity, record
+from tadrop.results.naming import label
 from tadrop.results.record import Record
-from tadrop.storage import hub
 from tadrop.types import TadropError
 
 SHIPPED = RECORDS
@@ -65,25 +64,7 @@ def missing(config: Mapping[str, Any]) -> list[str]:
             opener()
         except TadropError as error:
             lines.append(str(error))
-    return lines + _missing_data(config, suite)
-
-
-def _missing_data(config: Mapping[str, Any], suite: Any) -> list[str]:
-    """Data sets of a suite that has a registry of them and that are not in the local
-    folder.
-    """
-    if not hasattr(suite, "entry"):
-        return []
-    names = {task: suite.entry(task).id for task in suite.names}
-    absent = {
-        task: name
-        for task, name in names.items()
-        if name and not hub.local("datasets", name, config["paths"]["hub"])
-    }
-    return [
-        f"task {task!r} needs the data set {name}, unless the hub's cache has it"
-        for task, name in absent.items()
-    ]
+    return lines + suite.needs()
 
 
 def dry_run(recipe: str, folder: Path, extra: Sequence[str] = ()) -> str:
@@ -108,7 +89,7 @@ def dry_run(recipe: str, folder: Path, extra: Sequence[str] = ()) -> str:
             owed.setdefault(
                 key,
                 (
-                    pipeline.label(config) + seed,
+                    label(config) + seed,
                     next((t for t in times if t is not None), None),
                 ),
             )

@@ -15,7 +15,7 @@ from tadrop.evaluation import samples
 from tadrop.models.backbone import Backbone
 from tadrop.modules.batches import moved
 from tadrop.modules.slots import locate
-from tadrop.protocols import Corpora, Tasks
+from tadrop.protocols import Tasks
 from tadrop.storage.checkpoint import Checkpoint
 from tadrop.types import Score, Slot, TadropError
 from tadrop.vectors.merged import Merged, materialise
@@ -205,11 +205,7 @@ def _graded(bench: Bench, task: str, split: str) -> Score:
             for inputs, targets in bench.tasks.batches(task, split)
         ]
     kept = torch.cat(values).cpu()
-    metrics = (
-        bench.tasks.measure(task, split, kept)
-        if isinstance(bench.tasks, Corpora)
-        else None
-    )
+    metrics = bench.tasks.measure(task, split, kept)
     if metrics is None:
         return Score(
             task,

@@ -4,6 +4,7 @@ that are not the published ones.
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from tadrop.storage import hub as hubs
 from tadrop.types import TadropError
 
 
@@ -43,3 +44,19 @@ def refuse(place: object, odd: Sequence[str], strict: bool) -> None:
             f"{place}: {odd[0]}; this is not the published test set. "
             "tasks.strict=false goes on and says so in the record"
         )
+
+
+def not_at_hand(references: Mapping[str, str], hub: str | None) -> list[str]:
+    """A line for each task whose data set is in no local folder.
+
+    references: org/name, a folder, or either with @revision, by task
+    hub:        the local folder in the hub's layout
+    """
+    lines = []
+    for task, reference in references.items():
+        name = reference.partition("@")[0]
+        if hubs.local("datasets", name, hub) is None:
+            lines.append(
+                f"task {task!r} needs the data set {name}, unless the hub's cache has it"
+            )
+    return lines

@@ -28,7 +28,13 @@ from tadrop.numerics.seeds import generator
 from tadrop.storage.checkpoint import sha256
 from tadrop.storage.files import write_tensors
 from tadrop.storage.hub import resolve
-from tadrop.tasks.checks import check_limit, differing, known_names, refuse
+from tadrop.tasks.checks import (
+    check_limit,
+    differing,
+    known_names,
+    not_at_hand,
+    refuse,
+)
 from tadrop.types import TadropError
 
 # part of every cache key and of the protocol: raise it when tokens or splits change
@@ -384,6 +390,11 @@ class TextTasks:
         """Correlations of predictions and targets; None where accuracy is asked for."""
         metric = METRICS.get(self.source(task).metric)
         return None if metric is None else metric(*kept.double().numpy().T)
+
+    def needs(self) -> list[str]:
+        """The data sets that are in no local folder, a line each."""
+        references = {task: self.source(task).data for task in self.names}
+        return not_at_hand(references, self.hub_dir)
 
     def fingerprint(self, task: str, split: str) -> str:
         """A hash of the token ids and labels themselves, 16 hex digits."""

@@ -369,6 +369,13 @@ class GlyphTasks:
         """1 where the largest logit is the label's."""
         return outputs.argmax(1) == targets
 
+    def measure(self, task: str, split: str, kept: Tensor) -> None:
+        """The mean of what is graded is the metric."""
+
+    def needs(self) -> list[str]:
+        """Nothing: the images are drawn."""
+        return []
+
     def fingerprint(self, task: str, split: str) -> str:
         """A hash of the images and labels themselves, 16 hex digits."""
         images, labels = self._arrays(task, split)

@@ -33,7 +33,13 @@ from torch import Tensor
 from tadrop.models.beit3 import Inputs
 from tadrop.storage.hub import resolve
 from tadrop.tasks import captions
-from tadrop.tasks.checks import check_limit, differing, known_names, refuse
+from tadrop.tasks.checks import (
+    check_limit,
+    differing,
+    known_names,
+    not_at_hand,
+    refuse,
+)
 from tadrop.types import TadropError
 
 SHIFT = 1  # a piece's token id is its sentencepiece id plus this (XLM-R's habit)
@@ -466,6 +472,11 @@ class MultimodalTasks:
             if measure is None
             else dict(measure(self, {**source, "split": source[split]}, kept))
         )
+
+    def needs(self) -> list[str]:
+        """The data sets that are in no local folder, a line each."""
+        references = {task: self.sources[task]["data"] for task in self.names}
+        return not_at_hand(references, self.hub_dir)
 
     def fingerprint(self, task: str, split: str) -> str:
         """A hash of what is asked and of the images' names and sizes, 16 hex digits."""

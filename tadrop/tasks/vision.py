@@ -29,7 +29,7 @@ from torch import Tensor
 
 from tadrop.numerics.seeds import generator
 from tadrop.storage import hub as hubs
-from tadrop.tasks.checks import check_limit, differing, refuse
+from tadrop.tasks.checks import check_limit, differing, not_at_hand, refuse
 from tadrop.tasks.images import VERSION, Images, cached, open_images
 from tadrop.types import TadropError
 
@@ -210,6 +210,19 @@ class VisionTasks:
     def grade(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """1 where the largest logit is the label's."""
         return outputs.argmax(1) == targets
+
+    def measure(self, task: str, split: str, kept: Tensor) -> None:
+        """The mean of what is graded is the metric."""
+
+    def needs(self) -> list[str]:
+        """The data sets and folders that are in no local folder, a line each."""
+        references = {}
+        for task in self.names:
+            entry = self.entry(task)
+            reference = entry.folder or entry.id
+            if reference is not None:
+                references[task] = reference
+        return not_at_hand(references, self.hub_dir)
 
     def fingerprint(self, task: str, split: str) -> str:
         """A hash of the pixels and labels, 16 hex digits."""
