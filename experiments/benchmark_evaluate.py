@@ -23,14 +23,15 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from tadrop.app import build
 from omegaconf import OmegaConf
 from torch import Tensor
 
 from experiments.benchmark_merge import seconds_of
-from tadrop.app.console import out, told_in_one_line
-from tadrop.app.pipeline import device_of, dtype_of
+from tadrop.app import build
+from tadrop.app.console import out
+from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import CONF
+from tadrop.app.runs.opening import device_of, dtype_of
 from tadrop.evaluation.bench import Bench, precision, score, set_up
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method

@@ -224,7 +224,7 @@ def child(overrides: Sequence[str]) -> None:
     import torch
     from hydra import compose, initialize_config_dir
 
-    from tadrop.app import pipeline
+    from tadrop.app.runs import exporting, preparing
     from tadrop.numerics import formula_kernels as kernels  # noqa: F401  compiled, or read from the cache, as imports are
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -236,10 +236,10 @@ def child(overrides: Sequence[str]) -> None:
     )
     inside, planning = (
         clocked(torch.linalg, ("svd", "eigh", "qr")),
-        clocked(pipeline, ("sparsify",)),
+        clocked(preparing, ("_cut",)),
     )
     start, busy = time.perf_counter(), time.process_time()
-    written = pipeline.merge_only(cfg)
+    written = exporting.merge_only(cfg)
     times = {
         "seconds": time.perf_counter() - start,
         "processor": time.process_time() - busy,

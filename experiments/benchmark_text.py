@@ -27,9 +27,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from experiments.benchmark_merge import ROOT, Page, earlier, seconds_of, verdict, write
-from tadrop.app import pipeline
 from tadrop.app.meter import Meter
 from tadrop.app.places import CONF
+from tadrop.app.runs.opening import open_bench
 from tadrop.evaluation import bench as evaluation
 from tadrop.evaluation.bench import Bench, install
 from tadrop.merging.engine import merge
@@ -124,7 +124,7 @@ def evaluation_rate(page: Page, folder: Path, rows: int, repeat: int) -> None:
     """Examples a second of the suite's loop and of bare forward passes."""
     write_model(folder)
     write_sentences(folder, rows)
-    bench, stream = pipeline.load(
+    bench, stream = open_bench(
         OmegaConf.to_container(configured(folder), resolve=True)
     )
     install(bench.backbone.places(bench.module), bench.expert("sst2", stream.names))

@@ -20,13 +20,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
-from tadrop.app import build
 from rich.progress import Progress, TaskID
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tadrop.app.console import told_in_one_line
+from tadrop.app import build
+from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import CONF
 from tadrop.models.gpt2 import Classifier
 from tadrop.numerics.seeds import generator

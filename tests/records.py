@@ -63,7 +63,7 @@ def record(
     chance: bool = False,
     count: int = 100,
 ) -> dict[str, Any]:
-    """A record as pipeline.describe makes it, of a run that never was."""
+    """A record as tadrop.app.runs.run.describe makes it, of a run that never was."""
     whole = config(merge, tadrop, seed, chance)
     tasks = whole["tasks"]["names"]
     return {

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from tadrop.app import boards as recipes
-from tadrop.app import pipeline
 from tadrop.numerics.seeds import generator
 from tadrop.results import identity, record
+from tadrop.results.naming import label
 from tadrop.vectors.names import numel
 from tests import records as hand
 
@@ -58,7 +58,7 @@ def write(folder: Path, config: dict, count: int = 200) -> None:
     }
     made = hand.record("ties") | {
         "key": key,
-        "label": pipeline.label(config),
+        "label": label(config),
         "config": identity.settings(config),
     }
     made |= {"data": {f"{task}/{config['split']}": "f" * 16 for task in tasks}}
@@ -89,7 +89,7 @@ def write(folder: Path, config: dict, count: int = 200) -> None:
 
 
 def _tensors(tasks: Sequence[str], rng: np.random.Generator) -> list[dict]:
-    """Per-tensor rows as pipeline.tensor_rows makes them."""
+    """Per-tensor rows as runner.tensor_rows makes them."""
     rows = []
     for task in tasks:
         for name, shape in SHAPES.items():

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tadrop.app.places import CONF
-from tadrop.app.run import REFERENCE
+from tadrop.app.runs.run import REFERENCE
 from tadrop.types import TadropError
 
 

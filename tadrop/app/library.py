@@ -47,7 +47,7 @@ def merge_checkpoints(
     """
     from omegaconf import OmegaConf
 
-    from tadrop.app import pipeline
+    from tadrop.app.runs.exporting import merge_only
 
     cfg = _compose(
         [
@@ -68,7 +68,7 @@ def merge_checkpoints(
         "overwrite": overwrite,
         "evaluate": False,
     }
-    return pipeline.merge_only(OmegaConf.merge(cfg, values))
+    return merge_only(OmegaConf.merge(cfg, values))
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:

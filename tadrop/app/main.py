@@ -1,6 +1,7 @@
 """The command line of a run, or of a sweep: what run.py and `tadrop run` do."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -16,15 +17,19 @@ OmegaConf.register_new_resolver("rows", listing, replace=True)  # for --help
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def main(cfg: DictConfig) -> None:
-    from tadrop.app import pipeline
-    from tadrop.app.console import compare, show, show_written
-    from tadrop.app.run import reference_configs, run
+    """One job: the references that its table needs, then the run itself."""
+    from tadrop.app.mistakes import mistakes_in_one_line
+    from tadrop.app.runs.checks import check, check_words
+    from tadrop.app.runs.exporting import merge_only
+    from tadrop.app.runs.run import reference_configs, run
+    from tadrop.app.showing import compare, show, show_written
 
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
-    with pipeline.mistakes_in_one_line(sweeping):
-        pipeline.check(cfg)
+    with mistakes_in_one_line(sweeping):
+        check_words(HydraConfig.get().overrides.task)
+        check(cfg)
         if not cfg.evaluate:
-            show_written(pipeline.merge_only(cfg))
+            show_written(merge_only(cfg))
             return
         individual, *others = (*reference_configs(cfg), cfg)
         records = [run(individual)]
@@ -33,10 +38,12 @@ def main(cfg: DictConfig) -> None:
         show(records, Path(cfg.paths.records), brief=sweeping)
 
 
-def run_words(words: list[str]) -> None:
-    """Runs these words of a command line. Hydra reads them from sys.argv."""
-    sys.argv = [
-        sys.argv[0],
-        *("dry_run=true" if word == "--dry-run" else word for word in words),
-    ]
+def run_words(words: Sequence[str]) -> None:
+    """Runs these words of a command line; Hydra reads them from sys.argv."""
+    from tadrop.app.mistakes import check_renamed, told_in_one_line
+
+    with told_in_one_line():
+        check_renamed(words)
+    spelled = ["dry_run=true" if word == "--dry-run" else word for word in words]
+    sys.argv = [sys.argv[0], *spelled]
     main()

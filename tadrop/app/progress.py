@@ -80,7 +80,7 @@ class SweepProgress(Callback):
         """Says what a recipe would take, and ends the command: nothing is run."""
         from tadrop.app import boards as recipes
         from tadrop.app import cost
-        from tadrop.app.console import told_in_one_line
+        from tadrop.app.mistakes import told_in_one_line
 
         recipe, words = recipes.of_command(config.hydra.overrides.task)
         if recipe is None:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tadrop.app.console import err
-from tadrop.results.record import Record
+from tadrop.app.runs import build
+from tadrop.results.record import SUFFIXES, Record
 
 if TYPE_CHECKING:
     from wandb import Run
 
 
-class Logger(Protocol):
+class Tracker(Protocol):
     """What a tracker does."""
 
     def log(self, record: Record, files: Sequence[Path]) -> None:
@@ -31,18 +32,18 @@ class Logger(Protocol):
 
 
 def tell(
-    logger: Logger | None, act: Callable[[Logger], None], patience: float = 120.0
+    tracker: Tracker | None, act: Callable[[Tracker], None], patience: float = 120.0
 ) -> bool:
     """Lets a tracker act, for `patience` seconds at most. Whether it did; what went
     wrong is said, not raised.
     """
-    if logger is None:
+    if tracker is None:
         return True
     problems: list[str] = []
 
     def attempt() -> None:
         try:
-            act(logger)
+            act(tracker)
         except (
             Exception
         ) as error:  # whatever a tracker raises, the record is what counts
@@ -55,7 +56,7 @@ def tell(
         problems.append(f"no answer within {patience:g} s")
     for problem in problems:
         err.print(
-            f"logger: {problem}; the record is kept, the run goes on",
+            f"tracker: {problem}; the record is kept, the run goes on",
             soft_wrap=True,
             markup=False,
         )
@@ -141,3 +142,12 @@ class Wandb:
             if file.exists():
                 artifact.add_file(str(file))
         run.log_artifact(artifact)
+
+
+def tell_of(node: Any, record: Record, folder: Path) -> None:
+    """Tells the tracker that a node names of a run whose record is written.
+
+    A tracker that fails costs a line, not the run.
+    """
+    files = [folder / f"{record['key']}{suffix}" for suffix in SUFFIXES]
+    tell(build.part(node), lambda tracker: tracker.log(record, files))

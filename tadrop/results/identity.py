@@ -81,6 +81,12 @@ def steps(config: Config) -> list[str]:
     return [word for word in given if word in (*search, "tadrop", *own)]
 
 
+def with_tadrop(config: Config, tadrop: Any) -> dict[str, Any]:
+    """The same run with another tadrop node, and the steps that follow from it."""
+    changed = {**config, "tadrop": tadrop}
+    return changed | {"before": steps(changed)}
+
+
 def _check_order(words: object) -> None:
     """Raises TadropError unless the words are some of STEPS, each once."""
     choices = f"it is a list of some of {', '.join(STEPS)}, in the order of application"

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from tadrop.app import boards as recipes
 from tadrop.app import cost
-from tadrop.app.run import reference_configs
+from tadrop.app.runs.run import reference_configs
 from tadrop.app.verbs import table as tables
 from tadrop.results import identity
 from tadrop.types import TadropError

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from tadrop.app import build
 
 from tadrop.app import boards as recipes
+from tadrop.app import build
 from tadrop.merging.method import Method
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -7,11 +7,11 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from tadrop.app import build
 from omegaconf import OmegaConf
 from torch import nn
 
-from tadrop.app import run as runner
+from tadrop.app import build
+from tadrop.app.runs import run as runner
 from tadrop.app.verbs.finetune import Recipe, Run, batch_at, climb
 from tadrop.models.hf_vision import file_name, fit_head
 from tadrop.storage.checkpoint import open_checkpoint

@@ -236,7 +236,7 @@ def test_the_figure_of_storage_places_every_row():
 
 def test_records_are_found_again(tmp_path, monkeypatch):
     """A second board runs nothing: run.run finds the records of the first."""
-    from tadrop.app import run as runner
+    from tadrop.app.runs import run as runner
 
     names = ["average"]
     for cfg in leaderboard.configs(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments import benchmark_evaluate
-from tadrop.app.console import mistake, told_in_one_line
+from tadrop.app.mistakes import mistake, told_in_one_line
 from tadrop.app.verbs import leaderboard, similarity, tune, vqa_answers
 from tadrop.app.verbs import table as tables
 from tadrop.types import TadropError

@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from tadrop.app.places import CONF
-from tadrop.app.run import run
+from tadrop.app.runs.run import run
 from tadrop.app.verbs import tune
 from tadrop.results import record, table
 from tadrop.types import TadropError

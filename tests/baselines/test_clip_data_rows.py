@@ -24,7 +24,7 @@ from baselines import (
     task_arithmetic,
     twin,
 )
-from tadrop.app import run as runner
+from tadrop.app.runs import run as runner
 from tadrop.evaluation.bench import install, set_up
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method

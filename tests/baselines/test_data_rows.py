@@ -7,7 +7,7 @@ import json
 import pytest
 from hydra import compose, initialize_config_dir
 
-from tadrop.app import run as runner
+from tadrop.app.runs import run as runner
 from tadrop.app.places import CONF
 from tadrop.types import TadropError
 

@@ -9,7 +9,8 @@ import torch
 from omegaconf import OmegaConf
 
 from baselines import regmean, smile
-from tadrop.app import pipeline, run
+from tadrop.app.runs.opening import open_bench
+from tadrop.app import run
 from tadrop.evaluation import samples
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
@@ -106,7 +107,7 @@ def test_regmean_sees_no_padding_and_conv1d_inputs_as_they_are(gpt2):
     """The first block's Gram matrices of texts of unlike length, against each text alone in
     transformers' module.
     """
-    bench, _ = pipeline.load(OmegaConf.to_container(gpt2, resolve=True))
+    bench, _ = open_bench(OmegaConf.to_container(gpt2, resolve=True))
     batch = next(samples.first(bench.tasks, "cola", "train", 8, 8))
     assert (batch < 0).any()
     names = [f"transformer.h.0.{name}.weight" for name in ("attn.c_attn", "mlp.c_fc")]
@@ -132,7 +133,7 @@ def test_smile_of_one_task_is_its_expert_in_every_conv1d_layer(gpt2):
     shape tells nothing.
     """
     cfg = OmegaConf.merge(gpt2, {"tasks": {"names": ["cola"]}})
-    bench, stream = pipeline.load(OmegaConf.to_container(cfg, resolve=True))
+    bench, stream = open_bench(OmegaConf.to_container(cfg, resolve=True))
     zero = Method(merge=lambda taus: torch.zeros_like(taus[:1]))
     build = partial(smile.build, keep=1.0, gate=1, active=1)
     merged = build(merge(stream, zero), stream, bench, 1.0, lambda: None)

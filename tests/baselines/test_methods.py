@@ -15,8 +15,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from tadrop.app import pipeline
 from tadrop.app.console import Progress
+from tadrop.app.runs import selecting as choosing
+from tadrop.app.runs.preparing import Prepared
 from tadrop.app.verbs.methods import listing
 from tadrop.evaluation import selection as selecting
 from tadrop.models import glyph_vit
@@ -189,12 +190,13 @@ def tuned(row, monkeypatch, judge):
             for t in merged.tasks
         ]
 
-    monkeypatch.setattr(pipeline.evaluation, "evaluate", evaluate)
+    monkeypatch.setattr(choosing, "evaluate", evaluate)
     cfg = config(f"merge={row}", "select=grid")
     stream = golden()
     bench = SimpleNamespace(tasks=SimpleNamespace(names=stream.tasks))
-    merged = pipeline.merge(stream, cfg.merge.method, None, Progress())
-    return pipeline.select(cfg, bench, stream, None, merged, Progress())
+    prepared = Prepared(cfg, stream, stream, bench)
+    merged = choosing.merge(prepared, cfg.merge.method, Progress())
+    return choosing.select(prepared, merged, Progress())
 
 
 def kept(merged, task):
@@ -221,7 +223,8 @@ def test_tall_masks_are_tuned_task_by_task(monkeypatch):
 
 def kept_at(value):
     cfg = config("merge=tall_mask", f"merge.knobs.lambdas={value}")
-    merged = pipeline.merge(golden(), cfg.merge.method, None, Progress())
+    prepared = Prepared(cfg, golden(), golden())
+    merged = choosing.merge(prepared, cfg.merge.method, Progress())
     return {task: kept(merged, task) for task in merged.tasks}
 
 
@@ -252,7 +255,8 @@ def test_pcb_tunes_its_ratio_with_the_scale(monkeypatch):
 def test_fixed_takes_what_the_row_says():
     cfg = config("merge=pcb")
     merged = Merged(("t1",), {})
-    same, selection = pipeline.select(cfg, None, golden(), None, merged, Progress())
+    prepared = Prepared(cfg, golden(), golden())
+    same, selection = choosing.select(prepared, merged, Progress())
     assert same is merged
     assert (selection.rule, selection.scale, dict(selection.knobs)) == (
         "fixed",
@@ -316,7 +320,8 @@ def test_a_method_is_two_files(tmp_path):
 def test_materialise_of_thin_factors_and_one_factor():
     cfg = config("merge=tsv_c")
     stream = replace(golden("t1", "t2"), layouts={"A": Layout("linear")})
-    merged = pipeline.merge(stream, cfg.merge.method, None, Progress())
+    prepared = Prepared(cfg, stream, stream)
+    merged = choosing.merge(prepared, cfg.merge.method, Progress())
     base = Checkpoint(
         Path("base"), (), {n: torch.zeros_like(t) for n, t in TAUS["t1"].items()}
     )

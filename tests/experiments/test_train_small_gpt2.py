@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import train_small_gpt2
-from tadrop.app import run
+from tadrop.app.runs import run
 from tests import text_hub
 from tests.models.test_gpt2 import configure
 

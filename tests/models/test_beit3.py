@@ -13,10 +13,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from tadrop.app import build
 from PIL import Image
 
-from tadrop.app import run
+from tadrop.app import build
+from tadrop.app.runs import run
 from tadrop.app.verbs import vqa_answers
 from tadrop.models import beit3
 from tadrop.models.beit3 import Inputs

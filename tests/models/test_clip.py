@@ -8,13 +8,12 @@ import open_clip
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
-from tadrop.app import build
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
-from tadrop.app import pipeline, places
-from tadrop.app import run as runner
+from tadrop.app import build, places
+from tadrop.app.runs import opening
+from tadrop.app.runs import run as runner
 from tadrop.evaluation.bench import install, precision, set_up
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
@@ -447,7 +446,7 @@ def test_bfloat16_is_for_the_evaluation_alone(hub, tmp_path):
     torch.testing.assert_close(found[0], found[1], atol=0.5, rtol=0)
     assert not torch.equal(found[0], found[1])
     with pytest.raises(TadropError, match="float32 or bfloat16"):
-        pipeline.dtype_of("float16")
+        opening.dtype_of("float16")
 
 
 def test_zero_dimensional_tensors_go_through_every_stage(hub, tmp_path):

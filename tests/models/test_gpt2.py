@@ -8,12 +8,11 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from tadrop.app import build
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
-from tadrop.app import pipeline, places, run
+from tadrop.app import build, places, run
+from tadrop.app.runs.opening import open_bench
 from tadrop.models import gpt2
 from tadrop.tasks import glue
 from tadrop.types import TadropError
@@ -363,7 +362,7 @@ def test_a_base_with_a_hole_and_texts_too_long_are_refused(hub, tmp_path):
         configured(world, tmp_path, "tasks.names=[rte]"), resolve=True
     )
     with pytest.raises(TadropError, match=r"transformer.h.1.ln_2.bias"):
-        pipeline.load(config)
+        open_bench(config)
     module = parts(hub, tmp_path)[0].build()
     with pytest.raises(TadropError, match=r"set tasks\.max_length=512"):
         module(torch.zeros(1, 513, dtype=torch.long))

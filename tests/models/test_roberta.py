@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tadrop.app import run
+from tadrop.app.runs import run
 from tadrop.tasks import glue
 from tadrop.types import TadropError
 from tests import text_hub

@@ -8,7 +8,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from tadrop.app import run as runner
+from tadrop.app.runs import run as runner
 from tadrop.tasks.vision import registry
 from tests import tiny_clip as tiny
 from tests.models.test_clip import CONF

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tadrop.app.console import out, told_in_one_line
+from tadrop.app.console import out
+from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.verbs.table import collect
 from tadrop.results import plot
 from tadrop.results.record import Record

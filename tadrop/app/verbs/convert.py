@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tadrop.app.console import out, told_in_one_line
+from tadrop.app.console import out
+from tadrop.app.mistakes import told_in_one_line
 from tadrop.storage.checkpoint import sha256
 from tadrop.storage.files import write_tensors, write_text
 from tadrop.storage.legacy import replaced, tensors, unpickle

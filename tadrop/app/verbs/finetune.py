@@ -24,14 +24,15 @@ import hydra
 import numpy as np
 import torch
 from hydra.utils import instantiate
-from tadrop.app import build
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tadrop.app.console import err, out, told_in_one_line
-from tadrop.app.pipeline import device_of
+from tadrop.app import build
+from tadrop.app.console import err, out
+from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import CONF
+from tadrop.app.runs.opening import device_of
 from tadrop.evaluation.bench import install
 from tadrop.numerics.seeds import generator
 from tadrop.storage.checkpoint import sha256

@@ -24,13 +24,15 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from tadrop.app import pipeline
-from tadrop.app.console import err, out, print_table, told_in_one_line
+from tadrop.app.console import err, out
+from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import CONF
-from tadrop.app.run import reference_configs, run
+from tadrop.app.runs.run import reference_configs, run
+from tadrop.app.showing import print_table
 from tadrop.app.verbs import table as tables
 from tadrop.results import plot, table
 from tadrop.results.intervals import paired
+from tadrop.results.naming import label
 from tadrop.results.record import Record, read
 from tadrop.results.record import path as record_path
 from tadrop.results.table import Table
@@ -143,7 +145,7 @@ def recorded(
         if file.exists():
             board.records.append(read(file))
         else:
-            board.owed.append(pipeline.label(config))
+            board.owed.append(label(config))
     return board
 
 

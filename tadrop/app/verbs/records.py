@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table as RichTable
 
-from tadrop.app.console import out, print_wide, told_in_one_line
+from tadrop.app.console import out
+from tadrop.app.mistakes import told_in_one_line
+from tadrop.app.showing import print_wide
 from tadrop.results import record
 from tadrop.results.record import Record
 from tadrop.storage.files import write_atomically

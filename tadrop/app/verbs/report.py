@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tadrop.app import boards as recipes
-from tadrop.app.console import out, told_in_one_line
+from tadrop.app.console import out
+from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.verbs import leaderboard
 from tadrop.app.verbs import table as tables
 from tadrop.results import plot, published, record

@@ -14,8 +14,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tadrop.app import boards as recipes
-from tadrop.app.console import err, out, print_table, told_in_one_line
+from tadrop.app.console import err, out
+from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import REPOSITORY
+from tadrop.app.showing import print_table
 from tadrop.app.verbs import choose, leaderboard, report
 from tadrop.app.verbs import table as tables
 from tadrop.results import identity, published, record

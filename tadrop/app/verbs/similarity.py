@@ -14,9 +14,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from tadrop.app import pipeline
-from tadrop.app.console import out, told_in_one_line
+from tadrop.app.console import out
+from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import CONF
+from tadrop.app.runs.opening import open_bench
 from tadrop.protocols import Stream
 from tadrop.results import figures, plot
 from tadrop.storage.files import write_text
@@ -58,7 +59,7 @@ def main() -> None:
             config = OmegaConf.to_container(
                 compose("config", options.overrides), resolve=True
             )
-        _, stream = pipeline.load(config)
+        _, stream = open_bench(config)
         found = cosines(stream)
         stem = f"similarity_{config['model']['name']}_{len(found)}"
         write_text(options.out / f"{stem}.csv", found.to_csv(float_format="%.6f"))

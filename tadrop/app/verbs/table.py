@@ -16,7 +16,9 @@ from pathlib import Path
 
 from tadrop.app import boards as recipes
 from tadrop.app import cost
-from tadrop.app.console import out, print_table, told_in_one_line
+from tadrop.app.console import out
+from tadrop.app.mistakes import told_in_one_line
+from tadrop.app.showing import print_table
 from tadrop.results import figures, plot, published, record, table
 from tadrop.results.intervals import paired
 from tadrop.results.record import Record

@@ -32,10 +32,11 @@ from hydra.core.override_parser.types import (
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from tadrop.app import pipeline
-from tadrop.app.console import err, out, told_in_one_line
+from tadrop.app.console import err, out
+from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import CONF
-from tadrop.app.run import run
+from tadrop.app.runs.checks import check
+from tadrop.app.runs.run import run
 from tadrop.types import TadropError
 
 
@@ -93,7 +94,7 @@ def objective(
         "config", [*fixed, *(f"{key}={value}" for key, value in values.items()), *own]
     )
     try:
-        pipeline.check(cfg)
+        check(cfg)
     except Exception as error:  # Hydra wraps what a node complains of
         raise TrialPruned(str(error.__cause__ or error)) from error
     record = run(cfg)

@@ -18,12 +18,14 @@ from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.progress import track
 
-from tadrop.app import pipeline
-from tadrop.app.console import Progress, err, told_in_one_line
+from tadrop.app.console import Progress, err
+from tadrop.app.meter import Meter
+from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import CONF
+from tadrop.app.runs.preparing import merged, prepare
 from tadrop.evaluation.bench import Bench, install
 from tadrop.storage.files import write_text
 from tadrop.tasks.multimodal import vqa_answers, vqa_questions
@@ -34,23 +36,16 @@ SPLIT = "test-dev2015"
 
 
 def merged_model(cfg: DictConfig) -> tuple[Bench, Merged, float]:
-    """The merge of a configuration, as run.py makes it, and its scale."""
-    bench, stream = pipeline.load(OmegaConf.to_container(cfg, resolve=True))
-    quiet = Progress()
-    sparse = pipeline.sparsify(stream, cfg.sparsify, cfg.tadrop, quiet)
-    statistics = pipeline.statistics(cfg, bench, stream, quiet)
-    merged = pipeline.merge(sparse, cfg.merge.method, statistics, quiet)
-    merged, selection = pipeline.select(cfg, bench, sparse, statistics, merged, quiet)
-    return (
-        bench,
-        pipeline.refine(cfg, bench, sparse, merged, selection.scale, quiet),
-        selection.scale,
-    )
+    """The merge of a configuration, as a run makes it, and its scale."""
+    quiet, meter = Progress(), Meter()
+    prepared = prepare(cfg, quiet, meter)
+    outcome, selection = merged(prepared, quiet, meter)
+    return prepared.bench, outcome, selection.scale
 
 
 @torch.inference_mode()
 def answers(
-    bench: Bench, merged: Merged, scale: float, split: str
+    bench: Bench, outcome: Merged, scale: float, split: str
 ) -> Iterator[dict[str, object]]:
     """The most likely answer to every question of a split."""
     root = bench.tasks.root("vqa")
@@ -60,10 +55,10 @@ def answers(
     )
     install(
         bench.backbone.places(bench.module),
-        materialise(bench.base, merged, "vqa", scale),
+        materialise(bench.base, outcome, "vqa", scale),
     )
     bench.equip("vqa")
-    with merged.attached(bench.module, "vqa"):
+    with outcome.attached(bench.module, "vqa"):
         for inputs, numbers in bench.tasks.shown("vqa", questions):
             best = bench.module(inputs.to(bench.device)).argmax(1).tolist()
             yield from (

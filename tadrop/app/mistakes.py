@@ -1,0 +1,80 @@
+"""Mistakes of users, told in one line and not in a traceback."""
+
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from hydra.errors import HydraException, InstantiationException
+from omegaconf.errors import OmegaConfBaseException
+
+from tadrop.types import TadropError
+
+# Words of the command line that have another name now.
+RENAMED = {
+    "experiment": "board",
+    "logger": "tracker",
+    "merge.prepare": "merge.search",
+    "model.layout": "model.packaging",
+    "tadrop.placement": "before",
+}
+WHY = {
+    "tadrop.placement": (
+        "the order of what stands before the merge: before=[tadrop,sparsify] for "
+        "placement=before, nothing for placement=replace"
+    ),
+}
+
+
+def mistake(error: BaseException | None) -> TadropError | None:
+    """The TadropError that an error is, or that Hydra wrapped in it; None for none."""
+    while error is not None and not isinstance(error, TadropError):
+        error = error.__cause__
+    return error
+
+
+def check_renamed(words: Sequence[str]) -> None:
+    """Raises TadropError for a word that has another name now."""
+    for word in words:
+        key, _, value = word.lstrip("+~").partition("=")
+        for old, new in RENAMED.items():
+            if key == old or key.startswith(f"{old}."):
+                now = WHY.get(old, f"{new}{key.removeprefix(old)}={value}")
+                raise TadropError(f"{key} has another name now: {now}")
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """Ends a script with one line on standard error, and exit code 1, for a mistake.
+
+    A mistake is a TadropError, or words that Hydra cannot compose.
+    """
+    try:
+        yield
+    except (TadropError, HydraException, OmegaConfBaseException) as error:
+        cause = mistake(error)
+        if cause is None and isinstance(error, InstantiationException):
+            raise
+        words = re.split("See https://|Config search path", str(error))[0].split()
+        sys.exit(f"error: {cause or ' '.join(words)}")
+
+
+@contextmanager
+def mistakes_in_one_line(sweeping: bool = False) -> Iterator[None]:
+    """Tells a job's TadropError, wherever Hydra may have wrapped it, in one line.
+
+    The exit code is 1. In a sweep the other jobs run, and Hydra exits with 1 at the end.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause = mistake(error)
+        if cause is None:
+            # A sweep goes on with its other jobs; Hydra shows this at the very end only.
+            traceback.print_exc()
+            raise
+        if sweeping:
+            sys.stderr.write(f"error: {cause}\n")
+            raise cause from None
+        sys.exit(f"error: {cause}")

@@ -1,0 +1,75 @@
+"""What can be said of a configuration before anything is read."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from tadrop.app.runs import build
+from tadrop.app.runs.opening import device_of, dtype_of
+from tadrop.evaluation.selection import check_rule
+from tadrop.results import identity
+from tadrop.types import TadropError
+
+# What a merge row may say under `data:`, and the split that it then reads beside the one
+# that is reported. Test inputs are those of the reported split.
+DATA = {
+    "none": None,
+    "validation labels": "validation",
+    "training inputs": "train",
+    "training labels": "train",
+    "test inputs": None,
+}
+# The parts of a merge row that read data or run the model.
+READING = ("search", "statistics", "refine")
+
+
+def check(cfg: Any) -> None:
+    """Builds everything that only needs the configuration, so that mistakes show early."""
+    check_rule(cfg.select, cfg.tuned)
+    device_of(cfg.device)
+    dtype_of(cfg.dtype)
+    split_of(cfg.merge.get("data", "none"))
+    build.rule(cfg.sparsify)
+    build.rule(cfg.tadrop)
+    build.model(cfg.model)
+    build.tasks(cfg.tasks)
+    build.part(cfg.merge.method)
+    for word in READING:
+        build.part(cfg.merge.get(word))
+    identity.steps(OmegaConf.to_container(cfg, resolve=True))
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Raises TadropError for words of a command line that would change code unrecorded."""
+    for word in words:
+        key = word.split("=")[0].lstrip("+~")
+        if "_target_" in key.split("."):
+            raise TadropError(
+                f"{key} is no setting, and records do not tell formulas apart by it: "
+                "give the formula a row of its own (conf/merge/NAME.yaml)"
+            )
+
+
+def split_of(data: str) -> str | None:
+    """The split that a merge row's `data:` sees before it is evaluated; None for none."""
+    if data not in DATA:
+        raise TadropError(f"merge.data is {data!r}; it must be one of {', '.join(DATA)}")
+    return DATA[data]
+
+
+def check_only_merges(cfg: Any) -> None:
+    """Raises TadropError for what a merge that is written and not evaluated cannot do."""
+    if not cfg.export.dir:
+        raise TadropError("evaluate=false only merges: say where to, export.dir=OUT")
+    if cfg.select != "fixed":
+        raise TadropError(
+            f"select={cfg.select} needs an evaluation; "
+            "with evaluate=false set merge.scale instead"
+        )
+    for word in READING:
+        if cfg.merge.get(word) is not None:
+            raise TadropError(
+                f"merge={cfg.merge.name} looks at data or at the model: "
+                "it needs evaluate=true"
+            )

@@ -1,0 +1,70 @@
+"""Writes what a configuration merges to the folder that it names."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from tadrop.app.console import stages
+from tadrop.app.meter import Meter
+from tadrop.app.runs import build
+from tadrop.app.runs.checks import check_only_merges
+from tadrop.app.runs.preparing import Prepared, prepare
+from tadrop.merging import export as exports
+from tadrop.merging.export import Written
+from tadrop.merging.source import Plan, Source, dtype_of, held, streamed
+from tadrop.results.naming import label
+from tadrop.results.provenance import version_of
+from tadrop.types import TadropError
+from tadrop.vectors.merged import Merged
+from tadrop.vectors.task_vectors import TaskVectors
+
+
+def merge_only(cfg: Any) -> Written:
+    """Merges checkpoints into cfg.export.dir without evaluating them.
+
+    What is merged goes straight to disk at the row's own scale and is never held.
+    """
+    check_only_merges(cfg)
+    with stages(label(OmegaConf.to_container(cfg, resolve=True))) as progress:
+        prepared = prepare(cfg, progress, Meter())
+        method = build.part(cfg.merge.method)
+        tick = progress.bar("merge", len(prepared.stream.names))
+        source = streamed(prepared.stream, method, lambda name: tick())
+        return _write(prepared, source, cfg.merge.scale)
+
+
+def export(prepared: Prepared, merged: Merged, scale: float) -> Written:
+    """Writes a merge in memory to cfg.export.dir."""
+    if merged.attachment is not None:
+        raise TadropError(
+            f"merge={prepared.cfg.merge.name} is more than weights "
+            "(adapters, or experts): it cannot be exported"
+        )
+    return _write(prepared, held(merged), scale)
+
+
+def _write(prepared: Prepared, source: Source, scale: float) -> Written:
+    cfg, vectors = prepared.cfg, prepared.vectors
+    plan = Plan(
+        Path(cfg.export.dir),
+        scale,
+        dtype_of(cfg.export.dtype),
+        cfg.export.expand,
+        overwrite=cfg.overwrite,
+        made=_made(cfg, vectors, scale),
+    )
+    return exports.export(source, vectors.base, vectors.private_tensors(), plan)
+
+
+def _made(cfg: Any, vectors: TaskVectors, scale: float) -> dict[str, Any]:
+    """How an export was made: the settings that matter, and which checkpoints."""
+    config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
+    files: dict[str, Any] = {}
+    for name, checkpoint in {"base": vectors.base, **vectors.experts}.items():
+        sizes = [file.stat().st_size for file in checkpoint.files]
+        files[name] = {"path": str(checkpoint.path), "bytes": sizes}
+    made: dict[str, Any] = {"suite": f"tadrop {version_of('tadrop')}"}
+    for word in ("merge", "before", "sparsify", "tadrop", "seed", "select"):
+        made[word] = config[word]
+    return made | {"scale": scale, "checkpoints": files}

@@ -1,0 +1,89 @@
+"""Opens what a configuration names: the model, its base and experts, the tasks."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from tadrop.app.runs import build
+from tadrop.evaluation import bench as benches
+from tadrop.evaluation.bench import Bench
+from tadrop.models.backbone import Backbone, layouts
+from tadrop.models.local import Local
+from tadrop.types import TadropError
+from tadrop.vectors.task_vectors import TaskVectors
+
+DTYPES = ("float32", "bfloat16")
+
+Config = Mapping[str, Any]
+
+
+def device_of(word: str) -> torch.device:
+    """The device that a word names; auto is the GPU if there is one."""
+    if word == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if word.startswith("cuda") and not torch.cuda.is_available():
+        raise TadropError(
+            f"device={word}, but torch sees no GPU here; use device=cpu or device=auto"
+        )
+    try:
+        return torch.device(word)
+    except RuntimeError as error:
+        raise TadropError(
+            f"device is {word!r}; it must be auto, cpu or cuda"
+        ) from error
+
+
+def dtype_of(word: str) -> torch.dtype:
+    """What an evaluation computes in."""
+    if word not in DTYPES:
+        raise TadropError(f"dtype is {word!r}; it must be {' or '.join(DTYPES)}")
+    return getattr(torch, word)
+
+
+def open_bench(config: Config) -> tuple[Bench, TaskVectors]:
+    """Checkpoints, tasks, and the module they are evaluated in.
+
+    They are shared by all jobs of a sweep that use the same ones.
+    """
+    nodes = [config[word] for word in ("model", "tasks", "device", "dtype")]
+    return _open_bench(json.dumps(nodes))
+
+
+@lru_cache(maxsize=1)
+def _open_bench(nodes: str) -> tuple[Bench, TaskVectors]:
+    model_node, tasks_node, device_word, dtype_word = json.loads(nodes)
+    suite, device = build.tasks(tasks_node), device_of(device_word)
+    model = build.model(model_node).bound(suite)
+    model, stream = _opened(model, suite.names, device)
+    bench = benches.set_up(
+        model, stream.base, stream.experts, suite, device, dtype_of(dtype_word)
+    )
+    return bench, stream
+
+
+def open_stream(config: Config) -> TaskVectors:
+    """Checkpoints alone, for a merge that is written and not evaluated."""
+    model = build.model(config["model"])
+    if isinstance(model, Local):
+        tasks = model.tasks
+    else:
+        suite = build.tasks(config["tasks"])
+        model, tasks = model.bound(suite), suite.names
+    return _opened(model, tasks, device_of(config["device"]))[1]
+
+
+def _opened(
+    model: Any, tasks: Sequence[str], device: torch.device
+) -> tuple[Any, TaskVectors]:
+    """The model, with every private tensor named, and the task vectors of the others."""
+    base = model.open_base()
+    experts = {task: model.open_expert(task) for task in tasks}
+    if isinstance(model, Backbone):
+        model = model.settled(base, experts)
+    stream = TaskVectors(base, experts, tuple(model.private), device)
+    matrix_layouts = layouts(model.name, model.matrices, stream.shapes)
+    return model, replace(stream, layouts=matrix_layouts)

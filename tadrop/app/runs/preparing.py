@@ -1,0 +1,134 @@
+"""The one way from a configuration to merged weights.
+
+A run, the exporter, the library's merge_checkpoints and the answers for the VQA server
+all go through `prepare`, and then through `merged` (held in memory, for an evaluation)
+or through exporting.write_streamed (straight to disk).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from tadrop.app.console import Progress
+from tadrop.app.meter import Meter
+from tadrop.app.runs import build, selecting
+from tadrop.app.runs.checks import split_of
+from tadrop.app.runs.opening import open_bench, open_stream
+from tadrop.evaluation.bench import Bench
+from tadrop.evaluation.selection import Selection
+from tadrop.evaluation.statistics import TaskStatistics, gather
+from tadrop.protocols import Stream
+from tadrop.results import identity
+from tadrop.sparsify.chain import Transformation, chain, sparsified
+from tadrop.types import TadropError
+from tadrop.vectors.merged import Merged
+from tadrop.vectors.names import cut_name
+from tadrop.vectors.task_vectors import TaskVectors
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a configuration merges.
+
+    vectors:    the task vectors as the checkpoints give them
+    stream:     the same as they stand before the merge: searched, sparsified
+    bench:      the module and the tasks; None where nothing is evaluated
+    statistics: what the method needs to know of each model on its data, or None
+    """
+
+    cfg: Any
+    vectors: TaskVectors
+    stream: Stream
+    bench: Bench | None = None
+    statistics: TaskStatistics | None = None
+
+
+def prepare(cfg: Any, progress: Progress, meter: Meter) -> Prepared:
+    """Opens checkpoints, and tasks if they are evaluated; then all before the merge."""
+    config = OmegaConf.to_container(cfg, resolve=True)
+    with meter.stage("load"):
+        if cfg.evaluate:
+            bench, vectors = open_bench(config)
+        else:
+            bench, vectors = None, open_stream(config)
+    stream: Stream = vectors
+    with meter.stage("sparsify"):
+        before = transformations(cfg, config, bench, progress)
+        stream = chain(before)(vectors)
+    with meter.stage("statistics"):
+        statistics = gathered(cfg, bench, stream, progress)
+    return Prepared(cfg, vectors, stream, bench, statistics)
+
+
+def transformations(
+    cfg: Any, config: Mapping[str, Any], bench: Bench | None, progress: Progress
+) -> list[Transformation]:
+    """What happens to the task vectors before the merge, in the order of application."""
+    known = {
+        "search": partial(_searched, cfg, bench, progress),
+        "tadrop": partial(_cut, cfg.tadrop, progress),
+        "sparsify": partial(_cut, cfg.sparsify, progress),
+    }
+    return [known[word] for word in identity.steps(config)]
+
+
+def _searched(
+    cfg: Any, bench: Bench | None, progress: Progress, stream: Stream
+) -> Stream:
+    """What the row's own search makes of the task vectors."""
+    search = build.part(cfg.merge.search)
+    return search(stream, bench, progress.bar("search", None))
+
+
+def _cut(node: Any, progress: Progress, stream: Stream) -> Stream:
+    """The stream behind a sparsifier, every cut planned."""
+    rule = build.rule(node)
+    if rule is None:
+        return stream
+    covered = {cut_name(rule.scope, name) for name in stream.names}
+    tick = progress.bar("sparsify", len(stream.tasks) * len(covered))
+    return sparsified(rule, tick)(stream)
+
+
+def gathered(
+    cfg: Any, bench: Bench | None, stream: Stream, progress: Progress
+) -> TaskStatistics | None:
+    """The statistics that the row declares; None where it declares none."""
+    measurement = build.part(cfg.merge.get("statistics"))
+    if measurement is None or bench is None:
+        return None
+    if measurement.split != split_of(cfg.merge.data):
+        raise TadropError(
+            f"merge.statistics.split is {measurement.split!r}, "
+            f"but merge.data says {cfg.merge.data!r}"
+        )
+    tick = progress.bar("statistics", len(bench.experts))
+    return gather(measurement, bench, stream.names, Path(cfg.paths.cache), tick)
+
+
+def merged(
+    prepared: Prepared, progress: Progress, meter: Meter
+) -> tuple[Merged, Selection]:
+    """The merge in memory at the scale and knobs that the selection rule takes."""
+    with meter.stage("merge"):
+        first = selecting.merge(prepared, prepared.cfg.merge.method, progress)
+    with meter.stage("select"):
+        chosen, selection = selecting.select(prepared, first, progress)
+    with meter.stage("refine"):
+        refined = _refined(prepared, chosen, selection.scale, progress)
+    return refined, selection
+
+
+def _refined(
+    prepared: Prepared, merge: Merged, scale: float, progress: Progress
+) -> Merged:
+    """What the row makes of the merge: adaptation, adapters, routed experts."""
+    refine = build.part(prepared.cfg.merge.get("refine"))
+    if refine is None:
+        return merge
+    tick = progress.bar("refine", None)
+    return refine(merge, prepared.stream, prepared.bench, scale, tick)

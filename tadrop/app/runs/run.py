@@ -1,0 +1,190 @@
+"""One run, or its record if there is one already; and the references of every table."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from tadrop.app import trackers
+from tadrop.app.console import stages, waiting
+from tadrop.app.meter import Meter
+from tadrop.app.runs import exporting
+from tadrop.app.runs.checks import split_of
+from tadrop.app.runs.preparing import Prepared, merged, prepare
+from tadrop.evaluation.bench import evaluate
+from tadrop.evaluation.selection import Selection
+from tadrop.protocols import Stream
+from tadrop.results import identity, record
+from tadrop.results.naming import label
+from tadrop.results.provenance import provenance
+from tadrop.results.record import Record
+from tadrop.sparsify.cut_stream import Sparse
+from tadrop.storage.files import claimed
+from tadrop.types import Score
+from tadrop.vectors.merged import Merged
+from tadrop.vectors.names import numel
+
+# What a reference run is not: sparsified, tuned, one of several seeds, exported.
+REFERENCE = {
+    "before": None,
+    "export": {"dir": None},
+    "overwrite": False,
+    "seed": 0,
+    "select": "fixed",
+    "sparsify": None,
+    "tadrop": None,
+    "tuned": None,
+}
+
+
+def reference_configs(cfg: DictConfig) -> list[DictConfig]:
+    """The runs that every table needs: individual models, and the untouched base."""
+    references = cfg.references.values()
+    return [OmegaConf.create({**cfg, **REFERENCE, "merge": row}) for row in references]
+
+
+def run(cfg: DictConfig) -> Record:
+    """One run, or its record if there is one already. Returns the record."""
+    config = OmegaConf.to_container(cfg, resolve=True)
+    file = record.path(Path(cfg.paths.records), config)
+    again = cfg.overwrite or cfg.export.dir
+    if file.exists() and not again:
+        return record.read(file)
+    locks = Path(cfg.paths.cache) / "locks"
+    with claimed(file, locks, lambda: waiting(label(config))):
+        if file.exists() and not again:
+            return record.read(file)
+        return measure(cfg, config, file.parent)
+
+
+def measure(cfg: DictConfig, config: Mapping[str, Any], folder: Path) -> Record:
+    """Merges, evaluates, and writes the record into the folder.
+
+    config: cfg, resolved. Returns the record.
+    """
+    meter = Meter()
+    with stages(label(config)) as progress:
+        prepared = prepare(cfg, progress, meter)
+        bench = prepared.bench
+        outcome, selection = merged(prepared, progress, meter)
+        with meter.stage("evaluate"):
+            tick = progress.bar("evaluate", len(bench.tasks.names))
+            scores = evaluate(
+                bench,
+                outcome,
+                selection.scale,
+                cfg.split,
+                on_task=lambda score: tick(),
+            )
+        result = describe(config, prepared, outcome, selection, scores, meter)
+        record.write(folder, result, tensor_rows(prepared.stream), scores)
+        if cfg.export.dir:
+            exporting.export(prepared, outcome, selection.scale)
+    trackers.tell_of(cfg.tracker, result, folder)
+    return result
+
+
+def tensor_rows(stream: Stream) -> list[dict[str, Any]]:
+    """What the last per-tensor magnitude rule did: one row per task and tensor."""
+    rows: list[dict[str, Any]] = []
+    if not isinstance(stream, Sparse) or stream.sparsifier.scope != "tensor":
+        return []
+    for (task, name), cut in stream.cuts.items():
+        facts = cut.facts()
+        if "kept" not in facts:
+            return []
+        row = {
+            "task": task,
+            "tensor": name,
+            "size": facts["size"],
+            "ratio": facts.get("ratio", ""),
+            "sparsity": 1 - facts["kept"] / facts["size"],
+            "scale": facts["scale"],
+        }
+        rows.append(row)
+    return rows
+
+
+def describe(
+    config: Mapping[str, Any],
+    prepared: Prepared,
+    outcome: Merged,
+    selection: Selection,
+    scores: Sequence[Score],
+    meter: Meter,
+) -> dict[str, Any]:
+    """The record of a run."""
+    bench, stream, device = prepared.bench, prepared.stream, prepared.bench.device
+    on_cpu = device.type == "cpu"
+    checkpoints = {"base": bench.base.fingerprint()}
+    for task, expert in bench.experts.items():
+        checkpoints[task] = expert.fingerprint()
+    result = {
+        "format": record.FORMAT,
+        "key": identity.key(config),
+        "label": label(config),
+        "config": identity.settings(config),
+        "protocol": {
+            "tasks": bench.tasks.protocol,
+            "split": config["split"],
+            "limit": config["limit"],
+            "metric": bench.tasks.metric,
+        },
+        "selection": vars(selection),
+        "scores": [_score(score) for score in scores],
+        "published": bench.backbone.published(),
+        "density": outcome.density,
+        "private": list(bench.backbone.private),
+        "parameters": sum(map(numel, stream.shapes.values())),
+        "stored_bytes": outcome.stored_bytes(),
+        "factors": _factors(outcome),
+        "checkpoints": checkpoints,
+        "data": _data(config, prepared, selection),
+        "threads": torch.get_num_threads(),
+        "dtype": config["dtype"],
+        "device": str(device) if on_cpu else torch.cuda.get_device_name(device),
+        "seconds": dict(meter.seconds),
+        "peak_bytes": meter.peak_bytes(),
+    }
+    found = {**stream.found, **outcome.found}
+    if found:
+        result["found"] = found
+    return result | provenance()
+
+
+def _score(score: Score) -> dict[str, Any]:
+    """A score as it is recorded."""
+    fields: dict[str, Any] = {
+        "task": score.task,
+        "split": score.split,
+        "metric": score.metric,
+        "value": score.value,
+        "count": score.count,
+    }
+    if score.details:
+        fields["details"] = dict(score.details)
+    return fields
+
+
+def _data(
+    config: Mapping[str, Any], prepared: Prepared, selection: Selection
+) -> dict[str, str]:
+    """Fingerprints of every split that the run read, by task/split."""
+    tasks = prepared.bench.tasks
+    seen = split_of(config["merge"].get("data", "none"))
+    splits = {config["split"], selection.split, seen} - {None}
+    fingerprints: dict[str, str] = {}
+    for task in tasks.names:
+        for split in sorted(splits):
+            fingerprints[f"{task}/{split}"] = tasks.fingerprint(task, split)
+    return fingerprints
+
+
+def _factors(outcome: Merged) -> dict[str, float] | None:
+    """The factor of every task, where the merge has any."""
+    if outcome.factors is None:
+        return None
+    factors = outcome.factors.expand(len(outcome.tasks)).tolist()
+    return dict(zip(outcome.tasks, factors, strict=True))
