@@ -88,6 +88,14 @@ def read(file: Path) -> Record:
     return record
 
 
+def first_key(record: Record) -> str:
+    """The key that a record was first written under, which outlasts a renaming.
+
+    Draws at random about a record are seeded by it.
+    """
+    return record.get("first_key", record["key"])
+
+
 def read_all(folder: Path) -> list[Record]:
     """All records of a folder, ordered by key."""
     if not folder.is_dir():
