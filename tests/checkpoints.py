@@ -5,6 +5,9 @@ import json
 import torch
 from safetensors.torch import save_file
 
+from tadrop.storage.checkpoint import open_checkpoint
+from tadrop.vectors.task_vectors import TaskVectors
+
 SHAPES = {
     "block.weight": (40, 24),
     "block.bias": (40,),
@@ -63,3 +66,9 @@ def save(folder, state, layout="single"):
             save_file({n: state[n] for n in some}, folder / file)
         index = {"weight_map": {n: file for file, some in shards.items() for n in some}}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def opened(base, experts, private=()):
+    """The task vectors of a base's and experts' folders; a task is named after its folder."""
+    checkpoints = {path.name: open_checkpoint(path) for path in experts}
+    return TaskVectors(open_checkpoint(base), checkpoints, private)

@@ -1,9 +1,7 @@
 """Merging checkpoints on disk into checkpoints on disk, as a user calls it and piece by piece."""
 
-import errno
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +10,13 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import tensor
 
 from baselines import emr, reference, task_arithmetic, ties
-from tadrop import merge_checkpoints, tadrop_
-from tadrop.merging import export
+from tadrop import merge_checkpoints
 from tadrop.merging.engine import merge
-from tadrop.merging.export import Plan, TensorFile, held, streamed
+from tadrop.merging.export import export
 from tadrop.merging.method import Method
+from tadrop.merging.source import DTYPES, Plan, held, streamed
 from tadrop.numerics import compiled
 from tadrop.sparsify.cut_stream import Sparse
 from tadrop.sparsify.dare import Dare
@@ -27,18 +24,11 @@ from tadrop.sparsify.tadrop import TADrop
 from tadrop.storage.checkpoint import open_checkpoint
 from tadrop.types import TadropError
 from tadrop.vectors.merged import materialise
-from tadrop.vectors.task_vectors import TaskVectors
-from tests.checkpoints import family, save, weights
+from tests.checkpoints import family, opened, save, weights
 
 ROOT = Path(__file__).parents[2]
 EMR = Method(emr.merge, tally=emr.tally, rescale=emr.rescale, compiled=emr.fused)
 TA = Method(task_arithmetic.merge, compiled=task_arithmetic.fused)
-
-
-def opened(base, experts, private=()):
-    return TaskVectors(
-        open_checkpoint(base), {e.name: open_checkpoint(e) for e in experts}, private
-    )
 
 
 @pytest.mark.parametrize("layout", ["single", "sharded", "torch"])
@@ -70,12 +60,12 @@ def test_export_dtype_and_configuration_files(tmp_path, word):
     (base / "optimizer.pt").write_text("no")
     merge_checkpoints(base, experts, tmp_path / "out", "average", dtype=word)
     merged = load_file(tmp_path / "out" / "model.safetensors")
-    assert {t.dtype for n, t in merged.items() if n != "steps"} == {export.DTYPES[word]}
+    assert {t.dtype for n, t in merged.items() if n != "steps"} == {DTYPES[word]}
     assert merged["steps"].dtype == theta0["steps"].dtype
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config == {
         "model_type": "x",
-        "torch_dtype": str(export.DTYPES[word]).removeprefix("torch."),
+        "torch_dtype": str(DTYPES[word]).removeprefix("torch."),
     }
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert files == {
@@ -156,59 +146,6 @@ def test_blocks_give_the_bits_of_whole_tensors(tmp_path, row, rule, monkeypatch)
         torch.testing.assert_close(whole.factors, blocks.factors, rtol=2e-7, atol=0)
 
 
-def test_compact_form_reads_back_and_expands(tmp_path):
-    base, experts, *_ = family(tmp_path)
-    merged = merge(opened(base, experts), EMR)
-    written = merge_checkpoints(base, experts, tmp_path / "out", "emr", expand=True)
-    assert written.kind == "compact"
-    again = export.read(tmp_path / "out")
-    assert again.tasks == merged.tasks
-    assert export.scale(tmp_path / "out") == 1.0
-    for task in merged.tasks:
-        full = open_checkpoint(written.expanded[task])
-        for name, expected in materialise(open_checkpoint(base), merged, task, 1.0):
-            assert torch.equal(again.delta(task, name), merged.delta(task, name))
-            assert torch.equal(full[name], expected)
-        assert torch.equal(full["steps"], torch.arange(5))
-    with safe_open(tmp_path / "out" / "merged.safetensors", framework="pt") as file:
-        assert file.get_slice("mask/big.weight").get_shape() == [
-            3,
-            (300 * 301 + 7) // 8,
-        ]
-        assert file.get_slice("delta/big.weight").get_shape() == [1, 300, 301]
-
-
-def test_a_delta_per_task_reads_back(tmp_path):
-    base, experts, _, thetas = family(tmp_path)
-    merge_checkpoints(base, experts, tmp_path / "out", "individual", expand=True)
-    for path, theta in zip(experts, thetas, strict=True):
-        full = load_file(tmp_path / "out" / path.name / "model.safetensors")
-        for name, expected in theta.items():
-            torch.testing.assert_close(full[name], expected, rtol=0, atol=3e-7)
-
-
-def test_a_method_may_widen_half_way(tmp_path):
-    """One model for vectors, one a task for matrices, masks for the last tensor: the file holds all
-    of them.
-    """
-    base, experts, *_ = family(tmp_path)
-
-    def mixed(taus):
-        if taus.dim() == 2:
-            return taus.mean(0, keepdim=True)
-        return emr.merge(taus) if taus.shape[-1] == 24 else taus
-
-    stream = opened(base, experts)
-    method = Method(mixed, scope="tensor")
-    export.export(streamed(stream, method), stream.base, {}, Plan(tmp_path / "out"))
-    again = export.read(tmp_path / "out")
-    expected = {name: mixed(stream.taus(name)) for name in stream.names}
-    assert torch.equal(again.delta("b", "big.weight"), expected["big.weight"][1])
-    assert torch.equal(again.delta("b", "norm.weight"), expected["norm.weight"][0])
-    shared, masks = expected["block.weight"]
-    assert torch.equal(again.delta("b", "block.weight"), shared * masks[1])
-
-
 def test_a_merge_in_memory_is_written_the_same(tmp_path):
     base, experts, *_ = family(tmp_path)
     stream = opened(base, experts)
@@ -219,7 +156,7 @@ def test_a_merge_in_memory_is_written_the_same(tmp_path):
             ("b", held(merge(stream, method))),
         ):
             out = tmp_path / f"{kind}{number}"
-            export.export(source, stream.base, {}, Plan(out, 0.3))
+            export(source, stream.base, {}, Plan(out, 0.3))
             files.append(sha256(next(out.glob("*.safetensors"))))
         assert files[0] == files[1]
 
@@ -227,7 +164,7 @@ def test_a_merge_in_memory_is_written_the_same(tmp_path):
 def test_shards_and_their_index(tmp_path):
     base, experts, *_ = family(tmp_path)
     stream = opened(base, experts)
-    written = export.export(
+    written = export(
         streamed(stream, TA), stream.base, {}, Plan(tmp_path / "out", 0.3, shard=5000)
     )
     names = sorted(path.name for path in written.path.glob("*.safetensors"))
@@ -321,77 +258,6 @@ def test_from_pretrained_loads_what_was_written(tmp_path):
             torch.testing.assert_close(mine, (one + two) / 2, rtol=0, atol=1e-6)
 
 
-def listing(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-@pytest.mark.parametrize(
-    "fault", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()]
-)
-@pytest.mark.parametrize("row", ["average", "emr"])
-def test_a_failure_leaves_nothing_behind(tmp_path, fault, row, monkeypatch):
-    base, experts, *_ = family(tmp_path)
-    before, calls, write = listing(tmp_path), [], os.pwrite
-
-    def fails(handle, data, at):
-        calls.append(at)
-        if len(calls) == 6:
-            raise fault
-        return write(handle, data, at)
-
-    monkeypatch.setattr("os.pwrite", fails)
-    with pytest.raises(
-        KeyboardInterrupt if isinstance(fault, KeyboardInterrupt) else TadropError
-    ):
-        merge_checkpoints(base, experts, tmp_path / "out", row, expand=True)
-    assert listing(tmp_path) == before
-
-
-def test_an_occupied_folder_is_not_touched(tmp_path):
-    base, experts, *_ = family(tmp_path)
-    merge_checkpoints(base, experts, tmp_path / "out")
-    with pytest.raises(TadropError, match=r"out: is already there; .*overwrite=true"):
-        merge_checkpoints(base, experts, tmp_path / "out")
-    merge_checkpoints(base, experts, tmp_path / "out", "emr", overwrite=True)
-    assert not (tmp_path / "out" / "model.safetensors").exists()
-    with pytest.raises(TadropError, match=r"has no tadrop.json"):
-        merge_checkpoints(base, experts, base, overwrite=True)
-
-
-def test_float16_overflow_is_an_error(tmp_path):
-    for name, value in (("base", 0.0), ("a", 60_000.0), ("b", 60_000.0)):
-        save(tmp_path / name, {"w": tensor([value, 1.0])})
-    with pytest.raises(TadropError, match=r"'w' does not fit float16"):
-        merge_checkpoints(
-            tmp_path / "base",
-            [tmp_path / "a", tmp_path / "b"],
-            tmp_path / "out",
-            scale=1,
-            dtype="fp16",
-        )
-
-
-def test_tensor_file_is_what_safetensors_writes(tmp_path):
-    tensors = {
-        "a": torch.randn(7, 3),
-        "b": torch.arange(4),
-        "c": torch.tensor(2.5).bfloat16(),
-        "d": torch.empty(0, 3),
-    }
-    layout = {name: (t.dtype, tuple(t.shape)) for name, t in tensors.items()}
-    with TensorFile(tmp_path / "x.safetensors", layout, {"k": "v"}) as file:
-        for name, each in reversed(tensors.items()):
-            flat = each.reshape(-1)
-            for start in range(0, len(flat), 5):
-                file.write(name, start, flat[start : start + 5])
-    again = load_file(tmp_path / "x.safetensors")
-    assert again.keys() == tensors.keys()
-    assert all(
-        torch.equal(again[n], t) and again[n].dtype == t.dtype
-        for n, t in tensors.items()
-    )
-
-
 def command(*words):
     return subprocess.run(
         [sys.executable, "run.py", *words],
@@ -419,36 +285,3 @@ def test_the_command_line(tmp_path):
         done.stderr.splitlines()[-1]
         == "error: evaluate=false only merges: say where to, export.dir=OUT"
     )
-
-
-@pytest.mark.parametrize("row", ["fisher", "surgery", "nps"])
-def test_a_row_that_looks_at_data_or_the_model_is_not_for_checkpoints_alone(
-    tmp_path, row
-):
-    base, experts, *_ = family(tmp_path)
-    with pytest.raises(
-        TadropError,
-        match=f"merge={row} looks at data or at the model: it needs evaluate=true",
-    ):
-        merge_checkpoints(base, experts, tmp_path / "out", merge=row)
-    assert not (tmp_path / "out").exists()
-
-
-def test_tadrop_in_place_is_the_rule_and_its_defaults_are_the_configuration():
-    from omegaconf import OmegaConf
-
-    on = OmegaConf.load(ROOT / "conf" / "tadrop" / "on.yaml")
-    tau = torch.randn(400, 300, generator=torch.Generator().manual_seed(1))
-    v = tau.abs().double().flatten()
-    ratio = float(torch.quantile(v, on.q_lo) / torch.quantile(v, on.q_hi))
-    kept = tau.numel() - int(ratio * tau.numel())
-    expected = torch.where(
-        v >= torch.sort(v, descending=True).values[kept - 1], tau.double().flatten(), 0
-    )
-    expected *= tau.double().norm(p=int(on.norm[1])) / expected.norm(p=int(on.norm[1]))
-    result = tau.clone()
-    assert tadrop_(result) is result
-    torch.testing.assert_close(result.double().flatten(), expected, rtol=1e-6, atol=0)
-    half = tau.bfloat16()
-    expected = tadrop_(half.float()).bfloat16()
-    assert torch.equal(tadrop_(half), expected)

@@ -8,23 +8,16 @@ from safetensors.torch import save_file
 
 from tadrop.storage.checkpoint import open_checkpoint
 from tadrop.types import TadropError
-from tadrop.vectors.task_vectors import TaskVectors
-from tests.checkpoints import family, save, weights
-
-
-def stream(base, *experts, private=()):
-    return TaskVectors(
-        open_checkpoint(base), {e.name: open_checkpoint(e) for e in experts}, private
-    )
+from tests.checkpoints import family, opened, save, weights
 
 
 @pytest.mark.parametrize("layout", ["single", "sharded", "torch"])
 def test_every_layout_reads_the_same(tmp_path, layout):
     state = weights(1)
     save(tmp_path / "x", state, layout)
-    opened = open_checkpoint(tmp_path / "x")
-    assert list(opened.tensors) == sorted(state)
-    assert all(torch.equal(opened[name], state[name]) for name in state)
+    checkpoint = open_checkpoint(tmp_path / "x")
+    assert list(checkpoint.tensors) == sorted(state)
+    assert all(torch.equal(checkpoint[name], state[name]) for name in state)
 
 
 def test_sharded_torch_files_and_wrapped_state_dicts(tmp_path):
@@ -38,8 +31,8 @@ def test_sharded_torch_files_and_wrapped_state_dicts(tmp_path):
     (tmp_path / "pytorch_model.bin.index.json").write_text(
         json.dumps({"weight_map": where})
     )
-    opened = open_checkpoint(tmp_path)
-    assert all(torch.equal(opened[name], state[name]) for name in state)
+    checkpoint = open_checkpoint(tmp_path)
+    assert all(torch.equal(checkpoint[name], state[name]) for name in state)
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "wrapped.pt")
     assert list(open_checkpoint(tmp_path / "wrapped.pt").tensors) == names
 
@@ -88,7 +81,7 @@ def damaged(tmp_path, name, change):
 def test_experts_that_do_not_fit(tmp_path, change, message):
     base, expert = damaged(tmp_path, "a", change)
     with pytest.raises(TadropError, match=message):
-        stream(base, expert)
+        opened(base, [expert])
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -103,13 +96,13 @@ def test_a_nan_names_task_tensor_and_file(tmp_path, bad, least, monkeypatch):
         TadropError,
         match=r"task vector 'a', 'big.weight': 1 entries are NaN or infinite \(.*a or ",
     ):
-        stream(base, expert).taus("big.weight")
+        opened(base, [expert]).taus("big.weight")
 
 
 def test_large_finite_entries_are_not_mistaken_for_infinite(tmp_path):
     save(tmp_path / "base", {"w": torch.zeros(70_000)})
     save(tmp_path / "a", {"w": torch.full((70_000,), 3e38)})
-    assert torch.isfinite(stream(tmp_path / "base", tmp_path / "a").taus("w")).all()
+    assert torch.isfinite(opened(tmp_path / "base", [tmp_path / "a"]).taus("w")).all()
 
 
 def test_truncated_files(tmp_path):

@@ -100,8 +100,14 @@ def test_two_writers_of_one_key_leave_one_whole_record(tmp_path):
 def test_a_writer_killed_in_the_middle_leaves_no_half_record_and_the_next_one_succeeds(
     tmp_path,
 ):
-    slow = "import tadrop.storage.files, time\nhang = lambda *_: (print('now', flush=True), time.sleep(60))\n"
-    slow += "tadrop.storage.files.Path.replace = hang\n"
+    slow = """
+import time
+import tadrop.storage.files
+def hang(*_):
+    print('now', flush=True)
+    time.sleep(60)
+tadrop.storage.files.Path.replace = hang
+"""
     with another_process(tmp_path, before=slow) as other:
         assert other.stdout.readline() == "now\n"
         os.kill(other.pid, signal.SIGKILL)

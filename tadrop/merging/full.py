@@ -1,0 +1,91 @@
+"""The full form of an export: a checkpoint like the base's, for weights that all tasks
+share, or for one task alone.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from tadrop.merging.source import Plan, WiderError, dense, kind_of
+from tadrop.storage.checkpoint import Checkpoint
+from tadrop.storage.checkpoint_writer import CheckpointWriter, Form
+from tadrop.types import Masked, TadropError
+from tadrop.vectors.merged import Block
+from tadrop.vectors.passes import BLOCK
+
+
+class Full:
+    """A sink for shared deltas: writes theta0 + scale * delta, and what was not merged.
+
+    own: a task's own tensors, which take the place of the base's
+    """
+
+    def __init__(
+        self, folder: Path, base: Checkpoint, own: Mapping[str, Tensor], plan: Plan
+    ) -> None:
+        self.base, self.plan, self.own = base, plan, own
+        self.tensors = {**base.tensors, **own}
+        self.forms: dict[str, Form] = {}
+        for name, tensor in self.tensors.items():
+            dtype = _stored_dtype(tensor.dtype, plan.dtype)
+            self.forms[name] = Form(dtype, tuple(tensor.shape))
+        aliases = {a: name for a, name in base.aliases.items() if a not in own}
+        metadata = {
+            "format": "pt",
+            "tadrop": json.dumps(plan.made, ensure_ascii=False),
+        }
+        self.writer = CheckpointWriter(
+            folder, self.forms, metadata, aliases, plan.shard
+        )
+
+    def put(self, name: str, start: int, merged: Block) -> None:
+        """Takes a merged piece. Raises WiderError if tasks do not share it."""
+        deltas = dense(merged)
+        if isinstance(deltas, Masked) or len(deltas) > 1:
+            raise WiderError(kind_of(deltas))
+        self.put_delta(name, start, deltas[0])
+
+    def put_delta(self, name: str, start: int, delta: Tensor) -> None:
+        """Writes theta0 + scale * delta for a run of entries from flat index start.
+
+        It is rounded as materialise() rounds.
+        """
+        flat = delta.reshape(-1)
+        theta0 = self.base[name].reshape(-1)[start : start + len(flat)]
+        theta0 = theta0.to(flat.device, torch.float32)
+        self.write(name, start, theta0 + self.plan.scale * flat)
+
+    def write(self, name: str, start: int, weights: Tensor) -> None:
+        """Writes weights from flat index start in the dtype of the file.
+
+        Raises TadropError naming the tensor if they do not fit it.
+        """
+        rounded = weights.to(self.forms[name].dtype)
+        if rounded.dtype == torch.float16 and not torch.isfinite(rounded).all():
+            raise TadropError(
+                f"tensor {name!r} does not fit float16; use export.dtype=bf16 or fp32"
+            )
+        self.writer.write(name, start, rounded)
+
+    def copy_rest(self, merged: Collection[str]) -> None:
+        """Writes what was not merged: integers, and the task's own tensors."""
+        for name, tensor in self.tensors.items():
+            if name not in merged or name in self.own:
+                flat = tensor.reshape(-1)
+                for start in range(0, len(flat), BLOCK):
+                    self.write(name, start, flat[start : start + BLOCK])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.writer.close()
+
+
+def _stored_dtype(dtype: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
+    """The wanted dtype for floating point, and a tensor's own for everything else."""
+    return wanted if wanted and dtype.is_floating_point else dtype

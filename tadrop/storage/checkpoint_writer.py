@@ -1,0 +1,230 @@
+"""Checkpoints out: safetensors files whose tensors are written piece by piece.
+
+A file is laid out before its tensors' contents are known, so pieces may come in any
+order and from any thread, and only headers and single pieces are held in memory. Large
+checkpoints are cut into shards with an index, as transformers reads them.
+"""
+
+import json
+import os
+import shutil
+import struct
+from collections.abc import Mapping
+from contextlib import ExitStack
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from tadrop.storage.checkpoint import INDEX, Checkpoint
+from tadrop.storage.folders import NOTE
+
+WEIGHTS = "model.safetensors"
+SHARD = 5_000_000_000  # bytes
+# The endings of configuration and tokenizer files.
+BESIDE = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".py")
+DTYPE_CODES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+Shape = tuple[int, ...]
+
+
+class Form(NamedTuple):
+    """What is known of a stored tensor before its contents are."""
+
+    dtype: torch.dtype
+    shape: Shape
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+
+Forms = Mapping[str, Form]
+
+
+class TensorFile:
+    """One safetensors file whose tensors are written piece by piece.
+
+    Pieces may come in any order and from any thread. The file has its full size from
+    the beginning. Raises OSError where the disk refuses.
+    """
+
+    def __init__(self, path: Path, forms: Forms, metadata: Mapping[str, str]) -> None:
+        self.path = path
+        starts = _starts(forms)
+        header = _header(forms, starts, metadata)
+        self.offsets = {name: len(header) + start for name, start in starts.items()}
+        self.size = len(header) + _total_bytes(forms)
+        self.handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            os.truncate(self.handle, self.size)
+            self._put(header, 0)
+        except BaseException:
+            self.close()
+            raise
+
+    def write(self, name: str, start: int, tensor: Tensor) -> None:
+        """Writes a contiguous run of a tensor's entries, from flat index start."""
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        if flat.numel():
+            offset = self.offsets[name] + start * flat.element_size()
+            self._put(flat.view(torch.uint8).numpy().data, offset)
+
+    def _put(self, data: bytes | memoryview, offset: int) -> None:
+        rest = memoryview(data).cast("B")
+        while rest:
+            count = os.pwrite(self.handle, rest, offset)
+            rest = rest[count:]
+            offset += count
+
+    def close(self) -> None:
+        os.close(self.handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class CheckpointWriter:
+    """A checkpoint in one file, or in shards of at most `limit` bytes with an index.
+
+    aliases: other names of tensors, {alias: name}. They stand in the metadata of the
+    file that holds the tensor, where safetensors looks for them.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        forms: Forms,
+        metadata: Mapping[str, str],
+        aliases: Mapping[str, str],
+        limit: int = SHARD,
+    ) -> None:
+        self.files: dict[str, TensorFile] = {}  # by the tensor's name
+        runs = shard_names(forms, limit)
+        with ExitStack() as stack:
+            for number, names in enumerate(runs, 1):
+                members = {name: forms[name] for name in names}
+                tied = {a: name for a, name in aliases.items() if name in members}
+                path = folder / _shard_file(number, len(runs))
+                file = TensorFile(path, members, {**metadata, **tied})
+                stack.enter_context(file)
+                self.files |= dict.fromkeys(names, file)
+            if len(runs) > 1:
+                _write_index(folder, self.files, _total_bytes(forms))
+            self._opened = stack.pop_all()
+
+    def write(self, name: str, start: int, tensor: Tensor) -> None:
+        """Writes a contiguous run of a tensor's entries, from flat index start."""
+        self.files[name].write(name, start, tensor)
+
+    def close(self) -> None:
+        self._opened.close()
+
+
+def shard_names(forms: Forms, limit: int) -> list[list[str]]:
+    """Tensor names in runs of at most `limit` bytes; a larger tensor has its own run.
+
+    Wide dtypes come first, so that every tensor is aligned in its file.
+    """
+
+    def widest_first(name: str) -> tuple[int, str]:
+        return -forms[name].dtype.itemsize, name
+
+    runs: list[list[str]] = [[]]
+    room = limit
+    for name in sorted(forms, key=widest_first):
+        size = forms[name].nbytes
+        if size > room and runs[-1]:
+            runs.append([])
+            room = limit
+        runs[-1].append(name)
+        room -= size
+    return runs
+
+
+def _shard_file(number: int, count: int) -> str:
+    if count == 1:
+        return WEIGHTS
+    return f"model-{number:05}-of-{count:05}.safetensors"
+
+
+def _total_bytes(forms: Forms) -> int:
+    return sum(form.nbytes for form in forms.values())
+
+
+def _starts(forms: Forms) -> dict[str, int]:
+    """Every tensor's first byte, counted from the end of the header."""
+    starts: dict[str, int] = {}
+    end = 0
+    for name, form in forms.items():
+        starts[name] = end
+        end += form.nbytes
+    return starts
+
+
+def _header(
+    forms: Forms, starts: Mapping[str, int], metadata: Mapping[str, str]
+) -> bytes:
+    """What a safetensors file begins with: a length, and JSON padded to eight bytes."""
+    content: dict[str, Any] = {"__metadata__": dict(metadata)}
+    for name, form in forms.items():
+        content[name] = {
+            "dtype": DTYPE_CODES[form.dtype],
+            "shape": list(form.shape),
+            "data_offsets": [starts[name], starts[name] + form.nbytes],
+        }
+    text = json.dumps(content, ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
+
+
+def _write_index(folder: Path, files: Mapping[str, TensorFile], total: int) -> None:
+    index = {
+        "metadata": {"total_size": total},
+        "weight_map": {name: files[name].path.name for name in sorted(files)},
+    }
+    text = json.dumps(index, indent=1) + "\n"
+    (folder / f"{WEIGHTS}{INDEX}").write_text(text, encoding="utf-8")
+
+
+def copy_beside(base: Checkpoint, folder: Path, dtype: torch.dtype | None) -> None:
+    """Copies the base's configuration and tokenizer files into a folder.
+
+    With a dtype, config.json names it in the place of the base's.
+    """
+    if not base.path.is_dir():
+        return
+    for file in sorted(base.path.iterdir()):
+        is_written_anew = file.name.endswith(INDEX) or file.name == NOTE
+        if file.suffix in BESIDE and file.is_file() and not is_written_anew:
+            shutil.copyfile(file, folder / file.name)
+    if dtype is not None:
+        _name_dtype(folder / "config.json", dtype)
+
+
+def _name_dtype(config: Path, dtype: torch.dtype) -> None:
+    """Writes a dtype into config.json, if it is there and has a key for it."""
+    if not config.is_file():
+        return
+    content = json.loads(config.read_text(encoding="utf-8"))
+    for key in ("torch_dtype", "dtype"):
+        if key in content:
+            content[key] = str(dtype).removeprefix("torch.")
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    config.write_text(text, encoding="utf-8")
