@@ -32,7 +32,8 @@ from tadrop.numerics.seeds import generator
 from tadrop.storage.checkpoint import MANIFEST, sha256
 from tadrop.storage.files import write_tensors, write_text
 from tadrop.tasks import glyphs
-from tadrop.tasks.rendering import Family, render
+from tadrop.tasks.drawing.families import FAMILIES, HANDWRITTEN, NAMES, PRETRAINING
+from tadrop.tasks.drawing.rendering import Family, render
 
 BASE = {"steps": 2600, "images": 30_000, "rate": 1e-3, "decay": 0.05}
 TASK = {"steps": 250, "rate": 3e-4, "decay": 0.01}
@@ -90,13 +91,13 @@ def clean(task: str) -> Family:
     """The task's characters in the base's plain look: turned and mirrored as the task
     is, but nothing else of it.
     """
-    family = glyphs.FAMILIES["digits" if task == glyphs.HANDWRITTEN else task]
+    family = FAMILIES["digits" if task == HANDWRITTEN else task]
     turned = (
         {}
-        if task == glyphs.HANDWRITTEN
+        if task == HANDWRITTEN
         else {"turn": family.look.turn, "mirror": family.look.mirror}
     )
-    return replace(family, look=replace(glyphs.PRETRAINING.look, **turned))
+    return replace(family, look=replace(PRETRAINING.look, **turned))
 
 
 @torch.inference_mode()
@@ -149,7 +150,7 @@ def train_base(path: Path) -> float:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     start = time.perf_counter()
-    family, rng = glyphs.PRETRAINING, generator("train_glyphs", "base")
+    family, rng = PRETRAINING, generator("train_glyphs", "base")
     labels = rng.permutation(np.arange(BASE["images"]) % len(family.chars))
     halves = np.split(labels, 2)
     looks = (family, replace(family, look=replace(family.look, invert=True)))
@@ -280,7 +281,7 @@ def main() -> None:
         help="folder for base.safetensors and one file a task",
     )
     parser.add_argument(
-        "--tasks", nargs="*", default=glyphs.NAMES, choices=glyphs.NAMES, metavar="TASK"
+        "--tasks", nargs="*", default=NAMES, choices=NAMES, metavar="TASK"
     )
     parser.add_argument(
         "--workers", type=int, default=2, help="models trained side by side"

@@ -3,7 +3,8 @@ ink on paper.
 
 Everything is integer arithmetic, PIL's affine transform and single-rounding float32
 operations on PCG64 draws, so that the same images come out on every machine with the
-same Pillow, matplotlib and numpy.
+same Pillow, matplotlib and numpy. To change anything here changes images:
+tadrop/tasks/glyphs.py then needs a new VERSION.
 """
 
 from dataclasses import dataclass
@@ -16,50 +17,64 @@ from PIL import Image, ImageDraw, ImageFont
 SIZE = 28  # pixels of an image
 MASTER = 56  # pixels of the clean rendering that an image is warped from
 
-HELD_OUT = {  # faces that training never sees, for families with eight faces or more
+# Faces that training never sees, for families of eight faces or more.
+HELD_OUT = {
     "validation": ("DejaVuSansMono-Oblique", "DejaVuSerif-Bold"),
     "test": ("DejaVuSans-BoldOblique", "DejaVuSerif-Italic", "STIXGeneralBol"),
 }
+UNSEEN = HELD_OUT["validation"] + HELD_OUT["test"]
 
 
 @dataclass(frozen=True)
 class Look:
-    """How the images of one family look; geometry is in pixels, degrees and fractions."""
+    """How the images of one family look; geometry is in pixels, degrees and fractions.
 
-    invert: bool = False  # dark ink on light paper
-    background: str = "flat"  # flat | ramp | stripes | checks | blobs
-    texture: int = 0  # amplitude of the background pattern, grey levels
-    contrast: tuple[int, int] = (150, 230)  # grey levels between paper and ink
-    noise: int = 12  # standard deviation of the pixel noise, grey levels
-    rotate: int = 8  # largest rotation either way, degrees
-    shift: float = 2.0  # largest translation either way, pixels of the image
+    invert:     dark ink on light paper
+    background: flat, ramp, stripes, checks or blobs
+    texture:    amplitude of the background's pattern, in grey levels
+    contrast:   least and largest difference between paper and ink, in grey levels
+    noise:      standard deviation of the pixel noise, in grey levels
+    rotate:     largest rotation either way, in degrees
+    shift:      largest translation either way, in pixels of the image
+    zoom:       least and largest magnification
+    shear:      largest shear either way
+    mirror:     the whole family is shown mirrored
+    turn:       quarter turns applied to the whole family
+    """
+
+    invert: bool = False
+    background: str = "flat"
+    texture: int = 0
+    contrast: tuple[int, int] = (150, 230)
+    noise: int = 12
+    rotate: int = 8
+    shift: float = 2.0
     zoom: tuple[float, float] = (0.85, 1.1)
     shear: float = 0.1
-    mirror: bool = False  # the whole family is shown mirrored
-    turn: int = 0  # quarter turns applied to the whole family
+    mirror: bool = False
+    turn: int = 0
 
 
 @dataclass(frozen=True)
 class Family:
-    """The classes of one task, the faces they are drawn with, and the look of the
-    images.
+    """The classes of one task, the faces they are drawn with, and the images' look.
+
+    anchor: glyph centres each character; line keeps its position on the line
     """
 
     chars: str
     faces: tuple[str, ...]
     look: Look
-    anchor: str = (
-        "glyph"  # "glyph": each is centred; "line": position on the line is kept
-    )
+    anchor: str = "glyph"
 
     def faces_of(self, split: str) -> tuple[str, ...]:
+        """The faces of a split: all of them where a family has less than eight."""
         if len(self.faces) < 8:
             return self.faces
-        held = {face for faces in HELD_OUT.values() for face in faces}
-        wanted = HELD_OUT.get(split)
-        return tuple(
-            f for f in self.faces if (f in wanted if wanted else f not in held)
-        )
+        allowed = HELD_OUT.get(split)
+        if allowed is None:
+            allowed = set(self.faces).difference(UNSEEN)
+        return tuple(face for face in self.faces if face in allowed)
 
 
 @lru_cache(maxsize=64)
@@ -77,22 +92,22 @@ def masters(chars: str, face: str, anchor: str = "glyph") -> list[Image.Image]:
     what would not fit shrinks.
     """
     font = _font(face, 64)
-    boxes = np.array([font.getbbox(c, anchor="ls") for c in chars])
-    extents = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+    boxes = np.array([font.getbbox(char, anchor="ls") for char in chars])
+    widths, heights = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    extents = np.maximum(widths, heights)
     family_scale = 40 / np.percentile(extents, 90)
     line = (boxes.min(0)[:2] + boxes.max(0)[2:]) / 2
     images = []
     for char, box, extent in zip(chars, boxes, extents, strict=True):
         scale = min(family_scale, 46 / max(extent, 1))
-        x, y = (
-            line if anchor == "line" else ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-        )
+        x, y = line
+        if anchor != "line":
+            x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         points = max(round(64 * scale), 8)
         image = Image.new("L", (MASTER, MASTER))
         at = (MASTER / 2 - x * points / 64, MASTER / 2 - y * points / 64)
-        ImageDraw.Draw(image).text(
-            at, char, fill=255, font=_font(face, points), anchor="ls"
-        )
+        pen = ImageDraw.Draw(image)
+        pen.text(at, char, fill=255, font=_font(face, points), anchor="ls")
         images.append(image)
     return images
 
@@ -104,12 +119,10 @@ def warp(image: Image.Image, look: Look, rng: np.random.Generator) -> np.ndarray
     shear = rng.uniform(-look.shear, look.shear)
     dx, dy = rng.uniform(-look.shift, look.shift, size=2)
     cos, sin = np.cos(angle), np.sin(angle)
-    # output pixel -> master pixel, about the centres of both
-    matrix = (
-        np.array([[cos, -sin], [sin, cos]])
-        @ np.array([[1 / zoom_x, shear], [0, 1 / zoom_y]])
-        * (MASTER / SIZE)
-    )
+    rotation = np.array([[cos, -sin], [sin, cos]])
+    stretch = np.array([[1 / zoom_x, shear], [0, 1 / zoom_y]])
+    # This maps a pixel of the image to one of the master, about the centres of both.
+    matrix = rotation @ stretch * (MASTER / SIZE)
     offset = MASTER / 2 - matrix @ np.array([SIZE / 2 + dx, SIZE / 2 + dy])
     a, b, c, d = matrix.ravel().tolist()
     coefficients = (a, b, float(offset[0]), c, d, float(offset[1]))
@@ -123,51 +136,52 @@ def warp(image: Image.Image, look: Look, rng: np.random.Generator) -> np.ndarray
 
 
 def background(look: Look, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Paper patterns, [count, SIZE, SIZE] float32 of mean about 0 and amplitude
-    look.texture.
+    """Paper patterns, [count, SIZE, SIZE] float32.
+
+    Their mean is about 0 and their amplitude is look.texture.
     """
     rows, columns = np.mgrid[:SIZE, :SIZE].astype(np.int64)
     a, b = rng.integers(-3, 4, size=(2, count, 1, 1))
     phase = rng.integers(0, 12, size=(count, 1, 1))
+    half = np.float32(0.5)
     if look.background == "ramp":
-        pattern = (a * (rows - SIZE // 2) + b * (columns - SIZE // 2)) / np.float32(
-            6 * SIZE
-        )
+        slope = a * (rows - SIZE // 2) + b * (columns - SIZE // 2)
+        pattern = slope / np.float32(6 * SIZE)
     elif look.background == "stripes":
         period = rng.integers(4, 9, size=(count, 1, 1))
-        pattern = (
-            (a * rows + b * columns + phase) // 3 % period < period // 2
-        ) - np.float32(0.5)
+        distance = (a * rows + b * columns + phase) // 3
+        pattern = (distance % period < period // 2) - half
     elif look.background == "checks":
         period = rng.integers(3, 7, size=(count, 1, 1))
-        pattern = (
-            ((rows + phase) // period + (columns + phase) // period) % 2
-        ) - np.float32(0.5)
+        squares = (rows + phase) // period + (columns + phase) // period
+        pattern = squares % 2 - half
     elif look.background == "blobs":
-        coarse = rng.integers(0, 256, size=(count, 5, 5)).astype(np.uint8)
-        smooth = [
-            np.asarray(
-                Image.fromarray(c).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-            )
-            for c in coarse
-        ]
-        pattern = np.stack(smooth).astype(np.float32) / 255 - np.float32(0.5)
+        pattern = _blobs(count, rng) / 255 - half
     else:
         pattern = np.zeros((count, SIZE, SIZE))
     return pattern.astype(np.float32) * look.texture
 
 
+def _blobs(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise of 5 x 5 grey levels, smoothed to [count, SIZE, SIZE] float32."""
+    coarse = rng.integers(0, 256, size=(count, 5, 5)).astype(np.uint8)
+    smooth = []
+    for noise in coarse:
+        image = Image.fromarray(noise)
+        smooth.append(np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)))
+    return np.stack(smooth).astype(np.float32)
+
+
 def paint(ink: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarray:
-    """Puts ink [count, SIZE, SIZE] uint8 on paper: background, contrast, inversion,
-    noise; uint8 again.
+    """Puts ink on paper: background, contrast, inversion, noise.
+
+    Takes and gives [count, SIZE, SIZE] uint8.
     """
     count = len(ink)
-    contrast = rng.integers(
-        look.contrast[0], look.contrast[1] + 1, size=(count, 1, 1)
-    ).astype(np.float32)
-    paper = (rng.uniform(0, 1, size=(count, 1, 1)).astype(np.float32)) * (
-        255 - contrast
-    )
+    least, largest = look.contrast
+    contrast = rng.integers(least, largest + 1, size=(count, 1, 1)).astype(np.float32)
+    brightness = rng.uniform(0, 1, size=(count, 1, 1)).astype(np.float32)
+    paper = brightness * (255 - contrast)
     image = paper + background(look, count, rng)
     alpha = ink.astype(np.float32) / 255
     image = image * (1 - alpha) + (paper + contrast) * alpha
@@ -180,14 +194,14 @@ def paint(ink: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarray:
 def render(
     family: Family, labels: np.ndarray, split: str, rng: np.random.Generator
 ) -> np.ndarray:
-    """Images of the given classes, each in a random face of the split, [len(labels),
-    SIZE, SIZE] uint8.
+    """Images of the given classes, each in a random face of the split.
+
+    Their shape is [len(labels), SIZE, SIZE], uint8.
     """
     faces = family.faces_of(split)
     sheets = [masters(family.chars, face, family.anchor) for face in faces]
     chosen = rng.integers(0, len(faces), size=len(labels))
-    ink = [
-        warp(sheets[face][label], family.look, rng)
-        for face, label in zip(chosen, labels, strict=True)
-    ]
+    ink = []
+    for face, label in zip(chosen, labels, strict=True):
+        ink.append(warp(sheets[face][label], family.look, rng))
     return paint(np.stack(ink), family.look, rng)

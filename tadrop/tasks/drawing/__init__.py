@@ -1,0 +1,1 @@
+"""How the embedded tasks are drawn: their characters, their looks, ink on paper."""
