@@ -1,20 +1,25 @@
-"""AdaMerging (arXiv 2310.02575): coefficients per task, or per task and tensor, that
-minimise entropy on test inputs.
+"""AdaMerging (arXiv 2310.02575): coefficients that minimise entropy on test inputs.
 
-Test-time adaptation: it sees the inputs it is graded on, without their labels, so its
-rows are no data-free rows. theta = theta0 + sum_t clamp(lambda_t, 0, 1) tau_t; every
-step takes a batch of every task's inputs, and Adam lowers the summed mean entropy of
-the predictions. (The authors add up two batches of 16 where this takes one of 32; Adam
-does not see the factor.) Layer-wise means one lambda per tensor of the checkpoint and
-task, as in the authors' code. `elected` is AdaMerging++: of the trimmed vectors (the
-row's sparsifier), each task keeps the entries that have TIES' elected sign.
+theta = theta0 + sum_t clamp(lambda_t, 0, 1) tau_t, with one lambda per task (wise:
+task) or per task and tensor of the checkpoint (wise: layer, as in the authors' code).
+Every step takes a batch of every task's inputs, and Adam lowers the sum over tasks of
+the predictions' mean entropy.
 
-The authors hold every task vector in memory. Here the gradient by lambda_t,l is the
-inner product of tau_t,l with the ordinary gradient by theta_l, so that the task vectors
-are read tensor by tensor, twice a step, and memory is that of training one model.
+Data: this is test-time adaptation. It sees the inputs it is graded on, without their
+labels, so its rows are no data-free rows.
+
+AdaMerging++ is the view `elected`: of the trimmed vectors (the row's sparsifier), each
+task keeps the entries that have TIES' elected sign.
+
+Departures from the authors' code:
+- They add up two batches of 16 where this takes one of 32. The losses differ by a
+  factor, which Adam does not see.
+- They hold every task vector in memory. Here the gradient by lambda_t,l is the inner
+  product of tau_t,l with the ordinary gradient by theta_l, so that task vectors are
+  read tensor by tensor, twice a step, and memory is that of training one model.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -29,9 +34,7 @@ from tadrop.types import TadropError, Taus
 from tadrop.vectors.merged import Merged
 
 BETAS = (0.9, 0.999)
-View = Callable[
-    [Taus], Taus
-]  # what is made of a tensor's task vectors before they are added
+View = Callable[[Taus], Taus]  # a tensor's task vectors, as the sum takes them
 
 
 def elected(stream: Stream) -> View:
@@ -39,8 +42,8 @@ def elected(stream: Stream) -> View:
     fallback = ties.survey(stream)
 
     def view(taus: Taus) -> Taus:
-        sign = ties.elect(taus, fallback)
-        return torch.where(torch.where(sign > 0, taus > 0, taus < 0), taus, 0)
+        agree = ties.agreement(taus, ties.elect(taus, fallback))
+        return torch.where(agree, taus, 0)
 
     return view
 
@@ -57,51 +60,63 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def weighted(
-    stream: Stream, view: View, coefficients: Tensor
+    stream: Stream,
+    view: View,
+    coefficients: Tensor,
 ) -> Iterator[tuple[str, Tensor]]:
     """sum_t coefficients[t, l] tau_t,l of every tensor l, one at a time."""
-    for name, row in zip(stream.names, coefficients.T, strict=True):
-        yield name, torch.tensordot(row, view(stream.taus(name)), dims=1)
+    for name, column in zip(stream.names, coefficients.T, strict=True):
+        yield name, torch.tensordot(column, view(stream.taus(name)), dims=1)
 
 
-def slopes(stream: Stream, view: View, gradients: dict[str, Tensor]) -> Tensor:
-    """The gradient by the coefficients, [task, tensor], from the gradients by the
-    weights.
-    """
+def slopes(stream: Stream, view: View, gradients: Mapping[str, Tensor]) -> Tensor:
+    """The gradient by the coefficients, [task, tensor], from that by the weights."""
     columns = []
     for name in stream.names:
         taus = rows(view(stream.taus(name)))
-        columns.append(
-            taus @ gradients[name].flatten()
-            if name in gradients
-            else taus.new_zeros(len(taus))
-        )
+        if name in gradients:
+            columns.append(taus @ gradients[name].flatten())
+        else:
+            columns.append(taus.new_zeros(len(taus)))
     return torch.stack(columns, dim=1)
 
 
 def weight_gradients(
-    bench: Workbench, names: tuple[str, ...], batches: dict[str, Any]
+    bench: Workbench,
+    names: tuple[str, ...],
+    batches: Mapping[str, Any],
 ) -> dict[str, Tensor]:
-    """The gradients of the tasks' summed entropies by the merged tensors, one backward
-    pass a task.
+    """The gradients of the tasks' summed entropies by the merged tensors.
 
-    A tensor that is no part of the module (CLIP's text tower) has none.
+    There is one backward pass a task. A tensor that is no part of the module (CLIP's
+    text tower) has no gradient.
     """
-    places = bench.places(names)
-    leaves = parameters(bench.module, places.values())
-    totals = {
-        name: torch.zeros_like(leaf.requires_grad_()) for name, leaf in leaves.items()
-    }
+    slots = bench.places(names)
+    leaves = parameters(bench.module, slots.values())
+    sums = {}
+    for name, leaf in leaves.items():
+        sums[name] = torch.zeros_like(leaf)
+        leaf.requires_grad_()
     for task, batch in batches.items():
         bench.equip(task)
         with torch.enable_grad():
             loss = entropy(bench.module(batch))
-            found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-        for sums, gradient in zip(totals.values(), found, strict=True):
+            gradients = torch.autograd.grad(
+                loss, list(leaves.values()), allow_unused=True
+            )
+        for own_sum, gradient in zip(sums.values(), gradients, strict=True):
             if gradient is not None:
-                sums += gradient
+                own_sum += gradient
     bench.module.requires_grad_(False)
-    return {name: place.of(totals[place.parameter]) for name, place in places.items()}
+    return {name: slot.of(sums[slot.parameter]) for name, slot in slots.items()}
+
+
+def _moved(
+    bench: Workbench, deltas: Iterator[tuple[str, Tensor]]
+) -> Iterator[tuple[str, Tensor]]:
+    """The base's tensors with these deltas added, one at a time."""
+    for name, delta in deltas:
+        yield name, bench.theta0(name) + delta
 
 
 def adapt(
@@ -120,36 +135,38 @@ def adapt(
     steps: int = 500,
     size: int = 32,
 ) -> Merged:
-    """The adapted sum of task vectors. wise: task (one coefficient a task) or layer
-    (one a task and tensor).
+    """The adapted sum of task vectors, in the place of the merge.
+
+    wise: task (one coefficient a task) or layer (one a task and tensor)
+    size: inputs of each task in a step
     """
     if wise not in ("task", "layer"):
         raise TadropError(f"wise is {wise!r}; it must be task or layer")
-    vectors, tasks, tensors = view(stream), len(stream.tasks), len(stream.names)
+    vectors = view(stream)
+    shape = len(stream.tasks), len(stream.names)
+    columns = 1 if wise == "task" else len(stream.names)
     coefficients = torch.full(
-        (tasks, 1 if wise == "task" else tensors),
+        (len(stream.tasks), columns),
         init,
         device=bench.device,
         requires_grad=True,
     )
     optimizer = torch.optim.Adam([coefficients], rate, BETAS)
-    inputs = {
-        task: bench.samples(task, split, size, "adamerging", seed)
-        for task in stream.tasks
-    }
+    samples = {}
+    for task in stream.tasks:
+        samples[task] = bench.samples(task, split, size, "adamerging", seed)
     for _ in range(steps):
-        used = coefficients.clamp(0, 1).expand(tasks, tensors)
-        bench.load(
-            (n, bench.theta0(n) + delta)
-            for n, delta in weighted(stream, vectors, used.detach())
-        )
-        drawn = {task: next(some) for task, some in inputs.items()}
+        used = coefficients.clamp(0, 1).expand(shape)
+        deltas = weighted(stream, vectors, used.detach())
+        bench.load(_moved(bench, deltas))
+        batches = {task: next(inputs) for task, inputs in samples.items()}
+        gradients = weight_gradients(bench, stream.names, batches)
         optimizer.zero_grad()
-        used.backward(
-            slopes(stream, vectors, weight_gradients(bench, stream.names, drawn))
-        )
+        used.backward(slopes(stream, vectors, gradients))
         optimizer.step()
         on_step()
-    final = coefficients.detach().clamp(0, 1).expand(tasks, tensors)
-    deltas = {name: delta[None] for name, delta in weighted(stream, vectors, final)}
-    return replace(merged, deltas=deltas)
+    final = coefficients.detach().clamp(0, 1).expand(shape)
+    shared = {}
+    for name, delta in weighted(stream, vectors, final):
+        shared[name] = delta[None]
+    return replace(merged, deltas=shared)

@@ -1,5 +1,6 @@
-"""Weight averaging: theta = theta0 + mean of the task vectors (model soups, arXiv
-2203.05482).
+"""Weight averaging (model soups, arXiv 2203.05482): the mean of the models.
+
+theta = theta0 + the mean of the task vectors. It sees no data.
 """
 
 from tadrop.numerics.ops import compiled_total, total

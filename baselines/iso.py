@@ -1,16 +1,19 @@
-"""Isotropic merging (arXiv 2502.04959): give the merged matrix one singular value for
-all directions.
+"""Isotropic merging (arXiv 2502.04959): one singular value for all directions.
 
 Iso-C flattens the spectrum of the sum of task vectors to its mean. Iso-CTS keeps the
-sum's first directions (`common` of them) and fills the rest with each task's leading
-directions outside that subspace, an equal number per task. Other tensors are averaged.
-Where fewer than T / 2 directions are left for the tasks their number rounds to 0 and
-Iso-CTS is Iso-C; where it would round up to more directions than a matrix has, it is
-rounded down (never at 0.8).
-Departure: dead directions (tadrop/linalg.py) stay dead, where the authors' code raises
-whatever LAPACK completes them with to the mean singular value. What rounding the
-weights leaves in differences of low rank (LoRA) is no dead direction to either, and is
-raised.
+sum's first directions (the fraction `common`) and fills the rest with each task's
+leading directions outside that subspace, an equal number per task. Other tensors are
+averaged. They see no data.
+
+Iso-CTS rounds the number of directions per task as the authors' code does: where fewer
+than T / 2 directions are left for the tasks it is 0, and Iso-CTS is Iso-C. Where it
+would round up to more directions than a matrix has it is rounded down, which never
+happens at 0.8.
+
+Departure: dead directions (tadrop/numerics/linalg.py) stay dead, where the authors'
+code raises whatever LAPACK completes them with to the mean singular value. What the
+rounding of weights leaves in differences of low rank (LoRA) is no dead direction to
+either code, and is raised.
 """
 
 import torch
@@ -33,16 +36,13 @@ def merge_cts(taus: Taus, common: float = 0.8) -> Deltas:
             f"common is {common}; it is a fraction of directions and must be in [0, 1]"
         )
     tasks, r = len(taus), min(taus.shape[1:])
-    each = min(round((r - int(common * r)) / tasks), r // tasks)
-    shared = svd(total(taus)[0]).first(r - each * tasks)
-    outside = taus.double() - shared.left @ (shared.left.mT @ taus.double())
-    own = svd(outside).first(each)
+    per_task = min(round((r - int(common * r)) / tasks), r // tasks)
+    shared = svd(total(taus)[0]).first(r - per_task * tasks)
+    vectors = taus.double()
+    outside = vectors - shared.left @ (shared.left.mT @ vectors)
+    own = svd(outside).first(per_task)
     values = torch.cat([own.values.reshape(-1), shared.values])
     left = polar(torch.cat([*own.left, shared.left], dim=1))
     right = polar(torch.cat([*own.right, shared.right]))
-    return (
-        SVD(left, values.mean().expand_as(values), right)
-        .matrix()
-        .to(taus.dtype)
-        .unsqueeze(0)
-    )
+    flat = SVD(left, values.mean().expand_as(values), right)
+    return flat.matrix().to(taus.dtype).unsqueeze(0)

@@ -1,7 +1,10 @@
-"""MagMax (arXiv 2407.06322): per entry, the task vector with the largest magnitude.
+"""MagMax (arXiv 2407.06322): per entry, the task vector of the largest magnitude.
 
-Of two equal magnitudes of opposite sign the positive one is taken, so that the order of
-tasks does not matter; the authors' loop keeps whichever came last.
+It sees no data.
+
+Departure from the authors' code: of two equal magnitudes of opposite sign the positive
+one is taken, so that the order of the tasks does not matter. The authors' loop keeps
+whichever came last.
 """
 
 import torch
@@ -10,6 +13,7 @@ from tadrop.types import Deltas, Taus
 
 
 def merge(taus: Taus) -> Deltas:
-    """The entry of largest magnitude over tasks."""
-    most, least = taus.amax(0, keepdim=True), taus.amin(0, keepdim=True)
-    return torch.where(most >= -least, most, least)
+    """The entry of largest magnitude over the tasks."""
+    highest = taus.amax(0, keepdim=True)
+    lowest = taus.amin(0, keepdim=True)
+    return torch.where(highest >= -lowest, highest, lowest)

@@ -1,5 +1,7 @@
-"""MetaGPT (arXiv 2406.11385): Task Arithmetic with lambda_t = ||tau_t||^2 / sum_j
-||tau_j||^2 over the whole model.
+"""MetaGPT (arXiv 2406.11385): Task Arithmetic weighed by the vectors' squared norms.
+
+lambda_t = ||tau_t||^2 / sum_j ||tau_j||^2, with norms over the whole model. It sees no
+data.
 """
 
 import torch
@@ -10,11 +12,16 @@ from tadrop.protocols import Stream
 from tadrop.types import Deltas, Taus
 from tadrop.vectors.passes import entries
 
+TINY = torch.finfo(torch.float64).tiny
+
 
 def survey(stream: Stream) -> Tensor:
-    """lambda_t, [T] float64; all 0 where every task vector is."""
-    squares = sum(taus.double().square().sum(1) for taus in entries(stream))
-    return squares / squares.sum().clamp(min=torch.finfo(torch.float64).tiny)
+    """lambda_t, [T] float64; all 0 where every task vector is 0."""
+    count = len(stream.tasks)
+    squares = torch.zeros(count, dtype=torch.float64, device=stream.device)
+    for taus in entries(stream):
+        squares += taus.double().square().sum(1)
+    return squares / squares.sum().clamp(min=TINY)
 
 
 def merge(taus: Taus, survey: Tensor) -> Deltas:

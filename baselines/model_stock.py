@@ -1,10 +1,12 @@
-"""Model Stock (arXiv 2403.19522): per tensor, how far to go from the base to the
-average follows from the angle.
+"""Model Stock (arXiv 2403.19522): the angle between models says how far to go.
 
-With cos the mean cosine between the T task vectors, the average is scaled by T cos / (1
-+ (T - 1) cos). The paper derives it for models of one task, whose angles are acute; a
-negative mean cosine is taken as 0 here (the tensor stays pretrained), where the formula
-would overshoot or divide by zero. A task vector of zeros has cosine 0 with any other.
+Per tensor, the average is scaled by t = T cos / (1 + (T - 1) cos), where cos is the
+mean cosine between the T task vectors. A task vector of zeros has cosine 0 with any
+other. It sees no data.
+
+Departure: the paper derives t for models of one task, whose angles are acute. A
+negative mean cosine is taken as 0 here, so that the tensor stays pretrained, where the
+formula would overshoot or divide by 0.
 """
 
 import torch
@@ -14,16 +16,15 @@ from tadrop.types import Deltas, Taus
 
 
 def ratio(taus: Taus) -> float:
-    """t of the paper, in [0, 1]."""
+    """The paper's t, in [0, 1]."""
     tasks = len(taus)
     if tasks == 1:
         return 1.0
     unit = torch.nn.functional.normalize(rows(taus).double(), dim=1)
     cosines = unit @ unit.T
-    cos = max(
-        float((cosines.sum() - cosines.diagonal().sum()) / (tasks * (tasks - 1))), 0.0
-    )
-    return tasks * cos / (1 + (tasks - 1) * cos)
+    others = cosines.sum() - cosines.diagonal().sum()
+    mean = max(float(others / (tasks * (tasks - 1))), 0.0)
+    return tasks * mean / (1 + (tasks - 1) * mean)
 
 
 def merge(taus: Taus) -> Deltas:

@@ -1,21 +1,24 @@
-"""OPCM (arXiv 2501.09522): models arrive one by one and are projected away from what is
-merged already.
+"""OPCM (arXiv 2501.09522): models arrive one by one, projected off what is merged.
 
 For each linear layer the arriving tau_t is expressed in the singular vectors of the
-merged matrix so far; its diagonal and its block of the r first directions, those that
-hold more than `share` of the singular values' sum, are removed. Other tensors are added
-as they are. After each arrival the authors divide the whole merged vector by lambda_t =
-||v_t|| / mean ||tau_1..t|| and multiply by it again at the next, and singular vectors
-do not know a factor: so the recursion is v_t = v_{t-1} + projected tau_t, and one
-factor mean_t ||tau_t|| / ||v_T|| over the whole model at the end. That is exact, and
-takes one pass.
+merged matrix so far. Its diagonal is removed, and its block of the r first directions,
+those that hold more than `share` of the singular values' sum. Other tensors are added
+as they are. It sees no data.
 
-Order: by a seeded draw per task name, so that it does not depend on how the tasks are
-listed. rank: code is the 0-based index of the first place where the cumulative share
-exceeds `share`, one less than the paper's smallest sufficient rank (docs). Departures:
-dead directions (tadrop/linalg.py) are not projected out; parameters that belong to no
-layer object (CLIP's class embedding), which the reference code forgets to merge, are
-merged like the others.
+After each arrival the authors divide the whole merged vector by
+lambda_t = ||v_t|| / mean ||tau_1..t|| and multiply by it again at the next. Singular
+vectors do not change with a factor, so the recursion is v_t = v_{t-1} + projected
+tau_t, with one factor mean_t ||tau_t|| / ||v_T|| over the whole model at the end. That
+is exact, and takes one pass.
+
+The order of arrival is drawn by seed and task name, so that it does not depend on how
+the tasks are listed. `rank: code` is the 0-based index of the first place where the
+cumulative share exceeds `share`, one less than the smallest sufficient rank that the
+documentation names (`rank: docs`).
+
+Departures: dead directions (tadrop/numerics/linalg.py) are not projected out.
+Parameters that belong to no layer object (CLIP's class embedding), which the reference
+code forgets to merge, are merged like the others.
 """
 
 import torch
@@ -38,30 +41,42 @@ def project(merged: Tensor, tau: Tensor, share: float, rank: str) -> Tensor:
     """tau without its part along the merged matrix's directions; float64."""
     left, values, right = svd(merged)
     inside = left.mT @ tau @ right.mT
-    reached = values.cumsum(0) > share * values.sum()
-    r = int((~reached).sum()) + (rank == "docs") if values.any() else 0
+    exceeds = values.cumsum(0) > share * values.sum()
+    r = 0
+    if values.any():
+        r = int((~exceeds).sum()) + (rank == "docs")
     removed = torch.diag(inside.diagonal())
     removed[:r, :r] = inside[:r, :r]
     return tau - left @ removed @ right
 
 
 def merge(
-    taus: Taus, survey: list[int], share: float = 0.5, rank: str = "code"
+    taus: Taus,
+    survey: list[int],
+    share: float = 0.5,
+    rank: str = "code",
 ) -> Deltas:
-    """v_T of one linear layer. survey: the order of arrival. share: the paper's alpha."""
+    """v_T of one linear layer.
+
+    survey: the order of arrival
+    share:  the paper's alpha
+    rank:   code or docs
+    """
     if rank not in ("code", "docs"):
         raise TadropError(f"rank is {rank!r}; it must be code or docs")
     first, *others = survey
     merged = taus[first].double()
     for task in others:
-        merged = merged + project(merged, taus[task].double(), share, rank)
+        tau = taus[task].double()
+        merged = merged + project(merged, tau, share, rank)
     return merged.to(taus.dtype).unsqueeze(0)
 
 
 def tally(taus: Taus, merged: Deltas) -> Tensor:
     """Squared norms of the task vectors and of the merged one; [2, T] float64."""
     squares = rows(taus).double().square().sum(1)
-    return torch.stack([squares, merged.double().square().sum().expand_as(squares)])
+    square = merged.double().square().sum()
+    return torch.stack([squares, square.expand_as(squares)])
 
 
 def rescale(sums: Tensor, sizes: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
-"""PCB-Merging by the formula of its paper (arXiv 2410.02396); the authors' scripts do
-otherwise, see baselines/pcb.py.
+"""PCB-Merging by the formula of its paper (arXiv 2410.02396).
 
 beta_t = Softmax(T Norm(tau_t^2)) * sum_j Softmax(Norm(tau_t * tau_j)), over all entries
-of the model; the top `ratio` of each beta_t, min-max scaled, are the weights of a mean.
-Norm is taken as min-max, which is what every script does; the first softmax's
+of the model. The top `ratio` of each beta_t, min-max scaled, are the weights of a mean.
+It sees no data. The authors' scripts do otherwise, see baselines/pcb.py.
+
+Norm is taken as min-max, which is what every script does. The first softmax's
 denominator is one number per task and cancels. A product that is the same everywhere
 has Norm 0.
 """
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from baselines.pcb import bounds, excess, min_max, size
+from baselines.pcb import bounds, excess, min_max, size, weighted_mean
 from tadrop.numerics.ops import along, total
 from tadrop.protocols import Stream
 from tadrop.types import Deltas, TadropError, Taus
@@ -23,8 +24,11 @@ from tadrop.vectors.passes import entries
 
 
 class Balances(NamedTuple):
-    """Extremes of tau_t * tau_j, [T, T], the mean of exp(Norm) for each, and per task
-    beta's quantile and maximum.
+    """What the survey of a model says.
+
+    low, high: the extremes of tau_t * tau_j, [T, T]
+    mean:      the mean of exp(Norm(tau_t * tau_j)), [T, T]
+    cut, top:  beta at its quantile, and the largest, [T]
     """
 
     low: Tensor
@@ -36,55 +40,67 @@ class Balances(NamedTuple):
 
 def _exponentials(taus: Taus, low: Tensor, high: Tensor) -> Iterator[Taus]:
     """exp(Norm(tau_t * tau_j)) for each task t, [j, *shape]."""
-    return (
-        torch.exp(min_max(tau * taus, low[t], high[t])) for t, tau in enumerate(taus)
-    )
+    for t, tau in enumerate(taus):
+        yield torch.exp(min_max(tau * taus, low[t], high[t]))
 
 
 def balance(taus: Taus, low: Tensor, high: Tensor, mean: Tensor) -> Taus:
     """beta up to a factor per task, [T, *shape]."""
-    betas, less = [], exp(-excess(len(taus)) / len(taus))
-    for t, raised in enumerate(_exponentials(taus, low, high)):
-        betas.append(
-            (raised[t] * less) ** len(taus) * total(raised / along(mean[t], taus))[0]
-        )
+    tasks = len(taus)
+    factor = exp(-excess(tasks) / tasks)
+    betas = []
+    for t, exponentials in enumerate(_exponentials(taus, low, high)):
+        intra = (exponentials[t] * factor) ** tasks
+        inter = total(exponentials / along(mean[t], taus))[0]
+        betas.append(intra * inter)
     return torch.stack(betas)
 
 
+def _extremes(stream: Stream) -> tuple[Tensor, Tensor]:
+    """The least and the largest tau_t * tau_j over all entries, [T, T]."""
+    tasks = len(stream.tasks)
+    low = torch.full((tasks, tasks), torch.inf)
+    high = torch.full((tasks, tasks), -torch.inf)
+    for taus in entries(stream):
+        for t, tau in enumerate(taus):
+            least, most = torch.aminmax((tau * taus).cpu(), dim=1)
+            low[t] = torch.minimum(low[t], least)
+            high[t] = torch.maximum(high[t], most)
+    return low, high
+
+
+def _means(stream: Stream, low: Tensor, high: Tensor) -> Tensor:
+    """The mean of exp(Norm(tau_t * tau_j)) over all entries, [T, T]."""
+    tasks = len(stream.tasks)
+    sums = torch.zeros(tasks, tasks, dtype=torch.float64)
+    for taus in entries(stream):
+        for t, exponentials in enumerate(_exponentials(taus, low, high)):
+            sums[t] += exponentials.sum(1, dtype=torch.float64).cpu()
+    return (sums / size(stream)).float()
+
+
 def survey(stream: Stream, ratio: float = 0.05) -> Balances:
-    """Four passes: extremes of the products, softmax denominators, and two for the
-    quantile of beta.
+    """What the merge asks of the whole model, in four passes.
+
+    The first two find the extremes of the products and the softmax denominators, the
+    last two the quantile of beta. ratio: the fraction of beta kept.
     """
     if not 0 < ratio <= 1:
         raise TadropError(
             f"ratio is {ratio}; it is the fraction kept and must be in (0, 1]"
         )
-    tasks, count = len(stream.tasks), size(stream)
-    low, high = (
-        torch.full((tasks, tasks), torch.inf),
-        torch.full((tasks, tasks), -torch.inf),
-    )
-    for taus in entries(stream):
-        for t, tau in enumerate(taus):
-            least, most = torch.aminmax((tau * taus).cpu(), dim=1)
-            low[t], high[t] = torch.minimum(low[t], least), torch.maximum(high[t], most)
-    sums = torch.zeros(tasks, tasks, dtype=torch.float64)
-    for taus in entries(stream):
-        for t, raised in enumerate(_exponentials(taus, low, high)):
-            sums[t] += raised.sum(1, dtype=torch.float64).cpu()
-    mean = (sums / count).float()
-    cut, top = bounds(
-        lambda: (balance(taus, low, high, mean) for taus in entries(stream)),
-        count,
-        1 - ratio,
-        0,
-    )
+    low, high = _extremes(stream)
+    mean = _means(stream, low, high)
+
+    def balances() -> Iterator[Tensor]:
+        for taus in entries(stream):
+            yield balance(taus, low, high, mean)
+
+    cut, top = bounds(balances, size(stream), 1 - ratio, 0.0)
     return Balances(low, high, mean, cut, top)
 
 
 def merge(taus: Taus, survey: Balances) -> Deltas:
     """The weighted mean of the task vectors, by the balances in each task's top."""
-    weight = min_max(
-        balance(taus, survey.low, survey.high, survey.mean), survey.cut, survey.top
-    )
-    return total(taus * weight) / total(weight).clamp(min=1e-12)
+    balances = balance(taus, survey.low, survey.high, survey.mean)
+    return weighted_mean(taus, min_max(balances, survey.cut, survey.top))

@@ -1,4 +1,7 @@
-"""The rows that a merge is measured against: the models before merging."""
+"""The rows that a merge is measured against: the models before merging.
+
+They see no data.
+"""
 
 import torch
 

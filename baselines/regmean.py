@@ -1,13 +1,19 @@
-"""RegMean (arXiv 2212.09849): per weight matrix, the least-squares fit to every model's
-outputs on its own inputs.
+"""RegMean (arXiv 2212.09849): the least-squares fit to every model's outputs.
 
-W = (sum_t W_t G_t) (sum_t G_t)^-1 with the Gram matrix G_t = X_t^T X_t of the matrix's
-inputs, entries off the diagonal times a; on task vectors this is theta0 plus the same
-expression of the taus. Tensors without a Gram matrix (biases, norms, embeddings,
-convolutions) are averaged, as in the authors' code. The inputs are seen at the product
-itself (tadrop/taps.py), so that fused projections and GPT-2's Conv1D need no case of
-their own. Where sum_t G_t is singular, directions that no input has take the mean of
-the task vectors.
+Per weight matrix, W = (sum_t W_t G_t) (sum_t G_t)^-1, where the Gram matrix
+G_t = X_t^T X_t is of the matrix's inputs on task t, its entries off the diagonal times
+a. On task vectors this is theta0 plus the same expression of the taus. Tensors without
+a Gram matrix (biases, norms, embeddings, convolutions) are averaged, as in the authors'
+code. Where sum_t G_t is singular, directions that no input has take the mean of the
+task vectors.
+
+Data: some training inputs of every task, without labels. They are seen at the product
+itself (tadrop/modules/taps.py), so that fused projections and GPT-2's Conv1D need no
+case of their own.
+
+Departure: a Gram matrix is divided by the number of examples, where the authors and
+the ports divide by the number of rows of X, which are tokens. The two agree where all
+tasks have as many tokens an example, as images do; texts do not.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,60 +33,68 @@ SINGULAR = 1e-7  # of the largest: what float32 Gram matrices cannot tell from 0
 
 @torch.no_grad()
 def gram(
-    module: nn.Module, batches: Iterator[Any], places: Mapping[str, Slot]
+    module: nn.Module,
+    batches: Iterator[Any],
+    slots: Mapping[str, Slot],
 ) -> dict[str, Tensor]:
-    """X^T X [in, in] of every merged weight matrix, summed over tokens and divided by
-    the number of examples.
+    """X^T X [in, in] of every merged weight matrix.
+
+    It is summed over tokens and divided by the number of examples.
     """
-    sums, count = {}, 0
+    sums: dict[str, Tensor] = {}
+    count = 0
 
     def visit(product: Product, output: Tensor) -> Tensor:
         x = product.inputs.reshape(-1, product.inputs.shape[-1])
         sums[product.weight] = sums.get(product.weight, 0) + x.T @ x
         return output
 
-    with tapped(module, places, visit):
+    with tapped(module, slots, visit):
         for inputs in batches:
-            for part in batching.unpadded(
-                inputs
-            ):  # a Gram matrix of padding would say how a batch was put together
+            # With padding, a Gram matrix would say how a batch was put together.
+            for part in batching.unpadded(inputs):
                 module(part)
             count += batching.count(inputs)
-    return {name: value / count for name, value in sums.items()}
+    return {name: matrix / count for name, matrix in sums.items()}
 
 
 def solve(right: Tensor, gram: Tensor) -> Tensor:
-    """right @ gram^-1, or the pseudo-inverse where gram is singular to a float32's
-    precision.
+    """right @ gram^-1, or the pseudo-inverse where gram is singular to float32.
 
-    Inputs are brought to one scale first: a quiet neuron is no dead one.
+    Inputs are brought to one scale first, so that a quiet neuron is not taken for a
+    dead one.
     """
-    loud = gram.diagonal().sqrt()
-    unit = torch.where(loud > 0, 1 / loud, 0)
+    loudness = gram.diagonal().sqrt()
+    unit = torch.where(loudness > 0, 1 / loudness, 0)
     right, gram = right * unit, gram * unit * unit.unsqueeze(1)
     factor, failed = torch.linalg.cholesky_ex(gram)
-    if int(failed) == 0 and factor.diagonal().square().min() > SINGULAR:
+    pivots = factor.diagonal().square()
+    if int(failed) == 0 and pivots.min() > SINGULAR:
         return torch.cholesky_solve(right.mT, factor).mT * unit
     return right @ inverse(gram, SINGULAR) * unit
 
 
-def merge(taus: Taus, statistics: Tensor | None, off_diagonal: float = 0.9) -> Deltas:
-    """taus [T, out, in] with Gram matrices [T, in, in], or the mean without;
-    off_diagonal is the paper's a.
+def merge(
+    taus: Taus,
+    statistics: Tensor | None,
+    off_diagonal: float = 0.9,
+) -> Deltas:
+    """One weight matrix, or the mean of a tensor without statistics.
+
+    taus:         [T, out, in]
+    statistics:   the Gram matrices, [T, in, in], or None
+    off_diagonal: the paper's a
     """
     mean = total(taus) / len(taus)
     if statistics is None:
         return mean
     n = statistics.shape[-1]
-    gram, away = (
-        statistics.new_zeros(n, n, dtype=torch.float64),
-        mean[0].new_zeros(mean[0].shape, dtype=torch.float64),
-    )
-    shrink = off_diagonal + (1 - off_diagonal) * torch.eye(
-        n, dtype=torch.float64, device=gram.device
-    )
+    eye = torch.eye(n, dtype=torch.float64, device=statistics.device)
+    shrink = off_diagonal + (1 - off_diagonal) * eye
+    gram = torch.zeros_like(eye)
+    away = torch.zeros_like(mean[0], dtype=torch.float64)
     for tau, own in zip(taus, statistics, strict=True):
-        own = own.double() * shrink
-        gram += own
-        away += (tau.double() - mean[0].double()) @ own
+        shrunk = own.double() * shrink
+        gram += shrunk
+        away += (tau.double() - mean[0].double()) @ shrunk
     return mean + solve(away, gram).to(mean)

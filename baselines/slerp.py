@@ -1,11 +1,13 @@
-"""Spherical interpolation of two models, tensor by tensor, as mergekit does it on
-weights.
+"""SLERP: spherical interpolation of two models, tensor by tensor, as mergekit does it.
 
-The weights' directions are turned into each other along the great circle while the
-coefficients apply to the weights themselves; nearly parallel tensors (|cos| > 0.9995)
+The weights' directions are turned into each other along the great circle, while the
+coefficients apply to the weights themselves. Nearly parallel tensors (|cos| > 0.9995)
 are interpolated linearly. Fine-tuned models of one base are nearly always that close,
 so on weights this is close to the average. `of: task_vectors` turns the task vectors
-instead.
+instead. It sees no data.
+
+Departure from mergekit: a tensor that is all zero in one model is interpolated
+linearly.
 """
 
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from tadrop.types import Deltas, TadropError, Taus
 
-PARALLEL = 0.9995
+PARALLEL = 0.9995  # cosines beyond which tensors are interpolated linearly
 
 
 def coefficients(first: Tensor, second: Tensor, t: float) -> tuple[float, float]:
@@ -24,18 +26,26 @@ def coefficients(first: Tensor, second: Tensor, t: float) -> tuple[float, float]
     if abs(cos) > PARALLEL:
         return 1 - t, t
     angle = torch.acos(torch.tensor(cos, dtype=torch.float64))
-    at_first, at_second = (
-        torch.sin((1 - t) * angle) / torch.sin(angle),
-        torch.sin(t * angle) / torch.sin(angle),
-    )
-    return float(at_first), float(at_second)
+    of_first = torch.sin((1 - t) * angle) / torch.sin(angle)
+    of_second = torch.sin(t * angle) / torch.sin(angle)
+    return float(of_first), float(of_second)
 
 
-def merge(taus: Taus, theta0: Tensor, t: float = 0.5, of: str = "weights") -> Deltas:
-    """of: weights | task_vectors. t: 0 is the first model, 1 the second."""
+def merge(
+    taus: Taus,
+    theta0: Tensor,
+    t: float = 0.5,
+    of: str = "weights",
+) -> Deltas:
+    """The interpolation as a delta of the base.
+
+    t:  0 is the first model, 1 the second
+    of: what is turned, weights or task_vectors
+    """
     if len(taus) != 2:
         raise TadropError(
-            f"slerp interpolates two models and got {len(taus)}; name two, e.g. 'tasks.names=[latin_upper,hebrew]'"
+            f"slerp interpolates two models and got {len(taus)}; "
+            "name two, e.g. 'tasks.names=[latin_upper,hebrew]'"
         )
     if of not in ("weights", "task_vectors"):
         raise TadropError(f"of is {of!r}; it must be weights or task_vectors")

@@ -1,12 +1,14 @@
-"""Representation Surgery (arXiv 2402.02705): an adapter per task pulls a merged model's
-features to the task's own.
+"""Representation Surgery (arXiv 2402.02705): an adapter per task corrects features.
 
-Test-time adaptation: the adapters are trained on the inputs they are graded on, without
-labels, and need the individual models. z' = z - up(relu(down(z))) on the features that
-the head reads, rank 16, L1 distance to the individual model's features, Adam. Comes
-after any merge: `refine` it onto another row. Encoders are frozen while the adapters
-are trained, so features are computed once and not at every step as in the authors'
-code: the same numbers, far fewer passes.
+z' = z - up(relu(down(z))) on the features z that the head reads, with rank 16. Adam
+lowers the L1 distance to the features of the task's individual model. Surgery comes
+after any merge: `refine` it onto another row.
+
+Data: this is test-time adaptation. The adapters are trained on the inputs they are
+graded on, without labels, and need the individual models.
+
+Departure: encoders are frozen while the adapters are trained, so features are computed
+once, and not at every step as in the authors' code. The numbers are the same.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -24,8 +26,9 @@ from tadrop.vectors.merged import Merged
 
 @dataclass(frozen=True)
 class Adapters:
-    """Per task: down [rank, width] and up [width, rank], applied to what reaches the
-    module called `head`.
+    """Per task: down [rank, width] and up [width, rank].
+
+    head: the name of the submodule whose input they correct
     """
 
     head: str
@@ -35,18 +38,20 @@ class Adapters:
     def attach(self, module: nn.Module, task: str) -> Iterator[None]:
         """Corrects what the head is handed while the block lasts."""
         down, up = self.weights[task]
-        hook = module.get_submodule(self.head).register_forward_pre_hook(
-            lambda head, args: (corrected(args[0], down, up), *args[1:])
-        )
+
+        def correct(head: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            features, *others = args
+            return corrected(features, down, up), *others
+
+        hook = module.get_submodule(self.head).register_forward_pre_hook(correct)
         try:
             yield
         finally:
             hook.remove()
 
     def stored_bytes(self) -> int:
-        return sum(
-            t.numel() * t.element_size() for pair in self.weights.values() for t in pair
-        )
+        """The bytes of the adapters of all tasks."""
+        return sum(down.nbytes + up.nbytes for down, up in self.weights.values())
 
 
 def corrected(features: Tensor, down: Tensor, up: Tensor) -> Tensor:
@@ -54,14 +59,22 @@ def corrected(features: Tensor, down: Tensor, up: Tensor) -> Tensor:
     return features - F.linear(F.relu(F.linear(features, down)), up)
 
 
-def initial(width: int, rank: int, *words: object) -> tuple[Tensor, Tensor]:
-    """Uniform in +-1 / sqrt(fan in), torch's own for linear layers, seeded by words."""
+def _initial(width: int, rank: int, *words: object) -> tuple[Tensor, Tensor]:
+    """down and up, uniform in +-1 / sqrt(fan in) as torch's own linear layers.
+
+    They are seeded by the words.
+    """
     rng = generator("surgery", *words)
-    shapes = ((rank, width), (width, rank))
-    return tuple(
-        torch.from_numpy(rng.uniform(-1, 1, s).astype("float32")) / s[1] ** 0.5
-        for s in shapes
-    )
+    down = rng.uniform(-1, 1, (rank, width)).astype("float32")
+    up = rng.uniform(-1, 1, (width, rank)).astype("float32")
+    return torch.from_numpy(down) / width**0.5, torch.from_numpy(up) / rank**0.5
+
+
+def _batches(count: int, size: int, *words: object) -> Iterator[Tensor]:
+    """Endless indices of batches of `count` examples, shuffled anew in every epoch."""
+    rng = generator("surgery", "order", *words)
+    while True:
+        yield from torch.from_numpy(rng.permutation(count)).split(size)
 
 
 def train(
@@ -74,22 +87,32 @@ def train(
     *words: object,
 ) -> tuple[Tensor, Tensor]:
     """The adapter that takes merged features [n, width] to the task's own, in L1."""
-    weights = [
-        w.to(merged.device).requires_grad_()
-        for w in initial(merged.shape[1], rank, *words)
-    ]
-    optimizer = torch.optim.Adam(weights, rate)
-    rng, order = generator("surgery", "order", *words), torch.empty(0, dtype=torch.long)
+    down, up = _initial(merged.shape[1], rank, *words)
+    down = down.to(merged.device).requires_grad_()
+    up = up.to(merged.device).requires_grad_()
+    optimizer = torch.optim.Adam([down, up], rate)
+    batches = _batches(len(merged), size, *words)
     for _ in range(steps):
-        if not len(order):
-            order = torch.from_numpy(rng.permutation(len(merged)))
-        batch, order = order[:size].to(merged.device), order[size:]
+        batch = next(batches).to(merged.device)
         with torch.enable_grad():
-            loss = F.l1_loss(corrected(merged[batch], *weights), own[batch])
+            loss = F.l1_loss(corrected(merged[batch], down, up), own[batch])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return tuple(w.detach() for w in weights)
+    return down.detach(), up.detach()
+
+
+def _merged_weights(
+    merged: Merged,
+    stream: Stream,
+    bench: Workbench,
+    task: str,
+    scale: float,
+) -> Iterator[tuple[str, Tensor]]:
+    """The merged model's weights for a task, one tensor at a time."""
+    for name in stream.names:
+        delta = merged.delta(task, name)
+        yield name, bench.theta0(name) + scale * delta
 
 
 def adapt(
@@ -106,16 +129,13 @@ def adapt(
     steps: int = 500,
     size: int = 16,
 ) -> Merged:
-    """The merge with an adapter per task."""
+    """The merge with an adapter per task. on_step is told of each task."""
     weights = {}
     for task in stream.tasks:
-        bench.load(
-            (name, bench.theta0(name) + scale * merged.delta(task, name))
-            for name in stream.names
-        )
-        ours = bench.features(task, split)
+        bench.load(_merged_weights(merged, stream, bench, task, scale))
+        features = bench.features(task, split)
         bench.load(bench.expert(task, stream.names))
         own = bench.features(task, split)
-        weights[task] = train(ours, own, rank, rate, steps, size, task, seed)
+        weights[task] = train(features, own, rank, rate, steps, size, task, seed)
         on_step()
     return replace(merged, attachment=Adapters(bench.head, weights))

@@ -1,13 +1,17 @@
-"""TIES-Merging (arXiv 2306.01708): trim, elect a sign per entry, merge the entries that
-agree with it.
+"""TIES-Merging (arXiv 2306.01708): trim, elect a sign per entry, merge what agrees.
 
-The trim is a sparsifier (conf/sparsify/magnitude.yaml, over the whole model as in the
-authors' code) and has run when this formula sees the task vectors, which is where
-TADrop takes its place. Merging functions: mean with lambda 1 is the authors' default;
-sum with lambda 0.3 is what the AdaMerging lineage calls TIES.
+The trim is a sparsifier (conf/sparsify/ties_trim.yaml, over the whole model as in the
+authors' code) and has run when this formula sees the task vectors, so TADrop can take
+its place. Of the merging functions, mean with lambda 1 is the authors' default; sum
+with lambda 0.3 is what the AdaMerging lineage calls TIES. It sees no data.
+
+Departure: the trim keeps exactly as many entries as the authors' rule names. Where
+magnitudes tie, their code also keeps every entry as large as the last one, which
+`sparsify.count=kth` does.
 """
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from tadrop.numerics import compiled
@@ -18,8 +22,9 @@ from tadrop.vectors.passes import add_up
 
 
 def survey(stream: Stream) -> float:
-    """The majority sign over all entries of the model, for entries whose survivors
-    cancel exactly.
+    """The majority sign over all entries of the model: 1, -1, or 0 if it is balanced.
+
+    It is the fallback for entries whose survivors cancel exactly.
     """
     balance = int(add_up(stream, _balance))
     return float((balance > 0) - (balance < 0))
@@ -40,22 +45,29 @@ def elect(taus: Taus, fallback: float) -> Deltas:
     return torch.where(sign == 0, fallback, sign)
 
 
-def merge(taus: Taus, survey: float, combine: str = "mean") -> Deltas:
-    """combine: mean over the agreeing tasks, their sum, or the largest of them (mean |
-    sum | max).
+def agreement(taus: Taus, sign: Deltas) -> Bool[Tensor, "task *shape"]:
+    """Which entries have the elected sign.
 
-    An entry whose elected sign is still 0, because the whole model is balanced, takes
-    the negative side as the authors' code does.
+    A sign that is still 0, because the whole model is balanced, counts as negative as
+    in the authors' code.
+    """
+    return torch.where(sign > 0, taus > 0, taus < 0)
+
+
+def merge(taus: Taus, survey: float, combine: str = "mean") -> Deltas:
+    """The merge of the entries that agree with the elected sign.
+
+    combine: mean over the agreeing tasks, their sum, or max, the largest of them
     """
     sign = elect(taus, survey)
-    agree = torch.where(sign > 0, taus > 0, taus < 0)
-    chosen = torch.where(agree, taus, 0)
+    agree = agreement(taus, sign)
+    survivors = torch.where(agree, taus, 0)
     if combine == "sum":
-        return total(chosen)
+        return total(survivors)
     if combine == "mean":
-        return total(chosen) / agree.sum(0, keepdim=True).clamp(min=1)
+        return total(survivors) / agree.sum(0, keepdim=True).clamp(min=1)
     if combine == "max":
-        return chosen.abs().amax(0, keepdim=True) * sign
+        return survivors.abs().amax(0, keepdim=True) * sign
     raise TadropError(f"combine is {combine!r}; it must be mean, sum or max")
 
 
@@ -66,10 +78,6 @@ def fused(taus: Taus, survey: float, combine: str = "mean") -> tuple[Deltas, Non
     from tadrop.numerics import formula_kernels as kernels
 
     result = torch.empty_like(taus[:1])
-    kernels.ties(
-        taus.view(len(taus), -1).numpy(),
-        survey,
-        combine == "mean",
-        result.view(-1).numpy(),
-    )
+    flat = taus.view(len(taus), -1).numpy()
+    kernels.ties(flat, survey, combine == "mean", result.view(-1).numpy())
     return result, None

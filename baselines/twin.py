@@ -1,18 +1,22 @@
-"""Twin-Merging (arXiv 2406.15479): a shared model, a compressed exclusive vector a
-task, and a router that mixes them.
+"""Twin-Merging (arXiv 2406.15479): a shared model, exclusive vectors, and a router.
 
-Shared: theta* = theta0 + scale * sum of task vectors (the row's merge). Exclusive: v_t
-= theta_t - theta*, of which matrices keep the fraction `keep` of their singular
-triplets (1 - mask rate; at least one, where the authors' int() can leave none) and all
-else stays whole, as the authors' compression passes over it. The router reads the mean
-features of the shared model; every input is then run on weights of its own, theta* +
-sum_t softmax(router)_t v_t.
-Departures: TADrop sparsifies the task vectors, not the exclusive ones, and the rank
-rule stays.
+Shared: theta* = theta0 + scale * the sum of task vectors (the row's merge). Exclusive:
+v_t = theta_t - theta*. Of a matrix the fraction `keep` of its singular triplets is kept
+(1 - mask rate), and all else stays whole, as the authors' compression passes over it.
+The router reads the mean features of the shared model. Every input is then run on
+weights of its own, theta* + sum_t softmax(router)_t v_t, and no task id is needed.
 
-Inputs are run several at a time, each on its own weights. These exist for what is kept
-whole; what a thin matrix adds to a layer's output is computed from its factors, sum_t
-w_t left_t (right_t x): no input has a matrix of its own.
+Data: training inputs of every task, for the router, which learns whose they are.
+
+Departures from the authors' code:
+- At least one triplet is kept, where their int() can leave none.
+- Biases are merged like other tensors, where they leave them out.
+- TADrop sparsifies the task vectors and not the exclusive ones, and the rank rule
+  stays.
+
+Inputs are run several at a time, each on its own weights. Such weights exist for what
+is kept whole. What a thin matrix adds to a layer's output is computed from its factors,
+sum_t w_t left_t (right_t x), so no input has a matrix of its own.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,53 +27,99 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from baselines import twin_router
 from tadrop.modules import batches as batching
 from tadrop.modules.slots import parameters
 from tadrop.modules.taps import Product, refuse_unused, tapped
 from tadrop.numerics.linalg import svd
-from tadrop.numerics.seeds import generator
 from tadrop.protocols import Stream, Workbench
 from tadrop.types import LowRank, Slot, TadropError, Taus, check_keep
 from tadrop.vectors.merged import Merged
 
-BUDGET = (
-    1 << 25
-)  # entries of weights that exist at once while inputs run on weights of their own
+# Entries of weights that exist at once while inputs run on weights of their own.
+BUDGET = 1 << 25
+
+Exclusive = Tensor | LowRank  # [task, *shape], whole or as thin factors
+
+
+def compress(vectors: Taus, keep: float) -> Exclusive:
+    """The leading singular triplets of matrices [task, m, n].
+
+    They are multiplied out where factors would be no smaller than the matrices.
+    """
+    m, n = vectors.shape[1:]
+    kept = svd(vectors).first(max(int(keep * min(m, n)), 1))
+    rank = kept.values.shape[-1]
+    if rank * (m + n) >= m * n:
+        return kept.matrix().to(vectors)
+    left = kept.left * kept.values.unsqueeze(-2)
+    return LowRank(left.to(vectors), kept.right.to(vectors))
+
+
+def dense(exclusive: Exclusive) -> Tensor:
+    """Exclusive vectors multiplied out, [task, *shape]."""
+    if isinstance(exclusive, LowRank):
+        return exclusive.left @ exclusive.right
+    return exclusive
 
 
 def added(product: Product, vectors: LowRank, mix: Tensor) -> Tensor:
-    """What a layer's output [..., out] gains from the mix [task] of its thin vectors,
-    [task, out, in] as factors.
+    """What a layer's output [..., out] gains from a mix of its thin vectors.
+
+    vectors: [task, out, in] as factors
+    mix:     the weight of each task, [task]
     """
-    left, right = (vectors.right.mT, vectors.left.mT) if product.transposed else vectors
-    hidden = (product.inputs @ right.flatten(0, 1).T).unflatten(
-        -1, right.shape[:2]
-    ) * mix.unsqueeze(-1)
-    return hidden.flatten(-2) @ left.mT.flatten(0, 1)
+    left, right = vectors
+    if product.transposed:
+        left, right = vectors.right.mT, vectors.left.mT
+    hidden = product.inputs @ right.flatten(0, 1).T
+    mixed = hidden.unflatten(-1, right.shape[:2]) * mix.unsqueeze(-1)
+    return mixed.flatten(-2) @ left.mT.flatten(0, 1)
+
+
+def own_weights(
+    shared: Mapping[str, Tensor],
+    slots: Mapping[str, Slot],
+    exclusive: Mapping[str, Exclusive],
+    mixes: Tensor,
+) -> dict[str, Tensor]:
+    """theta* + sum_t mixes[n, t] v_t for each input n, by parameter.
+
+    shared: theta*, by parameter
+    slots:  the tensors that lie in these parameters
+    """
+    own = {}
+    for name, weight in shared.items():
+        own[name] = weight.expand(len(mixes), *weight.shape).clone()
+    for name, slot in slots.items():
+        growth = torch.tensordot(mixes, dense(exclusive[name]), dims=1)
+        slot.of(own[slot.parameter]).add_(growth)
+    return own
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """The exclusive vectors by tensor, whole [task, *shape] or as thin factors, and the
-    router over tasks.
+    """The exclusive vectors by tensor, and the router over tasks.
 
-    linear: the tensors that the module multiplies its inputs with and uses in no other
-    way
+    head:   the name of the submodule whose input the router reads
+    slots:  where the tensors lie in the module
+    linear: the tensors that the module multiplies its inputs with, and uses in no other
+            way
     """
 
     head: str
-    exclusive: Mapping[str, Tensor | LowRank]
+    exclusive: Mapping[str, Exclusive]
     router: nn.Module
-    places: Mapping[str, Slot]
+    slots: Mapping[str, Slot]
     linear: frozenset[str]
 
     @contextmanager
     def attach(self, module: nn.Module, task: str) -> Iterator[None]:
-        """Every input runs through the shared model, is routed, and runs again on its
-        own weights.
+        """Every input runs through the shared model, is routed, and runs again.
+
+        The second time it runs on its own weights.
         """
         features: list[Tensor] = []
         first_pass = True
@@ -78,144 +128,119 @@ class Mixture:
             if first_pass:
                 features[:] = [args[0]]
 
-        def again(whole: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        def again(whole: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
             nonlocal first_pass
             if not first_pass:
                 return output
             first_pass = False
             try:
-                return self.run(whole, args[0], self.router(features[0]).softmax(-1))
+                mixes = self.router(features[0]).softmax(-1)
+                return self.run(whole, args[0], mixes)
             finally:
                 first_pass = True
 
-        hooks = [
-            module.get_submodule(self.head).register_forward_pre_hook(read),
-            module.register_forward_hook(again),
-        ]
+        head = module.get_submodule(self.head)
+        reading = head.register_forward_pre_hook(read)
+        running = module.register_forward_hook(again)
         try:
             yield
         finally:
-            for hook in hooks:
-                hook.remove()
+            reading.remove()
+            running.remove()
 
-    def run(self, module: nn.Module, inputs: Any, weights: Tensor) -> Tensor:
-        """The outputs of inputs [n, ...], each on theta* + sum_t weights[n, t] v_t."""
-        whole = {
-            p.parameter for n, p in self.places.items() if not self._is_factored(n)
-        }
-        factored = {n: p for n, p in self.places.items() if p.parameter not in whole}
-        owned = {n: p for n, p in self.places.items() if p.parameter in whole}
-        shared = parameters(module, owned.values())
+    def run(self, module: nn.Module, inputs: Any, mixes: Tensor) -> Tensor:
+        """The outputs of inputs [n, ...], each on theta* + sum_t mixes[n, t] v_t."""
+        factored = self._factored()
+        tapped_slots, owned_slots = {}, {}
+        for name, slot in self.slots.items():
+            slots = tapped_slots if name in factored else owned_slots
+            slots[name] = slot
+        shared = parameters(module, owned_slots.values())
         used = set()
 
-        def alone(own: dict[str, Tensor], mix: Tensor, one: Any) -> Tensor:
+        def run_one(own: dict[str, Tensor], mix: Tensor, example: Any) -> Tensor:
             def visit(product: Product, output: Tensor) -> Tensor:
                 used.add(product.weight)
-                return output + added(product, self.exclusive[product.weight], mix)
+                return output + added(product, factored[product.weight], mix)
 
-            with tapped(module, factored, visit):
-                return functional_call(
-                    module, own, (batching.each(lambda x: x[None], one),)
-                )[0]
+            batch = batching.each(lambda tensor: tensor[None], example)
+            with tapped(module, tapped_slots, visit):
+                return functional_call(module, own, (batch,))[0]
 
-        size = max(BUDGET // max(sum(p.numel() for p in shared.values()), 1), 1)
+        entries = sum(weight.numel() for weight in shared.values())
+        size = max(BUDGET // max(entries, 1), 1)
+        parts = zip(batching.split(inputs, size), mixes.split(size), strict=True)
         outputs = []
         with sdpa_kernel(SDPBackend.MATH):  # others cannot be batched over weights
-            for some, mix in zip(
-                batching.split(inputs, size), weights.split(size), strict=True
-            ):
-                own = {
-                    n: p.expand(len(mix), *p.shape).clone() for n, p in shared.items()
-                }
-                for name, place in owned.items():
-                    place.of(own[place.parameter]).add_(
-                        torch.tensordot(mix, dense(self.exclusive[name]), dims=1)
-                    )
-                outputs.append(vmap(alone)(own, mix, some))
+            for examples, mix in parts:
+                own = own_weights(shared, owned_slots, self.exclusive, mix)
+                outputs.append(vmap(run_one)(own, mix, examples))
         refuse_unused(factored.keys() - used)
         return torch.cat(outputs)
 
-    def _is_factored(self, name: str) -> bool:
-        return name in self.linear and isinstance(self.exclusive[name], LowRank)
+    def _factored(self) -> dict[str, LowRank]:
+        """The thin tensors that are never multiplied out.
+
+        A thin tensor that shares its parameter with one of another kind is not among
+        them: the parameter exists for every input anyway.
+        """
+        thin, whole = {}, set()
+        for name, slot in self.slots.items():
+            vectors = self.exclusive[name]
+            if name in self.linear and isinstance(vectors, LowRank):
+                thin[name] = vectors
+            else:
+                whole.add(slot.parameter)
+        for name in list(thin):
+            if self.slots[name].parameter in whole:
+                del thin[name]
+        return thin
 
     def stored_bytes(self) -> int:
-        thin = [
-            t
-            for v in self.exclusive.values()
-            for t in (v if isinstance(v, LowRank) else (v,))
-        ]
-        return sum(
-            t.numel() * t.element_size()
-            for t in (*thin, *self.router.state_dict().values())
-        )
+        """The bytes of the exclusive vectors and of the router."""
+        tensors = list(self.router.state_dict().values())
+        for vectors in self.exclusive.values():
+            tensors += vectors if isinstance(vectors, LowRank) else (vectors,)
+        return sum(tensor.nbytes for tensor in tensors)
 
 
-def dense(exclusive: Tensor | LowRank) -> Tensor:
-    """[task, *shape]."""
-    return (
-        exclusive.left @ exclusive.right
-        if isinstance(exclusive, LowRank)
-        else exclusive
-    )
+def _exclusive(stream: Stream, name: str, shared: Tensor, keep: float) -> Exclusive:
+    """One tensor's exclusive vectors. shared: the shared model's delta, scaled."""
+    vectors = stream.taus(name) - shared
+    return compress(vectors, keep) if name in stream.layouts else vectors
 
 
-def compress(vectors: Taus, keep: float) -> Tensor | LowRank:
-    """The leading singular triplets of matrices [task, m, n]; whole where factors would
-    be no smaller.
-    """
-    m, n = vectors.shape[1:]
-    kept = svd(vectors).first(max(int(keep * min(m, n)), 1))
-    if kept.values.shape[-1] * (m + n) >= m * n:
-        return kept.matrix().to(vectors)
-    return LowRank(
-        (kept.left * kept.values.unsqueeze(-2)).to(vectors), kept.right.to(vectors)
-    )
+def _shared_weights(
+    merged: Merged,
+    stream: Stream,
+    bench: Workbench,
+    scale: float,
+) -> Iterator[tuple[str, Tensor]]:
+    """The shared model's weights, one tensor at a time."""
+    for name in stream.names:
+        delta = merged.delta(stream.tasks[0], name)
+        yield name, bench.theta0(name) + scale * delta
 
 
-def make_router(width: int, tasks: int) -> nn.Sequential:
-    """width -> 2 width -> 2 width -> tasks, with batch norm and dropout 0.5."""
-    hidden = 2 * width
-    first = (
-        nn.Linear(width, hidden),
-        nn.BatchNorm1d(hidden),
-        nn.ReLU(),
-        nn.Dropout(0.5),
-    )
-    second = (
-        nn.Linear(hidden, hidden),
-        nn.BatchNorm1d(hidden),
-        nn.ReLU(),
-        nn.Dropout(0.5),
-    )
-    return nn.Sequential(*first, *second, nn.Linear(hidden, tasks))
-
-
-def train_router(
-    features: Tensor,
-    labels: Tensor,
-    tasks: int,
-    epochs: int,
-    rate: float,
-    size: int,
+def _labelled_features(
+    stream: Stream,
+    bench: Workbench,
+    split: str,
+    examples: int,
     seed: int,
-) -> nn.Module:
-    """Learns the task of a feature [example, width] by cross-entropy with Adam; the
-    same bits for the same seed.
-    """
-    rng = generator("twin", "router", seed)
-    with torch.random.fork_rng(), torch.enable_grad():
-        torch.manual_seed(int(rng.integers(2**31)))
-        router = make_router(features.shape[1], tasks).to(features.device).train()
-        optimizer = torch.optim.Adam(router.parameters(), rate)
-        for _ in range(epochs):
-            order = torch.from_numpy(rng.permutation(len(features))).to(features.device)
-            for batch in order.split(size):
-                if len(batch) > 1:  # batch norm needs two
-                    loss = F.cross_entropy(router(features[batch]), labels[batch])
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-    return router.eval().requires_grad_(False)
+) -> tuple[Tensor, Tensor]:
+    """Features of every task's inputs, and the index of the task of each."""
+    features, labels = [], []
+    for index, task in enumerate(stream.tasks):
+        features.append(bench.features(task, split, examples, "twin", seed))
+        labels += [index] * len(features[-1])
+    return torch.cat(features), torch.tensor(labels, device=bench.device)
+
+
+def _linear(stream: Stream) -> frozenset[str]:
+    """The weights of linear layers."""
+    layouts = stream.layouts.items()
+    return frozenset(name for name, layout in layouts if layout.kind == "linear")
 
 
 def build(
@@ -233,33 +258,26 @@ def build(
     rate: float = 5e-4,
     size: int = 1024,
 ) -> Merged:
-    """The shared model with exclusive vectors and a router."""
+    """The shared model with exclusive vectors and a router.
+
+    examples:           inputs of each task that the router is trained on, at most
+    epochs, rate, size: of the router's training
+    """
     check_keep(keep)
     if not merged.is_shared:
         raise TadropError(
-            "Twin-Merging needs one shared model; choose a merge that gives every task the same weights"
+            "Twin-Merging needs one shared model; "
+            "choose a merge that gives every task the same weights"
         )
     exclusive = {}
     for name in stream.names:
-        vectors = stream.taus(name) - scale * merged.delta(stream.tasks[0], name)
-        exclusive[name] = compress(vectors, keep) if name in stream.layouts else vectors
+        shared = scale * merged.delta(stream.tasks[0], name)
+        exclusive[name] = _exclusive(stream, name, shared, keep)
         on_step()
-    bench.load(
-        (n, bench.theta0(n) + scale * merged.delta(stream.tasks[0], n))
-        for n in stream.names
-    )
-    seen = [
-        bench.features(task, split, examples, "twin", seed) for task in stream.tasks
-    ]
-    labels = torch.cat(
-        [
-            torch.full((len(some),), at, device=bench.device)
-            for at, some in enumerate(seen)
-        ]
-    )
-    router = train_router(torch.cat(seen), labels, len(seen), epochs, rate, size, seed)
-    linear = frozenset(
-        name for name, layout in stream.layouts.items() if layout.kind == "linear"
-    )
-    mixture = Mixture(bench.head, exclusive, router, bench.places(stream.names), linear)
+    bench.load(_shared_weights(merged, stream, bench, scale))
+    features, labels = _labelled_features(stream, bench, split, examples, seed)
+    tasks = len(stream.tasks)
+    router = twin_router.train(features, labels, tasks, epochs, rate, size, seed)
+    slots = bench.places(stream.names)
+    mixture = Mixture(bench.head, exclusive, router, slots, _linear(stream))
     return replace(merged, attachment=mixture)

@@ -1,13 +1,15 @@
-"""WUDI-Merging (arXiv 2503.08099): the matrix M least disturbed on the rows that each
-task vector spans.
+"""WUDI-Merging (arXiv 2503.08099): the matrix that disturbs the task vectors least.
 
-Minimises sum_t ||(M - tau_t) tau_t^T||_F^2 / ||tau_t||_F^2 per linear layer (out x in),
-from M = sum_t tau_t. The authors run Adam for 300 steps of 1e-5, which does not reach
-the minimum; `solve` does, and is a method of its own. Only the linear layers of blocks
-change; everything else stays pretrained. The gradient is 2 (M G - H) with G = sum_t
-tau_t^T tau_t / ||tau_t||^2 and H = sum_t tau_t tau_t^T tau_t / ||tau_t||^2, which is
-the authors' objective with one product a step instead of T. A task whose vector is zero
-has no term (0 / 0 in the ports).
+Per linear layer (out x in) it minimises, from M = sum_t tau_t on,
+sum_t ||(M - tau_t) tau_t^T||_F^2 / ||tau_t||_F^2. Only the linear layers of blocks
+change; everything else stays pretrained. It sees no data.
+
+The authors run Adam for 300 steps of 1e-5, which does not reach the minimum. `solve`
+does reach it, and is a method of its own. The gradient is 2 (M G - H), where
+G = sum_t tau_t^T tau_t / ||tau_t||^2 and H = sum_t tau_t tau_t^T tau_t / ||tau_t||^2.
+This is the authors' objective with one product a step instead of T.
+
+Departure: a task whose vector is zero has no term, where the ports compute 0 / 0.
 """
 
 import torch
@@ -20,9 +22,11 @@ from tadrop.types import Deltas, Taus
 
 def _normal_equations(taus: Taus) -> tuple[Tensor, Tensor]:
     """G [in, in] and H [out, in], in the precision of taus."""
-    square = taus.flatten(1).square().sum(1)
-    weights = torch.where(square > 0, 1 / torch.where(square > 0, square, 1), 0)
-    gram, right = torch.zeros_like(taus[0].T @ taus[0]), torch.zeros_like(taus[0])
+    squares = taus.flatten(1).square().sum(1)
+    divisors = torch.where(squares > 0, squares, 1)
+    weights = torch.where(squares > 0, 1 / divisors, 0)
+    gram = torch.zeros_like(taus[0].T @ taus[0])
+    right = torch.zeros_like(taus[0])
     for tau, weight in zip(taus, weights, strict=True):
         own = weight * (tau.T @ tau)
         gram += own
@@ -45,8 +49,9 @@ def merge(taus: Taus, steps: int = 300, rate: float = 1e-5) -> Deltas:
 
 
 def solve(taus: Taus) -> Deltas:
-    """The minimiser H G^-1, with the pseudo-inverse where task vectors do not span all
-    inputs; float64 inside.
+    """The minimiser H G^-1, computed in float64.
+
+    The pseudo-inverse is taken where the task vectors do not span all inputs.
     """
     gram, right = _normal_equations(taus.double())
     return (right @ inverse(gram)).to(taus.dtype).unsqueeze(0)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from baselines import nps
+from baselines import nps, search
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
 from tadrop.sparsify.cut_stream import Sparse
@@ -24,7 +24,7 @@ def hill(point):
 
 
 def test_the_search_climbs():
-    found = nps.search(hill, [1.0] * 3, 0.3, 400, seed=0)
+    found = search.maximise(hill, [1.0] * 3, 0.3, 400, seed=0)
     assert found.point == pytest.approx((2, 0.5, -1), abs=0.02)
     assert found.value == hill(found.point)
 
@@ -32,7 +32,7 @@ def test_the_search_climbs():
 @pytest.mark.parametrize("budget", [1, 7, 8, 50])
 def test_the_budget_is_kept_and_counted(budget):
     tried = []
-    found = nps.search(
+    found = search.maximise(
         lambda point: tried.append(tuple(point)) or hill(point),
         [1.0] * 3,
         0.3,
@@ -46,13 +46,13 @@ def test_the_budget_is_kept_and_counted(budget):
 
 
 def test_what_no_point_improves_stays_where_it_was():
-    found = nps.search(lambda point: 0.5, [1.0, 1.0], 0.3, 50, seed=0)
+    found = search.maximise(lambda point: 0.5, [1.0, 1.0], 0.3, 50, seed=0)
     assert found.point == (1, 1)
 
 
 def test_points_stay_above_the_bound():
     tried = []
-    nps.search(
+    search.maximise(
         lambda point: tried.append(min(point)) or -sum(point),
         [0.1] * 3,
         0.5,
@@ -65,7 +65,8 @@ def test_points_stay_above_the_bound():
 
 def test_the_seed_decides():
     one, same, other = (
-        nps.search(hill, [1.0] * 3, 0.3, 40, seed) for seed in (2**63 + 1, 2**63 + 1, 5)
+        search.maximise(hill, [1.0] * 3, 0.3, 40, seed)
+        for seed in (2**63 + 1, 2**63 + 1, 5)
     )
     assert one == same
     assert one.point != other.point

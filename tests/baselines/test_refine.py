@@ -8,7 +8,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from baselines import adamerging, reference, smile, surgery, task_arithmetic, ties, twin
+from baselines import (
+    adamerging,
+    reference,
+    smile,
+    surgery,
+    task_arithmetic,
+    ties,
+    twin,
+    twin_router,
+)
 from tadrop.evaluation.bench import evaluate, install
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
@@ -406,7 +415,7 @@ def test_a_matrix_that_is_no_layer_is_an_error(bench):
     layers = dict(merged.attachment.layers)
     layers["norm.weight"] = layers["first.weight"]
     wrong = replace(
-        merged, attachment=smile.Experts(layers, 1, merged.attachment.places)
+        merged, attachment=smile.Experts(layers, 1, merged.attachment.slots)
     )
     with pytest.raises(TadropError, match=r"norm\.weight"):
         outputs(bench, wrong, "t0", bench.tasks.inputs("t0", "test"))
@@ -523,7 +532,7 @@ def test_the_router_learns_tasks_that_can_be_told_apart(bench):
     )
     labels = torch.arange(3).repeat_interleave(60)
     routers = [
-        twin.train_router(features, labels, 3, 15, 5e-3, 32, seed) for seed in (0, 0, 1)
+        twin_router.train(features, labels, 3, 15, 5e-3, 32, seed) for seed in (0, 0, 1)
     ]
     assert (routers[0](features).argmax(1) == labels).float().mean() > 0.95
     same, other = routers[1].state_dict(), routers[2].state_dict()
