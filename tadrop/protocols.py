@@ -1,10 +1,11 @@
-"""What the parts of the suite ask of one another: streams of task vectors, cuts,
-sparsifiers, tasks, the workbench.
+"""What the parts of the suite ask of one another.
+
+The tests check types at run time too, which is why every protocol allows it; nothing
+else asks what an object can do.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -12,9 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tadrop.types import Layout, Slot, Tau, Taus, Vector
+from tadrop.types import Facts, Layout, Slot, Tau, Taus, Threshold, Vector
 
 
+@runtime_checkable
 class Cut(Protocol):
     """Which entries of one task's vector survive, and by how much they are rescaled.
 
@@ -23,8 +25,9 @@ class Cut(Protocol):
     """
 
     def apply(self, tau: Tau, start: int = 0) -> Tau:
-        """The survivors, rescaled, and zeros; of tau's shape. May be tau itself where
-        nothing changes.
+        """The survivors, rescaled, and zeros, of tau's shape.
+
+        It may be tau itself where nothing changes.
         """
         ...
 
@@ -33,34 +36,93 @@ class Cut(Protocol):
         survivors = self.apply(tau, start)
         return tau if survivors is tau else tau.copy_(survivors)
 
-    def facts(self) -> dict[str, float]: ...
+    def as_threshold(self) -> Threshold | None:
+        """The same cut as a threshold, which is applied as entries are read.
+
+        None for a cut that is no threshold.
+        """
+        return None
+
+    def facts(self) -> Facts | None:
+        """What the cut does to its vector; None where that is left to chance."""
+        return None
 
 
+# Cuts by (task, what the cut covers: see tadrop.vectors.names.cut_name).
+Cuts = Mapping[tuple[str, str], Cut]
+
+
+@runtime_checkable
 class Stream(Protocol):
-    """Task vectors, read tensor by tensor in a fixed order and as often as wanted.
+    """Task vectors, read tensor by tensor in a fixed order and as often as wanted."""
 
-    layouts: what a tensor is to per-matrix methods; a tensor that is not in it is no
-    matrix
-    uncut:   the stream before its last sparsifier, or itself
-    found:   what a search settled on to make these vectors, for the record; mostly nothing
-    """
+    @property
+    def tasks(self) -> tuple[str, ...]: ...
 
-    tasks: tuple[str, ...]
-    names: tuple[str, ...]
-    shapes: Mapping[str, tuple[int, ...]]
-    layouts: Mapping[str, Layout]
-    uncut: "Stream"
-    found: Mapping[str, Any]
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The merged tensors."""
+        ...
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]: ...
+
+    @property
+    def layouts(self) -> Mapping[str, Layout]:
+        """What tensors are to per-matrix methods; one that is not in it is no matrix."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors are read to."""
+        ...
+
+    @property
+    def uncut(self) -> "Stream":
+        """The stream before its last sparsifier, or itself."""
+        ...
+
+    @property
+    def cuts(self) -> Cuts:
+        """The cuts of its last sparsifier that are planned; empty where nothing cuts."""
+        ...
+
+    @property
+    def found(self) -> Mapping[str, Any]:
+        """What a search settled on to make these vectors, for the record; often empty."""
+        ...
+
+    def plan(self) -> None:
+        """Prepares for a pass over all entries: plans every cut that is not planned.
+
+        Reading does so too, one cut at a time and each when it is first needed.
+        """
+        ...
 
     def taus(self, name: str, start: int = 0, stop: int | None = None) -> Taus:
-        """The whole tensor [task, *shape], or its flat entries start to stop, [task,
-        stop - start]; float32.
+        """The whole tensor, [task, *shape], float32; the caller's own.
+
+        With start or stop only its flat entries start to stop, [task, stop - start].
+        """
+        ...
+
+    def cut_taus(
+        self,
+        name: str,
+        cuts: Sequence[tuple[Cut, int]],
+        start: int = 0,
+        stop: int | None = None,
+    ) -> Taus:
+        """taus(), cut as the entries are read.
+
+        cuts: one per task, each with the tensor's first flat index in what it covers
         """
         ...
 
     def vector(self, task: int, name: str | None) -> Vector:
-        """One task's tensor, or with None the concatenation of all tensors in the order
-        of `names`.
+        """One task's tensor, or for None all of its tensors one after another.
+
+        They come in the order of `names`.
         """
         ...
 
@@ -71,54 +133,36 @@ class Stream(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Derived:
-    """What a stream made of another one has in common with it: everything but the
-    vectors.
-    """
-
-    source: Stream
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        return self.source.tasks
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.source.names
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return self.source.shapes
-
-    @property
-    def layouts(self) -> Mapping[str, Layout]:
-        return self.source.layouts
-
-    @property
-    def device(self) -> torch.device:
-        return getattr(self.source, "device", torch.device("cpu"))
-
-    def theta0(
-        self, name: str, start: int = 0, stop: int | None = None
-    ) -> Float[Tensor, "*shape"]:
-        """See Stream."""
-        return self.source.theta0(name, start, stop)
-
-
+@runtime_checkable
 class Sparsifier(Protocol):
-    """A rule that plans a cut for one vector. scope: the vector is one tensor, one
-    layer, or the whole model.
+    """A rule that plans a cut for one vector."""
 
-    A rule that ranks entries by row (last axis) has by_rows = True; its cuts are
-    applied to whole rows.
-    """
+    @property
+    def scope(self) -> str:
+        """What a vector is: one tensor, the tensors of one layer, or the whole model.
 
-    scope: str
+        The words are tensor, layer and model.
+        """
+        ...
 
-    def plan(self, vector: Vector) -> Cut: ...
+    @property
+    def by_rows(self) -> bool:
+        """Whether a cut must be shown whole matrix rows (along the last axis)."""
+        ...
+
+    def plan(self, vector: Vector) -> Cut:
+        """The cut of one vector."""
+        ...
+
+    def stand_in(self, cuts: Cuts) -> "Sparsifier | None":
+        """The rule that cuts in this one's place, now that all of its cuts are known.
+
+        None, as for most rules, where these cuts are the ones to apply.
+        """
+        ...
 
 
+@runtime_checkable
 class Tasks(Protocol):
     """A set of tasks: their data, split by split, and how outputs are graded.
 
@@ -172,6 +216,7 @@ class Tasks(Protocol):
         ...
 
 
+@runtime_checkable
 class ImageEntry(Protocol):
     """What a model may ask of one image task's entry in a registry.
 
@@ -189,6 +234,7 @@ class ImageEntry(Protocol):
     def templates(self) -> Sequence[str]: ...
 
 
+@runtime_checkable
 class LabelledImages(Protocol):
     """A split in memory or mapped: images uint8 [n, size, size, 3] and labels [n]."""
 
@@ -229,42 +275,59 @@ class ImageTasks(Protocol):
         ...
 
 
+@runtime_checkable
 class Statistics(Protocol):
-    """One tensor per task for the merged tensors that have a statistic, such as a
-    Fisher diagonal or a Gram matrix.
+    """One tensor per task for the merged tensors that have a statistic.
+
+    A statistic is a Fisher diagonal or a Gram matrix, for example.
     """
 
     def block(
         self, name: str, start: int = 0, stop: int | None = None
     ) -> Tensor | None:
-        """[task, ...]: whole, or flat entries start to stop, as Stream.taus gives them;
-        None where there is none.
+        """[task, ...]: whole, or flat entries start to stop, as Stream.taus gives them.
+
+        None for a tensor that has no statistic.
         """
         ...
 
 
+@runtime_checkable
 class Attachment(Protocol):
-    """What a method puts around the module beside its weights: adapters, or experts
-    behind a router.
+    """What a method puts around the module beside its weights.
+
+    These are adapters, for example, or experts behind a router.
     """
 
     def attach(self, module: nn.Module, task: str) -> AbstractContextManager[None]:
-        """In effect while the block lasts; the merged weights and the task's private
-        tensors are in place.
+        """A context in which the attachment is in effect.
+
+        The merged weights and the task's private tensors are in the module already.
         """
         ...
 
-    def stored_bytes(self) -> int: ...
+    def stored_bytes(self) -> int:
+        """Bytes that the attachment takes."""
+        ...
 
 
+@runtime_checkable
 class Workbench(Protocol):
     """What a method may do with the model and the tasks' data beside merging weights.
-    See evaluate.Bench.
+
+    tadrop.evaluation.bench has the one that runs use.
     """
 
-    module: nn.Module
-    device: torch.device
-    head: str  # the name of the submodule whose input is the features
+    @property
+    def module(self) -> nn.Module: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def head(self) -> str:
+        """The name of the submodule whose input is the features."""
+        ...
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Copies weights into the module in place."""
@@ -283,29 +346,33 @@ class Workbench(Protocol):
         ...
 
     def places(self, names: Iterable[str]) -> Mapping[str, Slot]:
-        """Where these tensors lie in the module's parameters; what is no part of a
-        parameter is left out.
+        """Where these tensors sit in the module's parameters.
+
+        A tensor that is no part of a parameter is left out.
         """
         ...
 
     def samples(
         self, task: str, split: str, size: int, *words: object
     ) -> Iterator[Any]:
-        """Endless shuffled batches of inputs, on the device; the words decide the
-        order.
+        """Endless shuffled batches of inputs, on the device.
+
+        The words decide the order.
         """
         ...
 
     def features(
         self, task: str, split: str, limit: int | None = None, *words: object
     ) -> Tensor:
-        """What the module as it is hands to the head, [example, width]: the split in
-        order, or `limit` drawn ones.
+        """What the module as it is hands to the head, [example, width].
+
+        The split in order, or `limit` examples that the words draw from it.
         """
         ...
 
     def score(self, task: str, split: str) -> float:
-        """The task's metric over one split, for the module as it is with the task's
-        private tensors.
+        """The task's metric over one split, with the task's private tensors.
+
+        It is that of the module as it is.
         """
         ...

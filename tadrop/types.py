@@ -14,11 +14,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-Tau = Float[Tensor, "*shape"]  # one task's delta of one tensor, or a piece of it
-Taus = Float[Tensor, "task *shape"]  # all tasks stacked, task axis first, always
-Deltas = Float[
-    Tensor, "model *shape"
-]  # model axis: 1 = one shared model, T = one per task
+# One task's delta of one tensor, or a piece of it.
+Tau = Float[Tensor, "*shape"]
+# All tasks stacked; the task axis always comes first.
+Taus = Float[Tensor, "task *shape"]
+# The model axis has one entry for one shared model, and one a task for models that
+# differ.
+Deltas = Float[Tensor, "model *shape"]
 
 
 class TadropError(Exception):
@@ -33,8 +35,9 @@ class Masked(NamedTuple):
 
 
 class LowRank(NamedTuple):
-    """A delta per task for a matrix [out, in], kept as two thin factors: task t's delta
-    is left[t] @ right[t].
+    """A delta per task for a matrix [out, in], kept as two thin factors.
+
+    Task t's delta is left[t] @ right[t].
     """
 
     left: Float[Tensor, "task out rank"]
@@ -48,12 +51,15 @@ KINDS = ("linear", "table", "other")
 
 @dataclass(frozen=True)
 class Layout:
-    """What a tensor is to per-matrix methods, as its backbone tells it; never guessed
-    from names or shapes.
+    """What a tensor is to per-matrix methods, as its backbone tells it.
 
-    kind:       linear: a linear layer of a block; table: another matrix (embedding, projection); other: no matrix
+    It is never guessed from names or shapes.
+
+    kind:       linear: a linear layer of a block; table: another matrix (embedding,
+                projection); other: no matrix
     transposed: stored in x out (GPT-2's Conv1D), where out x in is usual
-    blocks:     equal matrices stacked along the output axis (3 for a fused query-key-value)
+    blocks:     equal matrices stacked along the output axis (3 for a fused
+                query-key-value)
     """
 
     kind: str = "other"
@@ -69,13 +75,14 @@ class Layout:
     def split(
         self, taus: Float[Tensor, "task a b"], fused: str
     ) -> list[Float[Tensor, "task out in"]]:
-        """The matrices in a tensor, out x in. fused: whole (one matrix) or split (one
-        for each of the blocks).
+        """The matrices in a tensor, out x in.
+
+        fused: whole (one matrix) or split (one for each of the blocks)
         """
         upright = taus.mT if self.transposed else taus
-        return (
-            list(upright.chunk(self.blocks, dim=1)) if fused == "split" else [upright]
-        )
+        if fused == "split":
+            return list(upright.chunk(self.blocks, dim=1))
+        return [upright]
 
     def join(
         self, matrices: list[Float[Tensor, "model out in"]]
@@ -87,8 +94,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class Vector:
-    """One task's delta over one tensor, or over a run of tensors, as flat float32
-    pieces that can be read again.
+    """One task's delta over one tensor, or over a run of tensors.
+
+    Its entries are flat float32 pieces that can be read again.
     """
 
     task: str
@@ -100,13 +108,42 @@ class Vector:
     @classmethod
     def of(cls, tau: Tensor, task: str = "task", name: str = "tensor") -> "Vector":
         """A tensor in memory as a vector of one piece."""
-        return cls(task, name, tuple(tau.shape), tau.numel(), iter).over(
-            tau.detach().float()
-        )
+        pieces = _one_piece(tau.detach().float())
+        return cls(task, name, tuple(tau.shape), tau.numel(), pieces)
 
     def over(self, tau: Tensor) -> "Vector":
         """The same vector, read from a tensor in memory."""
-        return replace(self, pieces=lambda: iter((tau.reshape(-1),)))
+        return replace(self, pieces=_one_piece(tau))
+
+
+def _one_piece(tau: Tensor) -> Callable[[], Iterator[Tensor]]:
+    return lambda: iter((tau.reshape(-1),))
+
+
+class Threshold(NamedTuple):
+    """A cut as the compiled kernels take it.
+
+    It keeps |tau| > value, and |tau| == value at flat indices below tie_end; survivors
+    are multiplied by scale.
+    """
+
+    value: float
+    tie_end: int
+    scale: float
+
+
+class Facts(NamedTuple):
+    """What a cut does to its vector, where that can be counted before it is applied.
+
+    size, kept: entries of the vector, and of these the survivors
+    scale:      what survivors are multiplied by
+    ratio:      the quantile ratio that TADrop found; None for other rules
+    """
+
+    size: int
+    kept: int
+    scale: float
+    ratio: float | None = None
 
 
 def check_scope(scope: str, allowed: tuple[str, ...]) -> None:
@@ -125,10 +162,10 @@ def check_keep(keep: float) -> None:
 
 @dataclass(frozen=True)
 class Score:
-    """One task's result on one split: mean of the per-example values, with the values
-    kept for paired tests.
+    """One task's result on one split.
 
-    details: other metrics of the same outputs, by name
+    value is the mean of the per-example values, which are kept for paired tests;
+    details holds other metrics of the same outputs, by name.
     """
 
     task: str
@@ -144,8 +181,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Slot:
-    """One tensor's part of a parameter: which one, of what shape, and the part's shape,
-    strides and first entry.
+    """Where a merged tensor sits in a module: all of a parameter, or a part of it.
+
+    parameter, whole:      the parameter's name in the module, and its shape
+    shape, stride, offset: the part's shape, strides and first entry
     """
 
     parameter: str
@@ -155,22 +194,24 @@ class Slot:
     offset: int
 
     def of(self, like: Tensor) -> Tensor:
-        """The tensor's part of something shaped [..., *parameter]; a view where that is
-        contiguous.
+        """The tensor's part of something shaped [..., *parameter].
+
+        It is a view where that is contiguous.
         """
         like = like.contiguous()
         leading = like.dim() - len(self.whole)
-        shape, stride = (
-            (*like.shape[:leading], *self.shape),
-            (*like.stride()[:leading], *self.stride),
-        )
+        shape = (*like.shape[:leading], *self.shape)
+        stride = (*like.stride()[:leading], *self.stride)
         return like.as_strided(shape, stride, like.storage_offset() + self.offset)
 
     def span(self, axis: int) -> tuple[int, int]:
-        """First and last + 1 of the parameter's rows (axis 0) or columns (axis 1) that
-        are the tensor's.
+        """First and last + 1 of the parameter's rows (axis 0) or columns (axis 1).
+
+        These rows or columns are the tensor's.
         """
-        inner, size = prod(self.whole[1:]), prod(self.shape)
+        inner = prod(self.whole[1:])
+        size = prod(self.shape)
         if axis == 0:
             return self.offset // inner, (self.offset + size) // inner
-        return self.offset % inner, self.offset % inner + size // self.whole[0]
+        first = self.offset % inner
+        return first, first + size // self.whole[0]

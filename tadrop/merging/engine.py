@@ -19,7 +19,6 @@ from torch import Tensor
 from tadrop.merging.method import Method
 from tadrop.numerics import compiled
 from tadrop.protocols import Statistics, Stream
-from tadrop.sparsify.cut_stream import Sparse, all_cuts
 from tadrop.types import Deltas, Layout, LowRank, Masked, TadropError, Taus
 from tadrop.vectors.merged import Block, Merged, pack
 from tadrop.vectors.passes import count_nonzero, over_blocks
@@ -148,8 +147,7 @@ def merge_into(
     on_tensor is told each name when it is done.
     """
     _check_layouts(stream, method)
-    if isinstance(stream, Sparse):
-        all_cuts(stream)
+    stream.plan()
     known = {} if statistics is None else {"statistics": statistics}
     survey = {} if method.survey is None else {"survey": method.survey(stream, **known)}
     sizes = {name: prod(stream.shapes[name]) for name in stream.names}

@@ -1,4 +1,4 @@
-"""The cut that keeps the largest magnitudes: a threshold, where ties end, and a factor."""
+"""The cut that keeps the largest magnitudes: a threshold, where ties end, a factor."""
 
 from dataclasses import dataclass, replace
 
@@ -8,13 +8,14 @@ from torch import Tensor
 from tadrop.numerics import compiled
 from tadrop.numerics.quantile import Spectrum
 from tadrop.protocols import Cut
-from tadrop.types import TadropError, Tau
+from tadrop.types import Facts, TadropError, Tau, Threshold
 
 
 @dataclass(frozen=True)
 class TopCut(Cut):
-    """Keeps |tau| > threshold, and |tau| == threshold at flat indices below tie_end;
-    survivors times scale.
+    """Keeps |tau| > threshold, and |tau| == threshold at flat indices below tie_end.
+
+    Survivors are multiplied by scale.
     """
 
     size: int
@@ -34,17 +35,21 @@ class TopCut(Cut):
             mask |= ties.view(mask.shape)
         return mask
 
+    @property
+    def _changes_nothing(self) -> bool:
+        return self.kept == self.size and self.scale == 1
+
     def apply(self, tau: Tau, start: int = 0) -> Tau:
-        if self.kept == self.size and self.scale == 1:
+        """See Cut."""
+        if self._changes_nothing:
             return tau
         if compiled.serves(self.size, tau):
             return self.apply_(tau.clone(), start)
         return torch.where(self.keeps(tau, start), tau * self.scale, 0)
 
     def apply_(self, tau: Tau, start: int = 0) -> Tau:
-        if (self.kept == self.size and self.scale == 1) or not compiled.serves(
-            self.size, tau
-        ):
+        """See Cut."""
+        if self._changes_nothing or not compiled.serves(self.size, tau):
             return super().apply_(tau, start)
         from tadrop.numerics import kernels
 
@@ -56,33 +61,34 @@ class TopCut(Cut):
             kernels.cut_above(flat[ties:], self.threshold, self.scale)
         return tau
 
-    def facts(self) -> dict[str, float]:
-        facts = {
-            "size": self.size,
-            "kept": self.kept,
-            "threshold": self.threshold,
-            "scale": self.scale,
-        }
-        return facts if self.ratio is None else facts | {"ratio": self.ratio}
+    def as_threshold(self) -> Threshold:
+        """See Cut."""
+        return Threshold(self.threshold, self.tie_end, self.scale)
+
+    def facts(self) -> Facts:
+        """See Cut."""
+        return Facts(self.size, self.kept, self.scale, self.ratio)
 
 
 def top(magnitudes: Spectrum, count: int, equals: bool = False) -> TopCut:
-    """The cut that keeps exactly the `count` largest magnitudes; among equals the
-    lowest flat indices stay.
+    """The cut that keeps exactly the `count` largest magnitudes.
 
-    equals: keep all that are as large as the smallest of them
+    Among equals the lowest flat indices stay. equals: keep all that are as large as the
+    smallest of them instead
     """
     size = magnitudes.size
     if count >= size:
         return TopCut(size, size, -1.0, 0)
     if count <= 0:
         return TopCut(size, 0, float("inf"), 0)
-    (at,) = magnitudes.order_statistics([size - count])
+    (smallest,) = magnitudes.order_statistics([size - count])
     if equals:
-        return TopCut(size, size - at.below, at.value, size)
-    wanted = count - (size - at.below - at.equal)
-    tie_end = size if wanted == at.equal else magnitudes.nth_equal(at.value, wanted) + 1
-    return TopCut(size, count, at.value, tie_end)
+        return TopCut(size, size - smallest.below, smallest.value, size)
+    ties = count - (size - smallest.below - smallest.equal)
+    if ties == smallest.equal:
+        return TopCut(size, count, smallest.value, size)
+    last = magnitudes.nth_equal(smallest.value, ties)
+    return TopCut(size, count, smallest.value, last + 1)
 
 
 NORMS = {"none": 0, "l1": 1, "l2": 2}
@@ -95,8 +101,9 @@ def check_norm(rule: str) -> None:
 
 
 def restored(magnitudes: Spectrum, cut: TopCut, rule: str) -> TopCut:
-    """The cut with the factor that gives survivors the norm of the whole vector; 1
-    where nothing is left.
+    """The cut with the factor that gives survivors the norm of the whole vector.
+
+    The factor is 1 where nothing is left.
     """
     p = NORMS[rule]
     if p == 0 or cut.kept == cut.size:

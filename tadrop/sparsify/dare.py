@@ -1,20 +1,22 @@
-"""DARE's random drop (arXiv 2311.03099): each entry stays with probability `keep`,
-survivors are divided by it.
+"""DARE's random drop (arXiv 2311.03099).
 
-The paper's drop rate p is 1 - keep. The draw of an entry depends on (seed, task, tensor
-name, index) alone, so the same entries stay whatever the order, the pieces or the
-machine.
+Each entry stays with probability `keep`, and survivors are divided by it. The paper's
+drop rate p is 1 - keep. The draw of an entry depends on (seed, task, tensor name,
+index) alone, so the same entries stay whatever the order, the pieces or the machine.
 """
 
 from dataclasses import dataclass
 
 from tadrop.sparsify.cut import RandomCut
+from tadrop.sparsify.rule import Rule
 from tadrop.types import Vector, check_keep, check_scope
 
 
 @dataclass(frozen=True)
-class Dare:
-    """rescale=False is what the authors' scripts do unless told otherwise; the paper
+class Dare(Rule):
+    """A random drop with the same probability for every entry.
+
+    rescale=False is what the authors' scripts do unless told otherwise; the paper
     rescales by 1 / keep.
     """
 
@@ -28,7 +30,7 @@ class Dare:
         check_scope(self.scope, ("tensor",))
 
     def plan(self, vector: Vector) -> RandomCut:
+        """See Sparsifier."""
         words = ("dare", self.seed, vector.task, vector.name)
-        return RandomCut(
-            words, vector.size, self.keep, 1 / self.keep if self.rescale else 1.0
-        )
+        scale = 1 / self.keep if self.rescale else 1.0
+        return RandomCut(words, vector.size, self.keep, scale)

@@ -1,33 +1,52 @@
-"""Magnitude pruning: keep the largest entries of a vector, an exact count of them, ties
-by lowest index.
+"""Magnitude pruning: keep the largest entries of a vector, an exact count of them.
 
-`count` says how the fraction becomes a number of entries.
+Among equals the lowest indices stay. `count` says how the fraction becomes a number of
+entries.
+
 nearest: round(keep * n), at least 1.
-ties:    int(keep * n) + 1, what the k-th value rule of the TIES authors' code keeps when no two magnitudes are equal
-         (arXiv 2306.01708).
-kth:     the same and all entries as large as the last of them: the authors' code to the letter. The two differ where
-         weights are stored in 16 bits, by up to 2 % of the entries kept.
+ties:    int(keep * n) + 1, what the k-th value rule of the TIES authors' code keeps when
+         no two magnitudes are equal (arXiv 2306.01708).
+kth:     the same and all entries as large as the last of them: the authors' code to the
+         letter. The two differ where weights are stored in 16 bits, by up to 2 % of the
+         entries kept.
 floor:   int(keep * n), at least 1.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tadrop.numerics.quantile import spectrum
 from tadrop.numerics.top_cut import TopCut, check_norm, restored, top
+from tadrop.sparsify.rule import Rule
 from tadrop.types import TadropError, Vector, check_keep, check_scope
 
-COUNTS = {
-    "nearest": lambda keep, n: max(round(keep * n), 1),
-    "ties": lambda keep, n: min(int(keep * n) + 1, n),
-    "kth": lambda keep, n: min(int(keep * n) + 1, n),
-    "floor": lambda keep, n: max(int(keep * n), 1),
+
+def _nearest(keep: float, size: int) -> int:
+    return max(round(keep * size), 1)
+
+
+def _one_more(keep: float, size: int) -> int:
+    return min(int(keep * size) + 1, size)
+
+
+def _floor(keep: float, size: int) -> int:
+    return max(int(keep * size), 1)
+
+
+COUNTS: dict[str, Callable[[float, int], int]] = {
+    "nearest": _nearest,
+    "ties": _one_more,
+    "kth": _one_more,
+    "floor": _floor,
 }
 
 
 @dataclass(frozen=True)
-class Magnitude:
-    """Keeps the top fraction of |tau|; norm: rescale survivors to the vector's l1 or l2
-    norm, or not (none).
+class Magnitude(Rule):
+    """Keeps the top fraction of |tau|.
+
+    norm: what the survivors' rescaling restores, the vector's l1 or l2 norm, or nothing
+    (none).
     """
 
     keep: float
@@ -45,8 +64,8 @@ class Magnitude:
             )
 
     def plan(self, vector: Vector) -> TopCut:
+        """See Sparsifier."""
         count = COUNTS[self.count](self.keep, vector.size)
         magnitudes = spectrum(vector)
-        return restored(
-            magnitudes, top(magnitudes, count, equals=self.count == "kth"), self.norm
-        )
+        cut = top(magnitudes, count, equals=self.count == "kth")
+        return restored(magnitudes, cut, self.norm)

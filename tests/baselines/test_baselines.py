@@ -624,7 +624,7 @@ def test_row_cut_facts_count_exactly():
     for (task, name), cut in all_cuts(stream).items():
         assert (
             int((stream.taus(name)[stream.tasks.index(task)] != 0).sum())
-            == cut.facts()["kept"]
+            == cut.facts().kept
         )
 
 

@@ -1,4 +1,4 @@
-"""Every sparsifier: exact counts, ties, norms, quantiles against numpy, and replay piece by piece."""
+"""Every sparsifier: exact counts, ties, norms, quantiles against numpy, replay in pieces."""
 
 import numpy as np
 import pytest
@@ -377,10 +377,10 @@ def test_wte_has_numpys_ratio_and_the_exact_count(wte, quantiles):
     low, high = np.quantile(wte.abs().numpy(), quantiles)
     cut = TADrop(*quantiles, norm="l1").plan(in_pieces(wte, 1 << 17))
     facts = cut.facts()
-    assert facts["ratio"] == pytest.approx(low / high, rel=1e-6)
+    assert facts.ratio == pytest.approx(low / high, rel=1e-6)
     found = cut.apply(wte)
     kept = found != 0
-    assert int(kept.sum()) == wte.numel() - int(np.floor(facts["ratio"] * wte.numel()))
+    assert int(kept.sum()) == wte.numel() - int(np.floor(facts.ratio * wte.numel()))
     assert wte[kept].abs().min() >= wte[~kept].abs().max()
     assert float(found.abs().double().sum()) == pytest.approx(
         float(wte.abs().double().sum()), rel=1e-5

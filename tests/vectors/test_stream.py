@@ -164,7 +164,7 @@ def test_tensors_that_are_made_when_asked_for_may_go_in_between():
             ]  # takes the memory of what is gone
             assert torch.equal(found[0], theta[name])
     assert len(held) == 8
-    assert not stream._places  # nor are they all kept
+    assert not stream._known  # nor are they all kept
 
 
 @pytest.mark.parametrize("norm", ["none", "l1"])

@@ -1,0 +1,16 @@
+"""What most sparsifiers say of themselves."""
+
+from tadrop.protocols import Cuts, Sparsifier
+
+
+class Rule:
+    """The usual answers to what a Sparsifier is asked; a rule that differs says so."""
+
+    @property
+    def by_rows(self) -> bool:
+        """False: a cut is applied to any piece of a tensor."""
+        return False
+
+    def stand_in(self, cuts: Cuts) -> Sparsifier | None:
+        """None: the rule's own cuts are the ones to apply."""
+        return None

@@ -1,0 +1,82 @@
+"""Experts under the base's names: what merges is in all of them, in one shape."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from tadrop.storage.checkpoint import Checkpoint
+from tadrop.types import TadropError
+from tadrop.vectors.names import is_private
+
+
+def merged_names(base: Checkpoint, private: Sequence[str]) -> tuple[str, ...]:
+    """The base's floating-point tensors that are not private, in the order of names."""
+    names: list[str] = []
+    for name, tensor in sorted(base.tensors.items()):
+        if tensor.is_floating_point() and not is_private(name, private):
+            names.append(name)
+    return tuple(names)
+
+
+def matched(base: Checkpoint, expert: Checkpoint) -> Checkpoint:
+    """The expert with its tensors under the base's names.
+
+    Tied tensors may go by any of their names. Raises TadropError where the expert holds
+    different tensors for names that the base ties.
+    """
+    tensors = dict(expert.tensors)
+    for alias, name in expert.aliases.items():
+        if name in expert.tensors:
+            tensors[alias] = expert.tensors[name]
+    for alias, name in base.aliases.items():
+        if name in base.tensors and alias in tensors:
+            tied = tensors.pop(alias)
+            same = tensors.setdefault(name, tied)
+            if same is not tied and not torch.equal(same, tied):
+                raise TadropError(
+                    f"{expert.path}: tensors {name!r} and {alias!r} differ; "
+                    f"the base {base.path} ties them"
+                )
+    kept: dict[str, Tensor] = {}
+    for name in sorted(tensors):
+        if name in base.tensors or name not in expert.aliases:
+            kept[name] = tensors[name]
+    return replace(expert, tensors=kept, aliases={})
+
+
+def check_fits(
+    base: Checkpoint, expert: Checkpoint, names: Sequence[str], private: Sequence[str]
+) -> None:
+    """Raises TadropError unless every merged tensor is in the expert as in the base.
+
+    What the expert holds beside the base's tensors must be private.
+    """
+    for name in names:
+        _check_tensor(base, expert, name)
+    for name in expert.tensors:
+        if name not in base.tensors and not is_private(name, private):
+            raise TadropError(
+                f"{expert.path}: tensor {name!r} is not in the base {base.path} "
+                "and is not private; "
+                "name it in model.private if it is the task's own"
+            )
+
+
+def _check_tensor(base: Checkpoint, expert: Checkpoint, name: str) -> None:
+    if name not in expert.tensors:
+        raise TadropError(
+            f"{expert.path}: tensor {name!r} is missing (the base {base.path} has it)"
+        )
+    if expert[name].shape != base[name].shape:
+        raise TadropError(
+            f"{expert.path}: tensor {name!r} has shape {list(expert[name].shape)}; "
+            f"the base {base.path} has {list(base[name].shape)}. "
+            "If it is the task's own (a head), name it in model.private"
+        )
+    if not expert[name].is_floating_point():
+        raise TadropError(
+            f"{expert.path}: tensor {name!r} is {expert[name].dtype}; "
+            "the base's is floating-point"
+        )
