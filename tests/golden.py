@@ -13,6 +13,8 @@ from torch import Tensor
 from tadrop.storage.checkpoint import Checkpoint
 from tadrop.vectors.task_vectors import TaskVectors
 
+ROOT = Path(__file__).parents[1]
+
 TAUS: dict[str, dict[str, Tensor]] = {
     "t1": {
         "A": torch.tensor([[4, -1, 0.5, 0], [-2, 3, 0.25, 1]]),

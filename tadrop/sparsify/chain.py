@@ -1,41 +1,46 @@
-"""What happens to task vectors before a merge: a list of transformations, in order.
+"""What happens to task vectors before they are merged: one list of transformations.
 
-A transformation takes a stream and gives a stream, as optax's gradient transformations
-do with updates: a search, TADrop, a method's own sparsifier.
+They are applied in the order in which they are written. A search, TADrop and a method's
+own sparsifier are such transformations; a search is one once it is bound to its model
+and data.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 from tadrop.protocols import Sparsifier, Stream
-from tadrop.sparsify.controls import control
-from tadrop.sparsify.cut_stream import Sparse, all_cuts
-from tadrop.sparsify.tadrop import TADrop
+from tadrop.sparsify.cut_stream import Sparse
 
 Transformation = Callable[[Stream], Stream]
 
 
-def chain(transformations: Sequence[Transformation]) -> Transformation:
-    """The transformations one after the other, the first one first."""
+def chain(steps: Iterable[Transformation]) -> Transformation:
+    """One transformation that applies all of these, the first one first."""
+    steps = tuple(steps)
 
-    def chained(stream: Stream) -> Stream:
-        for transformation in transformations:
-            stream = transformation(stream)
+    def transformation(stream: Stream) -> Stream:
+        for step in steps:
+            stream = step(stream)
         return stream
 
-    return chained
+    return transformation
 
 
 def sparsified(
     rule: Sparsifier, on_cut: Callable[[], None] = lambda: None
 ) -> Transformation:
-    """The stream that a rule cuts, every cut planned. on_cut: called once a cut."""
+    """The transformation that cuts by a rule, every cut planned.
+
+    Where another rule stands in for this one once its cuts are known, as a control of
+    TADrop does, that rule cuts the same vectors. on_cut is called once for each cut of
+    the rule itself.
+    """
 
     def transformation(stream: Stream) -> Stream:
-        cut = Sparse(stream, rule, on_cut)
-        cuts = all_cuts(cut)
-        if isinstance(rule, TADrop) and rule.assign != "adaptive":
-            cut = Sparse(stream, control(rule, cuts), on_cut)
-            all_cuts(cut)
-        return cut
+        sparse = Sparse(stream, rule, on_cut)
+        sparse.plan()
+        stand_in = rule.stand_in(sparse.cuts)
+        if stand_in is None:
+            return sparse
+        return sparsified(stand_in)(stream)
 
     return transformation

@@ -1,5 +1,4 @@
-"""TADrop, Tensor-wise Adaptive Drop (arXiv 2508.06163): every tensor gets its own
-sparsity.
+"""TADrop, Tensor-wise Adaptive Drop (arXiv 2508.06163): each tensor its own sparsity.
 
 The paper's text could not be read in full; this is our reading of its published
 description. With v = |tau| of one task's tensor, R = Q_lo(v) / Q_hi(v) in [0, 1] is
@@ -8,30 +7,38 @@ fraction dropped is s = R (or a map of it), the smallest magnitudes go, and the
 survivors are rescaled to the norm of the whole tensor.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import floor
 
 from tadrop.numerics.quantile import Bounds, Spectrum, spectrum
 from tadrop.numerics.top_cut import TopCut, check_norm, restored, top
+from tadrop.protocols import Cuts, Sparsifier
+from tadrop.sparsify.rule import Rule
 from tadrop.types import TadropError, Vector, check_scope
 
 MAPS = ("identity", "power", "affine")
-ASSIGNMENTS = ("adaptive", "uniform", "inverted", "shuffled")
 PLACEMENTS = ("replace", "before")
+
+# A control of TADrop: from the rule and its cuts, the rule that deals the same number of
+# entries out otherwise.
+Deal = Callable[["TADrop", Cuts], Sparsifier]
 
 
 @dataclass(frozen=True)
-class TADrop:
-    """The rule and where it stands in the pipeline.
+class TADrop(Rule):
+    """The rule and its settings.
 
     q_lo, q_hi: the two quantiles of |tau|, 0 < q_lo < q_hi <= 1
     norm:       what the survivors' rescaling restores: none, l1 or l2
-    map:        sparsity from ratio. identity: R; power: R ** gamma; affine: slope * R + offset in [s_min, s_max]
-    assign:     adaptive: each tensor its own sparsity; uniform, inverted, shuffled: the controls that keep as much in
-                all but deal it out otherwise (tadrop/controls.py)
-    placement:  replace: stands in for the method's own sparsifier; before: runs ahead of it
+    map:        sparsity from ratio. identity: R; power: R ** gamma;
+                affine: slope * R + offset, in [s_min, s_max]
+    assign:     adaptive: each tensor its own sparsity; any other word is the name of a
+                control that keeps as much in all
+    deal:       how the control deals it out (tadrop/sparsify/controls)
+    placement:  replace: stands in for the method's own sparsifier; before: runs first
     scope:      what has a sparsity of its own: a tensor, a layer or the whole model
-    seed:       of assign = shuffled
+    seed:       of controls that draw
     """
 
     q_lo: float
@@ -47,33 +54,46 @@ class TADrop:
     placement: str = "replace"
     scope: str = "tensor"
     seed: int = 0
+    deal: Deal | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.q_lo < self.q_hi <= 1:
             raise TadropError(
-                f"q_lo is {self.q_lo} and q_hi is {self.q_hi}; 0 < q_lo < q_hi <= 1 must hold"
+                f"q_lo is {self.q_lo} and q_hi is {self.q_hi}; "
+                "0 < q_lo < q_hi <= 1 must hold"
             )
         check_norm(self.norm)
         check_scope(self.scope, ("tensor", "layer", "model"))
         if not 0 <= self.s_min <= self.s_max <= 1:
             raise TadropError(
-                f"s_min is {self.s_min} and s_max is {self.s_max}; 0 <= s_min <= s_max <= 1 must hold"
+                f"s_min is {self.s_min} and s_max is {self.s_max}; "
+                "0 <= s_min <= s_max <= 1 must hold"
             )
         if self.gamma <= 0:
             raise TadropError(f"gamma is {self.gamma}; it must be positive")
-        for word, allowed in (
-            ("map", MAPS),
-            ("assign", ASSIGNMENTS),
-            ("placement", PLACEMENTS),
+        for name, word, allowed in (
+            ("map", self.map, MAPS),
+            ("placement", self.placement, PLACEMENTS),
         ):
-            if getattr(self, word) not in allowed:
+            if word not in allowed:
                 raise TadropError(
-                    f"{word} is {getattr(self, word)!r}; it must be one of {', '.join(allowed)}"
+                    f"{name} is {word!r}; it must be one of {', '.join(allowed)}"
                 )
+        self._check_control()
+
+    def _check_control(self) -> None:
+        if self.assign != "adaptive" and self.deal is None:
+            raise TadropError(
+                f"assign is {self.assign!r}, and `deal` does not say how that deals "
+                "entries out; a control is chosen by its file, such as tadrop=uniform"
+            )
+        if self.assign == "adaptive" and self.deal is not None:
+            raise TadropError("assign is adaptive, but `deal` is a control's: name it")
 
     def ratio(self, magnitudes: Spectrum) -> float:
-        """R = Q_lo / Q_hi, in [0, 1]; 0 where Q_hi is 0, so that a mostly-zero tensor
-        loses nothing.
+        """R = Q_lo / Q_hi, in [0, 1].
+
+        It is 0 where Q_hi is 0, so that a mostly-zero tensor loses nothing.
         """
         low, high = magnitudes.quantiles([self.q_lo, self.q_hi])
         return low / high if high > 0 else 0.0
@@ -90,26 +110,31 @@ class TADrop:
         return min(floor(self.sparsity(ratio) * size), size - 1)
 
     def _ranks(self, bounds: Bounds, size: int) -> tuple[int, int]:
-        """Between which ranks the smallest survivor lies, if the quantiles lie within
-        these bounds.
+        """Between which ranks the smallest survivor lies.
+
+        It lies there if the quantiles lie within these bounds.
         """
         (low, lower), (high, higher) = bounds
-        ratios = (low / higher, min(lower / high, 1.0) if high > 0 else 1.0)
-        first, last = sorted(self._dropped(ratio, size) for ratio in ratios)
+        least = low / higher
+        most = min(lower / high, 1.0) if high > 0 else 1.0
+        first, last = sorted((self._dropped(least, size), self._dropped(most, size)))
         return first, last
 
     def plan(self, vector: Vector) -> TopCut:
-        """Keeps k = n - floor(s n) entries, at least one; tensors of one entry are left
-        alone.
+        """Keeps k = n - floor(s n) entries, at least one.
+
+        A tensor of one entry is left alone.
         """
-        if vector.size <= 1:
-            return TopCut(vector.size, vector.size, -1.0, 0, ratio=0.0)
+        size = vector.size
+        if size <= 1:
+            return TopCut(size, size, -1.0, 0, ratio=0.0)
         magnitudes = spectrum(vector)
-        magnitudes.foresee(
-            [self.q_lo, self.q_hi], lambda bounds: self._ranks(bounds, vector.size)
-        )
+        fractions = [self.q_lo, self.q_hi]
+        magnitudes.foresee(fractions, lambda bounds: self._ranks(bounds, size))
         ratio = self.ratio(magnitudes)
-        count = vector.size - self._dropped(ratio, vector.size)
-        return restored(
-            magnitudes, replace(top(magnitudes, count), ratio=ratio), self.norm
-        )
+        cut = top(magnitudes, size - self._dropped(ratio, size))
+        return restored(magnitudes, replace(cut, ratio=ratio), self.norm)
+
+    def stand_in(self, cuts: Cuts) -> Sparsifier | None:
+        """The control, where there is one."""
+        return None if self.deal is None else self.deal(self, cuts)

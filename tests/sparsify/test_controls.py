@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tadrop.sparsify.controls import control
+from tadrop.sparsify.controls import inverted, shuffled, uniform
 from tadrop.sparsify.cut_stream import Sparse, all_cuts
 from tadrop.sparsify.magnitude import Magnitude
 from tadrop.sparsify.tadrop import TADrop
@@ -23,12 +23,12 @@ def stream():
     """Two tasks whose tensors have tails of different weight."""
     rng = np.random.default_rng(0)
     degrees = dict(zip(SHAPES, (1, 3, 9, 2, 30, 5, 1.5, 8), strict=True))
-    draw = lambda name: torch.from_numpy(
-        rng.standard_t(degrees[name], SHAPES[name])
-    ).float()  # noqa: E731
-    return stream_of(
-        {task: {name: draw(name) for name in SHAPES} for task in ("a", "b")}
-    )
+    taus = {"a": {}, "b": {}}
+    for tensors in taus.values():
+        for name, degree in degrees.items():
+            draw = rng.standard_t(degree, SHAPES[name])
+            tensors[name] = torch.from_numpy(draw).float()
+    return stream_of(taus)
 
 
 def planned(source, rule):
@@ -36,16 +36,23 @@ def planned(source, rule):
 
 
 def kept(cuts, task):
-    return {name: cut.facts()["kept"] for (t, name), cut in cuts.items() if t == task}
+    return {name: cut.facts().kept for (t, name), cut in cuts.items() if t == task}
 
 
 RULE = TADrop(0.5, 0.95)
+CONTROLS = {"uniform": uniform, "inverted": inverted, "shuffled": shuffled}
+
+
+def control(assign, cuts, **settings):
+    """The rule that stands in for the adaptive one whose cuts are given."""
+    deal = CONTROLS[assign].deal
+    return TADrop(0.5, 0.95, assign=assign, deal=deal, **settings).stand_in(cuts)
 
 
 @pytest.mark.parametrize("assign", ["inverted", "shuffled"])
 def test_a_redealt_task_keeps_exactly_as_many_entries(assign):
     adaptive = planned(stream(), RULE)
-    dealt = planned(stream(), control(TADrop(0.5, 0.95, assign=assign), adaptive))
+    dealt = planned(stream(), control(assign, adaptive))
     for task in ("a", "b"):
         assert sum(kept(dealt, task).values()) == sum(kept(adaptive, task).values())
         assert kept(dealt, task) != kept(adaptive, task)
@@ -55,31 +62,29 @@ def test_a_redealt_task_keeps_exactly_as_many_entries(assign):
 
 def test_inverted_takes_most_where_the_adaptive_rule_takes_least():
     adaptive = planned(stream(), RULE)
-    inverted = planned(
-        stream(), control(TADrop(0.5, 0.95, assign="inverted"), adaptive)
-    )
+    dealt = planned(stream(), control("inverted", adaptive))
     large = ("blocks.0.fc.weight", "blocks.1.fc.weight", "stem.weight")
-    fractions = lambda cuts: [
-        kept(cuts, "a")[name] / np.prod(SHAPES[name]) for name in large
-    ]  # noqa: E731
-    assert (
-        np.argsort(fractions(adaptive)).tolist()
-        == np.argsort(fractions(inverted))[::-1].tolist()
-    )
+
+    def order(cuts):
+        counts = kept(cuts, "a")
+        return np.argsort([counts[name] / np.prod(SHAPES[name]) for name in large])
+
+    assert order(adaptive).tolist() == order(dealt)[::-1].tolist()
 
 
 def test_shuffled_follows_its_seed_and_the_task():
     adaptive = planned(stream(), RULE)
-    dealt = lambda seed: planned(
-        stream(), control(TADrop(0.5, 0.95, assign="shuffled", seed=seed), adaptive)
-    )
+
+    def dealt(seed):
+        return planned(stream(), control("shuffled", adaptive, seed=seed))
+
     assert kept(dealt(0), "a") == kept(dealt(0), "a")
     assert kept(dealt(0), "a") != kept(dealt(1), "a")
 
 
 def test_uniform_keeps_one_fraction_at_the_same_density():
     adaptive = planned(stream(), RULE)
-    rule = control(TADrop(0.5, 0.95, norm="l1", assign="uniform"), adaptive)
+    rule = control("uniform", adaptive, norm="l1")
     total = sum(np.prod(shape) for shape in SHAPES.values()) * 2
     assert isinstance(rule, Magnitude)
     assert rule.norm == "l1"

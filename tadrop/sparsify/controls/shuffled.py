@@ -1,0 +1,20 @@
+"""shuffled: within each task the adaptive sparsities in a random order.
+
+The order is seeded by (seed, task). See dealing.py for how the density is kept.
+"""
+
+import numpy as np
+
+from tadrop.numerics.seeds import generator
+from tadrop.protocols import Cuts
+from tadrop.sparsify.controls.dealing import Assigned, reordered
+from tadrop.sparsify.tadrop import TADrop
+
+
+def deal(rule: TADrop, cuts: Cuts) -> Assigned:
+    """The rule that gives each tensor the sparsity of another one."""
+
+    def shuffled(task: str, sparsity: np.ndarray) -> np.ndarray:
+        return generator("shuffled", rule.seed, task).permutation(sparsity)
+
+    return reordered(rule, cuts, shuffled)
