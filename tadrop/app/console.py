@@ -22,10 +22,12 @@ class Progress:
         self._bars, self._title = bars, title
 
     def bar(self, name: str, steps: int | None) -> Callable[[], None]:
-        if self._bars is None:
+        """A bar of so many steps, or of nobody knows how many; call it once a step."""
+        bars = self._bars
+        if bars is None:
             return lambda: None
-        task = self._bars.add_task(f"{self._title:<28} {name:<9}", total=steps)
-        return lambda: self._bars.advance(task)
+        task = bars.add_task(f"{self._title:<28} {name:<9}", total=steps)
+        return lambda: bars.advance(task)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Time and memory of a run, stage by stage."""
 
-import resource
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +32,19 @@ class Meter:
             for line in Path("/proc/self/status").read_text().splitlines():
                 if line.startswith("VmHWM:"):
                     return int(line.split()[1]) * 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return _whole_life_peak()
+
+
+def _whole_life_peak() -> int:
+    """The peak resident set of the process's whole life; 0 where no system call tells."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such module
+        return 0
+    unit = (
+        1 if sys.platform == "darwin" else 1024
+    )  # macOS counts bytes, others kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _reset_peak() -> bool:

@@ -1,7 +1,6 @@
-"""Trackers: told of a run after its record is on disk, so that nothing they do can lose
-one.
+"""Trackers are told of a run after its record is on disk.
 
-A tracker that is missing, unreachable, slow or broken costs one line on standard error,
+So nothing that they do can lose one: a tracker that is missing, unreachable, slow or broken costs one line on standard error,
 never a run.
 """
 
@@ -9,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tadrop.app.console import err
 from tadrop.app.runs import build
@@ -27,15 +26,16 @@ class Tracker(Protocol):
         ...
 
     def publish(self, name: str, files: Sequence[Path]) -> None:
-        """A recipe's tables and figures."""
+        """A board's tables and figures."""
         ...
 
 
 def tell(
     tracker: Tracker | None, act: Callable[[Tracker], None], patience: float = 120.0
 ) -> bool:
-    """Lets a tracker act, for `patience` seconds at most. Whether it did; what went
-    wrong is said, not raised.
+    """Lets a tracker act, for `patience` seconds at most; returns whether it did.
+
+    What went wrong is said in one line and not raised.
     """
     if tracker is None:
         return True
@@ -44,9 +44,7 @@ def tell(
     def attempt() -> None:
         try:
             act(tracker)
-        except (
-            Exception
-        ) as error:  # whatever a tracker raises, the record is what counts
+        except Exception as error:  # whatever it is, the record is what counts
             problems.append(f"{type(error).__name__}: {error}".splitlines()[0])
 
     worker = threading.Thread(target=attempt, daemon=True)
@@ -64,38 +62,40 @@ def tell(
 
 
 def numbers(record: Record) -> dict[str, float]:
-    """What is worth a curve or a column: score per task and average in percent, scale,
-    density, seconds.
+    """What is worth a curve or a column.
+
+    A score per task and their average, in percent; scale, density, bytes and seconds.
     """
-    scores = {f"{s['metric']}/{s['task']}": 100 * s["value"] for s in record["scores"]}
-    facts = {
-        "average": sum(scores.values()) / len(scores),
-        "scale": record["selection"]["scale"],
-    }
-    facts |= {"density": record["density"], "stored_bytes": record["stored_bytes"]}
-    return (
-        scores
-        | facts
-        | {f"seconds/{stage}": value for stage, value in record["seconds"].items()}
-    )
+    columns: dict[str, float] = {}
+    for score in record["scores"]:
+        columns[f"{score['metric']}/{score['task']}"] = 100 * score["value"]
+    columns["average"] = sum(columns.values()) / len(columns)
+    columns["scale"] = record["selection"]["scale"]
+    columns["density"] = record["density"]
+    columns["stored_bytes"] = record["stored_bytes"]
+    for stage, seconds in record["seconds"].items():
+        columns[f"seconds/{stage}"] = seconds
+    return columns
 
 
 @dataclass(frozen=True)
 class Wandb:
-    """Weights & Biases. mode: offline | online | auto (online where the user is logged
-    in).
+    """Weights & Biases.
 
-    group: runs of one sweep share it; folder: where offline runs are kept until `wandb
-    sync`
+    mode:   offline, online, or auto: online where the user is logged in
+    group:  what the runs of one sweep share
+    folder: where offline runs are kept until `wandb sync` sends them
     """
 
     project: str = "tadrop"
     group: str | None = None
-    mode: str = "auto"
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     folder: str = "wandb"
 
     def log(self, record: Record, files: Sequence[Path]) -> None:
-        run = self._start(record["label"], "run", record["config"], record["key"])
+        """See Tracker."""
+        settings = {**record["config"], "key": record["key"]}
+        run = self._start(record["label"], "run", settings)
         try:
             run.log(numbers(record))
             run.summary.update(numbers(record) | {"key": record["key"]})
@@ -104,31 +104,26 @@ class Wandb:
             run.finish()
 
     def publish(self, name: str, files: Sequence[Path]) -> None:
-        run = self._start(name, "tables", {}, None)
+        """See Tracker."""
+        run = self._start(name, "tables", {})
         try:
             self._attach(run, name, "table", files)
         finally:
             run.finish()
 
-    def _start(
-        self, name: str, kind: str, config: Mapping[str, Any], key: str | None
-    ) -> "Run":
+    def _start(self, name: str, kind: str, settings: Mapping[str, Any]) -> "Run":
         import wandb
 
-        mode = (
-            self.mode
-            if self.mode != "auto"
-            else "online"
-            if wandb.api.api_key
-            else "offline"
-        )
+        mode = self.mode
+        if mode == "auto":
+            mode = "online" if wandb.api.api_key else "offline"
         Path(self.folder).mkdir(parents=True, exist_ok=True)
         return wandb.init(
             project=self.project,
             group=self.group,
             name=name,
             job_type=kind,
-            config=dict(config) | ({} if key is None else {"key": key}),
+            config=dict(settings),
             mode=mode,
             dir=self.folder,
             settings=wandb.Settings(silent=True, console="off", init_timeout=30),

@@ -6,23 +6,37 @@ classes never see them.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from tadrop.models.model import Model
 from tadrop.protocols import Sparsifier, Tasks
 
 RULE_WORDS = ("name",)
 TASKS_WORDS = ("name", "family", "model")
 
 
+def resolved(node: Any, missing: bool = True) -> dict[str, Any]:
+    """A node of the configuration as plain values, every reference followed.
+
+    missing: whether a mandatory value that nobody gave (`???`) is an error
+    """
+    if not OmegaConf.is_config(node):
+        return node
+    plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=missing)
+    return cast("dict[str, Any]", plain)
+
+
 def _built(node: Any, words: tuple[str, ...] = ()) -> Any:
     """The object that a node describes; None for no node. words: not its class's."""
     if node is None:
         return None
-    plain = node if isinstance(node, dict) else OmegaConf.to_container(node, resolve=True)
-    return instantiate({name: value for name, value in plain.items() if name not in words})
+    plain = resolved(node)
+    return instantiate(
+        {name: value for name, value in plain.items() if name not in words}
+    )
 
 
 def rule(node: Any) -> Sparsifier | None:
@@ -35,7 +49,7 @@ def tasks(node: Mapping[str, Any]) -> Tasks:
     return _built(node, TASKS_WORDS)
 
 
-def model(node: Mapping[str, Any]) -> Any:
+def model(node: Mapping[str, Any]) -> Model:
     """A model, from a node of conf/model."""
     return _built(node)
 

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from tadrop.app.runs import build
+from tadrop.app.runs.build import resolved
 from tadrop.app.runs.opening import device_of, dtype_of
 from tadrop.evaluation.selection import check_rule
 from tadrop.results import identity
@@ -37,7 +36,7 @@ def check(cfg: Any) -> None:
     build.part(cfg.merge.method)
     for word in READING:
         build.part(cfg.merge.get(word))
-    identity.steps(OmegaConf.to_container(cfg, resolve=True))
+    identity.steps(resolved(cfg))
 
 
 def check_words(words: Sequence[str]) -> None:
@@ -54,7 +53,9 @@ def check_words(words: Sequence[str]) -> None:
 def split_of(data: str) -> str | None:
     """The split that a merge row's `data:` sees before it is evaluated; None for none."""
     if data not in DATA:
-        raise TadropError(f"merge.data is {data!r}; it must be one of {', '.join(DATA)}")
+        raise TadropError(
+            f"merge.data is {data!r}; it must be one of {', '.join(DATA)}"
+        )
     return DATA[data]
 
 

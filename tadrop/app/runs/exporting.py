@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from tadrop.app.console import stages
 from tadrop.app.meter import Meter
 from tadrop.app.runs import build
+from tadrop.app.runs.build import resolved
 from tadrop.app.runs.checks import check_only_merges
 from tadrop.app.runs.preparing import Prepared, prepare
 from tadrop.merging import export as exports
@@ -26,7 +25,7 @@ def merge_only(cfg: Any) -> Written:
     What is merged goes straight to disk at the row's own scale and is never held.
     """
     check_only_merges(cfg)
-    with stages(label(OmegaConf.to_container(cfg, resolve=True))) as progress:
+    with stages(label(resolved(cfg))) as progress:
         prepared = prepare(cfg, progress, Meter())
         method = build.part(cfg.merge.method)
         tick = progress.bar("merge", len(prepared.stream.names))
@@ -59,7 +58,7 @@ def _write(prepared: Prepared, source: Source, scale: float) -> Written:
 
 def _made(cfg: Any, vectors: TaskVectors, scale: float) -> dict[str, Any]:
     """How an export was made: the settings that matter, and which checkpoints."""
-    config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
+    config = resolved(cfg, missing=False)
     files: dict[str, Any] = {}
     for name, checkpoint in {"base": vectors.base, **vectors.experts}.items():
         sizes = [file.stat().st_size for file in checkpoint.files]

@@ -11,8 +11,8 @@ import torch
 from tadrop.app.runs import build
 from tadrop.evaluation import bench as benches
 from tadrop.evaluation.bench import Bench
-from tadrop.models.backbone import Backbone, layouts
-from tadrop.models.local import Local
+from tadrop.models.matrices import matrix_layouts
+from tadrop.models.model import Model
 from tadrop.types import TadropError
 from tadrop.vectors.task_vectors import TaskVectors
 
@@ -68,22 +68,20 @@ def _open_bench(nodes: str) -> tuple[Bench, TaskVectors]:
 def open_stream(config: Config) -> TaskVectors:
     """Checkpoints alone, for a merge that is written and not evaluated."""
     model = build.model(config["model"])
-    if isinstance(model, Local):
-        tasks = model.tasks
-    else:
+    tasks = model.own_tasks
+    if tasks is None:
         suite = build.tasks(config["tasks"])
         model, tasks = model.bound(suite), suite.names
     return _opened(model, tasks, device_of(config["device"]))[1]
 
 
 def _opened(
-    model: Any, tasks: Sequence[str], device: torch.device
-) -> tuple[Any, TaskVectors]:
+    model: Model, tasks: Sequence[str], device: torch.device
+) -> tuple[Model, TaskVectors]:
     """The model, with every private tensor named, and the task vectors of the others."""
     base = model.open_base()
     experts = {task: model.open_expert(task) for task in tasks}
-    if isinstance(model, Backbone):
-        model = model.settled(base, experts)
+    model = model.settled(base, experts)
     stream = TaskVectors(base, experts, tuple(model.private), device)
-    matrix_layouts = layouts(model.name, model.matrices, stream.shapes)
-    return model, replace(stream, layouts=matrix_layouts)
+    layouts = matrix_layouts(model.name, model.matrices, stream.shapes)
+    return model, replace(stream, layouts=layouts)

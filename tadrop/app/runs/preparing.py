@@ -11,11 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from tadrop.app.console import Progress
 from tadrop.app.meter import Meter
 from tadrop.app.runs import build, selecting
+from tadrop.app.runs.build import resolved
 from tadrop.app.runs.checks import split_of
 from tadrop.app.runs.opening import open_bench, open_stream
 from tadrop.evaluation.bench import Bench
@@ -46,10 +45,16 @@ class Prepared:
     bench: Bench | None = None
     statistics: TaskStatistics | None = None
 
+    def evaluated(self) -> Bench:
+        """The bench. Raises TadropError where nothing is evaluated."""
+        if self.bench is None:
+            raise TadropError("this needs an evaluation: evaluate=true")
+        return self.bench
+
 
 def prepare(cfg: Any, progress: Progress, meter: Meter) -> Prepared:
     """Opens checkpoints, and tasks if they are evaluated; then all before the merge."""
-    config = OmegaConf.to_container(cfg, resolve=True)
+    config = resolved(cfg)
     with meter.stage("load"):
         if cfg.evaluate:
             bench, vectors = open_bench(config)

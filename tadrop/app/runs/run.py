@@ -11,6 +11,7 @@ from tadrop.app import trackers
 from tadrop.app.console import stages, waiting
 from tadrop.app.meter import Meter
 from tadrop.app.runs import exporting
+from tadrop.app.runs.build import resolved
 from tadrop.app.runs.checks import split_of
 from tadrop.app.runs.preparing import Prepared, merged, prepare
 from tadrop.evaluation.bench import evaluate
@@ -20,7 +21,6 @@ from tadrop.results import identity, record
 from tadrop.results.naming import label
 from tadrop.results.provenance import provenance
 from tadrop.results.record import Record
-from tadrop.sparsify.cut_stream import Sparse
 from tadrop.storage.files import claimed
 from tadrop.types import Score
 from tadrop.vectors.merged import Merged
@@ -47,7 +47,7 @@ def reference_configs(cfg: DictConfig) -> list[DictConfig]:
 
 def run(cfg: DictConfig) -> Record:
     """One run, or its record if there is one already. Returns the record."""
-    config = OmegaConf.to_container(cfg, resolve=True)
+    config = resolved(cfg)
     file = record.path(Path(cfg.paths.records), config)
     again = cfg.overwrite or cfg.export.dir
     if file.exists() and not again:
@@ -67,7 +67,7 @@ def measure(cfg: DictConfig, config: Mapping[str, Any], folder: Path) -> Record:
     meter = Meter()
     with stages(label(config)) as progress:
         prepared = prepare(cfg, progress, meter)
-        bench = prepared.bench
+        bench = prepared.evaluated()
         outcome, selection = merged(prepared, progress, meter)
         with meter.stage("evaluate"):
             tick = progress.bar("evaluate", len(bench.tasks.names))
@@ -89,19 +89,18 @@ def measure(cfg: DictConfig, config: Mapping[str, Any], folder: Path) -> Record:
 def tensor_rows(stream: Stream) -> list[dict[str, Any]]:
     """What the last per-tensor magnitude rule did: one row per task and tensor."""
     rows: list[dict[str, Any]] = []
-    if not isinstance(stream, Sparse) or stream.sparsifier.scope != "tensor":
-        return []
     for (task, name), cut in stream.cuts.items():
         facts = cut.facts()
-        if "kept" not in facts:
+        # What a random rule keeps is not known beforehand, and a layer is no tensor.
+        if facts is None or name not in stream.shapes:
             return []
         row = {
             "task": task,
             "tensor": name,
-            "size": facts["size"],
-            "ratio": facts.get("ratio", ""),
-            "sparsity": 1 - facts["kept"] / facts["size"],
-            "scale": facts["scale"],
+            "size": facts.size,
+            "ratio": "" if facts.ratio is None else facts.ratio,
+            "sparsity": 1 - facts.kept / facts.size,
+            "scale": facts.scale,
         }
         rows.append(row)
     return rows
@@ -116,7 +115,8 @@ def describe(
     meter: Meter,
 ) -> dict[str, Any]:
     """The record of a run."""
-    bench, stream, device = prepared.bench, prepared.stream, prepared.bench.device
+    bench, stream = prepared.evaluated(), prepared.stream
+    device = bench.device
     on_cpu = device.type == "cpu"
     checkpoints = {"base": bench.base.fingerprint()}
     for task, expert in bench.experts.items():
@@ -172,7 +172,7 @@ def _data(
     config: Mapping[str, Any], prepared: Prepared, selection: Selection
 ) -> dict[str, str]:
     """Fingerprints of every split that the run read, by task/split."""
-    tasks = prepared.bench.tasks
+    tasks = prepared.evaluated().tasks
     seen = split_of(config["merge"].get("data", "none"))
     splits = {config["split"], selection.split, seen} - {None}
     fingerprints: dict[str, str] = {}

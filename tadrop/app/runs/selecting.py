@@ -15,7 +15,6 @@ from tadrop.evaluation import selection as rules
 from tadrop.evaluation.bench import evaluate
 from tadrop.evaluation.selection import Selection
 from tadrop.merging import engine
-from tadrop.types import TadropError
 from tadrop.vectors.merged import Merged
 
 if TYPE_CHECKING:
@@ -49,10 +48,8 @@ def select(
     scales = sorted(row.scale_grid)
     if rule == "fixed" or (len(scales) <= 1 and not tune):
         return first, Selection("fixed", float(row.scale), knobs=knobs)
-    if prepared.bench is None:
-        raise TadropError(f"select={rule} needs an evaluation: evaluate=true")
-    tasks = prepared.bench.tasks.names
-    tick = progress.bar("select", rules.count(tune, len(scales)) * len(tasks))
+    points = rules.count(tune, len(scales))
+    tick = progress.bar("select", points * len(prepared.evaluated().tasks.names))
     grid = Grid(prepared, tick)
     knobs, earlier = grid.knobs_by_task(knobs, tune)
     known = None if tune else first
@@ -67,7 +64,7 @@ def select(
 
 def _plain(row: Any, key: str) -> dict[str, Any]:
     """A part of a merge row as it is written; empty where the row has none."""
-    return OmegaConf.to_container(row[key]) if key in row else {}
+    return build.resolved(row[key]) if key in row else {}
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ class Grid:
     ) -> list[Trial]:
         """A trial for every scale with these knobs. known: their merge, if it is made."""
         merged = self.merge(node, knobs) if known is None else known
-        bench = self.prepared.bench
+        bench = self.prepared.evaluated()
         made: list[Trial] = []
         for scale in scales:
             scores = evaluate(

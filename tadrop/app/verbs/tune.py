@@ -1,8 +1,8 @@
 """Tunes lambda, quantiles or any other knob with Optuna, on validation data; the study
 is kept and goes on.
 
-    python -m tadrop.app.verbs.tune NAME merge=ties 'merge.scale=interval(0.2,2)' 'tadrop.q_lo=interval(0.1,0.8)'
-    python -m tadrop.app.verbs.tune NAME ... --trials 60        goes on to sixty trials with the same command
+    tadrop tune NAME merge=ties 'merge.scale=interval(0.2,2)' 'tadrop.q_lo=interval(0.1,0.8)'
+    tadrop tune NAME ... --trials 60        goes on to sixty trials with the same command
 
 What is searched is written as Hydra's sweepers write it: interval(A,B),
 range(A,B[,STEP]), or a list of choices a,b,c; everything else holds for all trials. The
@@ -41,44 +41,45 @@ from tadrop.types import TadropError
 
 
 def split(words: Sequence[str]) -> tuple[list[str], dict[str, Override]]:
-    """The overrides that hold for all trials, and what is searched, by key. Raises
-    TadropError for what is neither.
+    """The overrides that hold for all trials, and what is searched, by key.
+
+    Raises TadropError for words that are neither.
     """
     try:
-        parsed = OverridesParser.create().parse_overrides(list(words))
+        overrides = OverridesParser.create().parse_overrides(list(words))
     except HydraException as error:
         raise TadropError(str(error).splitlines()[0]) from error
-    searched = {
-        override.key_or_group: override
-        for override in parsed
-        if override.is_sweep_override()
-    }
+    fixed: list[str] = []
+    searched: dict[str, Override] = {}
+    for word, override in zip(words, overrides, strict=True):
+        if override.is_sweep_override():
+            searched[override.key_or_group] = override
+        else:
+            fixed.append(word)
     if not searched:
         raise TadropError(
-            "nothing to search: write a knob as KEY=interval(A,B), say 'merge.scale=interval(0,2)'"
+            "nothing to search: write a knob as KEY=interval(A,B), "
+            "say 'merge.scale=interval(0,2)'"
         )
-    return [
-        override.input_line for override in parsed if not override.is_sweep_override()
-    ], searched
+    return fixed, searched
 
 
 def suggest(trial: Any, key: str, override: Override) -> Any:
     """This trial's value of a knob."""
-    space = override.value()
+    space: Any = override.value()
     if isinstance(space, IntervalSweep):
         low, high = space.start, space.end
-        whole = isinstance(low, int) and isinstance(high, int) and "int" in space.tags
-        return (
-            trial.suggest_int(key, low, high)
-            if whole
-            else trial.suggest_float(key, float(low), float(high))
-        )
+        bounds_are_whole = isinstance(low, int) and isinstance(high, int)
+        if bounds_are_whole and "int" in space.tags:
+            return trial.suggest_int(key, low, high)
+        return trial.suggest_float(key, float(low or 0), float(high or 0))
     if isinstance(space, RangeSweep):
         return trial.suggest_float(key, space.start, space.stop, step=space.step)
     if isinstance(space, ChoiceSweep):
         return trial.suggest_categorical(key, list(override.sweep_iterator()))
     raise TadropError(
-        f"{key}: this kind of sweep cannot be searched; use interval, range or a list of choices"
+        f"{key}: this kind of sweep cannot be searched; "
+        "use interval, range or a list of choices"
     )
 
 
@@ -88,11 +89,11 @@ def objective(
     """The mean over tasks on validation data of one run, whose record is kept."""
     from optuna import TrialPruned
 
-    values = {key: suggest(trial, key, override) for key, override in searched.items()}
-    own = ["split=validation", "select=fixed", f"paths.records={folder / 'records'}"]
-    cfg = compose(
-        "config", [*fixed, *(f"{key}={value}" for key, value in values.items()), *own]
-    )
+    words = list(fixed)
+    for key, override in searched.items():
+        words.append(f"{key}={suggest(trial, key, override)}")
+    words += ["split=validation", "select=fixed"]
+    cfg = compose("config", [*words, f"paths.records={folder / 'records'}"])
     try:
         check(cfg)
     except Exception as error:  # Hydra wraps what a node complains of
@@ -103,24 +104,24 @@ def objective(
 
 
 def open_study(name: str, folder: Path, seed: int) -> Any:
-    """The study in a folder, new or as it was left. Raises TadropError without Optuna."""
+    """The study in a folder, new or as it was left.
+
+    Raises TadropError without Optuna.
+    """
     try:
         import optuna
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
     except ImportError as error:
-        raise TadropError(
-            "tuning needs Optuna: pip install 'tadrop[optuna]'"
-        ) from error
+        raise TadropError("tuning needs Optuna: pip install -e '.[optuna]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
     study = optuna.create_study(
         study_name=name, storage=storage, direction="maximize", load_if_exists=True
     )
-    study.sampler = optuna.samplers.TPESampler(
-        seed=seed + len(study.trials)
-    )  # else the same draws come again
+    # Without the number of trials in it, a study that goes on would draw the same again.
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
     return study
 
 
@@ -129,32 +130,31 @@ def tune(name: str, words: Sequence[str], trials: int, folder: Path) -> Any:
     fixed, searched = split(words)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", fixed)
-        described = OmegaConf.to_yaml(
-            OmegaConf.create({"fixed": fixed, "searched": sorted(words)})
-        )
+        search = OmegaConf.create({"fixed": fixed, "searched": sorted(words)})
+        command = OmegaConf.to_yaml(search)
         study = open_study(name, folder, cfg.seed)
-        if study.user_attrs.setdefault("command", described) != described:
+        if study.user_attrs.setdefault("command", command) != command:
             raise TadropError(
-                f"{folder} holds a study of another search: choose another NAME, or delete it"
+                f"{folder} holds a study of another search: "
+                "choose another NAME, or delete it"
             )
-        study.set_user_attr("command", described)
+        study.set_user_attr("command", command)
 
         def tell(study: Any, trial: Any) -> None:
             value = "pruned" if trial.value is None else f"{100 * trial.value:.2f}"
-            err.print(
-                f"{trial.number + 1}/{trials} {trial.params}: {value}", soft_wrap=True
-            )
+            line = f"{trial.number + 1}/{trials} {trial.params}: {value}"
+            err.print(line, soft_wrap=True)
 
-        left = max(trials - len(study.trials), 0)
         study.optimize(
-            lambda t: objective(t, fixed, searched, folder),
-            n_trials=left,
+            lambda trial: objective(trial, fixed, searched, folder),
+            n_trials=max(trials - len(study.trials), 0),
             callbacks=[tell],
         )
     return study
 
 
 def main() -> None:
+    """The command line of this verb."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -169,27 +169,19 @@ def main() -> None:
     )
     parser.add_argument("--studies", type=Path, default=Path("studies"))
     options = parser.parse_intermixed_args()
+    folder = options.studies / options.name
     with told_in_one_line():
-        study = tune(
-            options.name,
-            options.overrides,
-            options.trials,
-            options.studies / options.name,
-        )
+        study = tune(options.name, options.overrides, options.trials, folder)
         if not any(trial.value is not None for trial in study.trials):
-            raise TadropError(
-                "no trial gave a score: see the values that were pruned above"
-            )
-    best, fixed = study.best_trial, split(options.overrides)[0]
-    words = " ".join(
-        [*fixed, *(f"{key}={value}" for key, value in best.params.items())]
-    )
-    kept = f"record {best.user_attrs['record']}"
-    out.print(
-        f"best of {len(study.trials)} trials on validation data: {100 * best.value:.2f}, {kept}",
-        soft_wrap=True,
-    )
-    out.print(f"python run.py {words} tuned={options.name}", soft_wrap=True)
+            raise TadropError("no trial gave a score: see the pruned values above")
+    best = study.best_trial
+    words, _ = split(options.overrides)
+    for key, value in best.params.items():
+        words.append(f"{key}={value}")
+    score = f"{100 * best.value:.2f}, record {best.user_attrs['record']}"
+    count = len(study.trials)
+    out.print(f"best of {count} trials on validation data: {score}", soft_wrap=True)
+    out.print(f"python run.py {' '.join(words)} tuned={options.name}", soft_wrap=True)
 
 
 if __name__ == "__main__":

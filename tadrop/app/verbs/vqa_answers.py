@@ -1,7 +1,7 @@
 """Writes a merged model's answers to VQAv2's test questions as the file that the
 evaluation server takes.
 
-    python -m tadrop.app.verbs.vqa_answers OUT.json model=beit3 merge=emr tadrop=on
+    tadrop vqa_answers OUT.json model=beit3 merge=emr tadrop=on
     paths.hub=DIR [split=test-dev2015]
 
 The official format: [{"question_id": 1, "answer": "yes"}, ...], one entry a question.
@@ -40,7 +40,7 @@ def merged_model(cfg: DictConfig) -> tuple[Bench, Merged, float]:
     quiet, meter = Progress(), Meter()
     prepared = prepare(cfg, quiet, meter)
     outcome, selection = merged(prepared, quiet, meter)
-    return prepared.bench, outcome, selection.scale
+    return prepared.evaluated(), outcome, selection.scale
 
 
 @torch.inference_mode()
