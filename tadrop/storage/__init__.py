@@ -1,1 +1,4 @@
-"""Files: checkpoints in and out, the hub's folders, atomic writes. Imports numerics."""
+"""Files: checkpoints in and out, the hub's folders, atomic files and folders.
+
+Imports numerics and what lies below it.
+"""

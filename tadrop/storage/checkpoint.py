@@ -1,15 +1,14 @@
-"""Checkpoints on disk, read lazily: a tensor's bytes are touched when the tensor is
-asked for.
+"""Checkpoints in: named tensors on disk, whose bytes are read when they are used.
 
-Reads safetensors and torch zip files (weights only: nothing is unpickled but tensors),
-one file or shards with an index. Everything is memory-mapped; a directory is opened by
-looking for the usual file names in it. Tensors that share their bytes (tied embeddings)
-count once: the first name in order stands for the others, its aliases.
+Safetensors and torch zip files are read (weights only: nothing is unpickled but
+tensors), one file or shards with an index. Everything is memory-mapped. A directory is
+opened by looking for the usual file names in it. Tensors that share their bytes (tied
+embeddings) count once: the first name in order stands for the others, its aliases.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -33,9 +32,9 @@ MANIFEST = "SHA256SUMS"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Named tensors on disk. `tensors` are views of mapped files: reading one costs no
-    memory until it is used.
+    """Named tensors on disk.
 
+    tensors: views of mapped files, which take no memory until they are used
     aliases: names that are not in tensors -> the name in tensors whose bytes they share
     """
 
@@ -48,13 +47,13 @@ class Checkpoint:
         return self.tensors[name]
 
     def fingerprint(self) -> str:
-        """The sha256 of the files' contents, in order; 16 hex digits."""
-        digest = hashlib.sha256("".join(sha256(file) for file in self.files).encode())
-        return digest.hexdigest()[:16]
+        """The sha256 of the files' contents, in order, as 16 hex digits."""
+        sums = "".join(map(sha256, self.files))
+        return hashlib.sha256(sums.encode()).hexdigest()[:16]
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file; computed once per path, size and modification time."""
+    """The sha256 of a file, computed once for a path, size and modification time."""
     stat = path.stat()
     return _sha256(path, stat.st_size, stat.st_mtime_ns)
 
@@ -77,16 +76,24 @@ def locate(path: Path) -> Path:
     raise TadropError(f"{path}: no such checkpoint")
 
 
+def first_line(error: Exception) -> str:
+    """What an exception says, in one line; its type where it says nothing."""
+    text = str(error)
+    return text.splitlines()[0] if text else type(error).__name__
+
+
 @contextmanager
-def _reading(path: Path):
+def _reading(path: Path) -> Iterator[None]:
+    """Turns whatever a reader raises into one TadropError that names the file."""
     try:
         yield
     except TadropError:
         raise
-    # every reader has its own zoo of exceptions; all mean the same to the user
+    # Every reader raises exceptions of its own, which all mean the same to the user.
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TadropError(f"{path}: not a readable checkpoint ({reason})") from error
+        raise TadropError(
+            f"{path}: not a readable checkpoint ({first_line(error)})"
+        ) from error
 
 
 Opened = tuple[dict[str, Tensor], dict[str, str]]  # tensors and aliases
@@ -95,17 +102,16 @@ Opened = tuple[dict[str, Tensor], dict[str, str]]  # tensors and aliases
 def _open_safetensors(path: Path) -> Opened:
     from safetensors import safe_open
 
+    tensors: dict[str, Tensor] = {}
     with _reading(path), safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        for name in file.keys():  # noqa: SIM118  it is no mapping
+            tensors[name] = file.get_tensor(name)
         metadata = file.metadata() or {}
-    tied = {
-        alias: name
-        for alias, name in metadata.items()
-        if alias != "format" and name in tensors
-    }
-    return tensors, {
-        alias: name for alias, name in tied.items() if alias not in tensors
-    }
+    aliases: dict[str, str] = {}
+    for alias, name in metadata.items():
+        if name in tensors and alias not in tensors and alias != "format":
+            aliases[alias] = name
+    return tensors, aliases
 
 
 def _open_torch(path: Path) -> Opened:
@@ -114,28 +120,33 @@ def _open_torch(path: Path) -> Opened:
     for wrapper in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
-    if not isinstance(state, dict) or not all(
-        isinstance(t, Tensor) for t in state.values()
-    ):
+    if not _is_state(state):
         raise TadropError(
             f"{path}: holds {type(state).__name__}, not a state dict of tensors"
         )
     return _untied({name: tensor.contiguous() for name, tensor in state.items()})
 
 
+def _is_state(state: object) -> bool:
+    if not isinstance(state, dict):
+        return False
+    return all(isinstance(tensor, Tensor) for tensor in state.values())
+
+
 def _untied(state: Mapping[str, Tensor]) -> Opened:
-    """Every distinct tensor under its first name, and the other names as aliases of it."""
-    first: dict[tuple, str] = {}
-    aliases = {}
+    """Every distinct tensor under its first name, and its other names as aliases."""
+    first_names: dict[object, str] = {}
+    tensors = dict(state)
+    aliases: dict[str, str] = {}
     for name, tensor in sorted(state.items()):
-        place = (
-            (tensor.data_ptr(), tensor.shape, tensor.dtype) if tensor.numel() else name
-        )
-        if first.setdefault(place, name) != name:
-            aliases[name] = first[place]
-    return {
-        name: tensor for name, tensor in state.items() if name not in aliases
-    }, aliases
+        if not tensor.numel():
+            continue
+        identity = (tensor.data_ptr(), tensor.shape, tensor.dtype)
+        first_name = first_names.setdefault(identity, name)
+        if first_name != name:
+            aliases[name] = first_name
+            del tensors[name]
+    return tensors, aliases
 
 
 def _opener(path: Path) -> Callable[[Path], Opened]:
@@ -149,11 +160,13 @@ def _opener(path: Path) -> Callable[[Path], Opened]:
 
 
 def _shards(index: Path) -> dict[str, Path]:
+    """The file of every tensor that an index names."""
     with _reading(index):
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
     if not isinstance(weight_map, dict):
         raise TadropError(
-            f"{index}: weight_map is {type(weight_map).__name__}, not a map of tensor names to files"
+            f"{index}: weight_map is {type(weight_map).__name__}, "
+            "not a map of tensor names to files"
         )
     for name, shard in weight_map.items():
         if not isinstance(shard, str) or Path(shard).name != shard:
@@ -164,58 +177,63 @@ def _shards(index: Path) -> dict[str, Path]:
 
 
 def _open_sharded(index: Path) -> tuple[tuple[Path, ...], Opened]:
-    where = _shards(index)
-    files = tuple(sorted(set(where.values())))
+    shards = _shards(index)
+    files = tuple(sorted(set(shards.values())))
     for file in files:
         if not file.is_file():
             raise TadropError(f"{index}: shard {file.name} is missing")
     opened = {file: _opener(file)(file) for file in files}
-    tensors, aliases = {}, {}
-    for name, file in where.items():
-        found, tied = opened[file]
-        if name in found:
-            tensors[name] = found[name]
+    tensors: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    for name, file in shards.items():
+        members, tied = opened[file]
+        if name in members:
+            tensors[name] = members[name]
         elif name not in tied:
             raise TadropError(
                 f"{file}: tensor {name!r} is in the index but not in the shard"
             )
-    for found, tied in opened.values():
-        aliases |= {alias: name for alias, name in tied.items() if name in found}
+    for _, tied in opened.values():
+        aliases |= tied
     return files, (tensors, aliases)
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Opens a checkpoint file or directory. Raises TadropError naming the file if it
-    cannot be understood.
+    """Opens a checkpoint file or directory.
+
+    Raises TadropError naming the file if it cannot be understood.
     """
     path = Path(path)
     file = locate(path)
     if file.name.endswith(INDEX):
         files, (tensors, aliases) = _open_sharded(file)
     else:
-        files, (tensors, aliases) = (file,), _opener(file)(file)
-    return Checkpoint(
-        path, files, dict(sorted(tensors.items())), dict(sorted(aliases.items()))
-    )
+        files = (file,)
+        tensors, aliases = _opener(file)(file)
+    tensors = dict(sorted(tensors.items()))
+    aliases = dict(sorted(aliases.items()))
+    return Checkpoint(path, files, tensors, aliases)
 
 
 def verify(path: Path) -> None:
-    """Checks a file against the SHA256SUMS beside it. Raises TadropError where it
-    differs or is not listed.
+    """Checks a file against the SHA256SUMS beside it.
+
+    Raises TadropError where it differs or is not listed.
     """
     manifest = path.parent / MANIFEST
     if not manifest.is_file():
         raise TadropError(
             f"{manifest}: missing; the checkpoints beside it cannot be checked"
         )
-    sums = dict(
-        reversed(line.split())
-        for line in manifest.read_text().splitlines()
-        if line.strip()
-    )
+    sums: dict[str, str] = {}  # by file name
+    for line in manifest.read_text().splitlines():
+        if line.strip():
+            digest, name = line.split()
+            sums[name] = digest
     if path.name not in sums:
         raise TadropError(f"{manifest}: does not list {path.name}")
     if sha256(path) != sums[path.name]:
         raise TadropError(
-            f"{path}: contents differ from {MANIFEST}; restore the file, e.g. git checkout {path}"
+            f"{path}: contents differ from {MANIFEST}; "
+            f"restore the file, e.g. git checkout {path}"
         )

@@ -1,5 +1,5 @@
 """Atomic writes: a file is there whole or not at all, whatever happens while it is
-written. Locks of who makes it.
+written. Locks make sure that one process at a time makes a file.
 """
 
 import os
@@ -15,22 +15,13 @@ from torch import Tensor
 from tadrop.types import TadropError
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Calls write on a temporary file in the same folder, then renames it to path;
-    removes it on any failure.
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls write on a temporary file in the same folder, then renames it to path.
 
-    Raises TadropError where the disk says no. Of two writers of one path the last wins,
-    whole.
+    The temporary file is removed on any failure. Raises TadropError where the disk
+    refuses. Of two writers of one path the last one's file stays, whole.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
-        )
-    except OSError as error:
-        raise TadropError(f"{path}: cannot be written ({error})") from error
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _temporary_file(path)
     try:
         write(temporary)
         temporary.chmod(0o666 & ~_umask())
@@ -45,6 +36,20 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         raise
 
 
+def _temporary_file(path: Path) -> Path:
+    """A new empty file beside path, whose folder is made if it is not there."""
+    prefix = f".{path.name}."
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=prefix, suffix=path.suffix, dir=path.parent
+        )
+    except OSError as error:
+        raise TadropError(f"{path}: cannot be written ({error})") from error
+    os.close(handle)
+    return Path(name)
+
+
 def _umask() -> int:
     current = os.umask(0o022)
     os.umask(current)
@@ -52,40 +57,45 @@ def _umask() -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    write_atomically(
-        path, lambda temporary: temporary.write_text(text, encoding="utf-8")
-    )
+    """Writes text as UTF-8, atomically."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    write_atomically(path, lambda temporary: temporary.write_bytes(data))
+    """Writes bytes, atomically."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(data)
+
+    write_atomically(path, write)
 
 
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """A safetensors file of the tensors, with string metadata."""
+    """Writes a safetensors file with string metadata, atomically."""
     from safetensors.torch import save_file
 
-    write_atomically(
-        path,
-        lambda temporary: save_file(dict(tensors), temporary, dict(metadata or {})),
-    )
+    def write(temporary: Path) -> None:
+        save_file(dict(tensors), temporary, dict(metadata or {}))
+
+    write_atomically(path, write)
 
 
 @contextmanager
 def claimed(path: Path, locks: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """One process at a time makes a file; another that wants to make it waits, and
-    finds it there.
+    """One process at a time makes a file; another one waits, and then finds it there.
 
     The lock, a file in the folder `locks`, is gone with its process, however that ends.
-    Where there can be no locks both make the file, which costs time and nothing else:
-    writes are atomic.
+    Where there can be no locks both processes make the file, which costs time and
+    nothing else, since writes are atomic.
     """
-    lock = FileLock(
-        locks / f"{sha256(str(path.resolve()).encode()).hexdigest()[:16]}.lock",
-        poll_interval=0.5,
-    )
+    name = sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    lock = FileLock(locks / f"{name}.lock", poll_interval=0.5)
     try:
         locks.mkdir(parents=True, exist_ok=True)
         try:
@@ -93,10 +103,8 @@ def claimed(path: Path, locks: Path, on_wait: Callable[[], None]) -> Iterator[No
         except Timeout:
             on_wait()
             lock.acquire()
-    except (
-        OSError,
-        NotImplementedError,
-    ):  # a folder that cannot be written, a file system without locks
+    except (OSError, NotImplementedError):
+        # The folder cannot be written, or its file system has no locks.
         pass
     try:
         yield

@@ -1,4 +1,4 @@
-"""Where public models and data sets are found: a local folder in the hub's layout
+"""Where public models and data sets are found: a local folder laid out like the hub
 first, then the hub itself.
 
 `paths.hub=DIR` stands for DIR/models/org/name and DIR/datasets/org/name. What is not
@@ -9,8 +9,9 @@ what was wanted, where it was looked for and how to provide it.
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
-from tadrop.storage.checkpoint import FILES
+from tadrop.storage.checkpoint import FILES, INDEX, first_line
 from tadrop.types import TadropError
 
 MODEL_FILES = (
@@ -21,13 +22,15 @@ MODEL_FILES = (
     "vocab.json",
     "*.txt",
 )
+PICKLES = "pytorch_model*.bin"  # what an old repository has instead of safetensors
 TIMEOUT = 5  # seconds to find out that there is no network
 
 
 @lru_cache
 def unreachable() -> str:
-    """Why the hub cannot be used, or nothing. One short request: the client's own
-    retries take half a minute.
+    """Why the hub cannot be used, or an empty string if it can.
+
+    One short request finds out, since the client's own retries take half a minute.
     """
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
@@ -36,18 +39,26 @@ def unreachable() -> str:
         return "HF_HUB_OFFLINE is set"
     try:
         get_session().head(constants.ENDPOINT, timeout=TIMEOUT, follow_redirects=True)
-    # each HTTP client has its own zoo of exceptions; all mean the same here
+    # Each HTTP client has exceptions of its own, which all mean the same here.
     except Exception as error:
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
+        return first_line(error)
     return ""
 
 
 def local(kind: str, reference: str, hub: str | None) -> Path | None:
-    """The path of `org/name[/file]` under the local folder, or a path that exists as it
-    stands; None if neither.
+    """The path of `org/name[/file]` if it is on this machine, or None.
+
+    It is a path that exists as it stands, or one under the local folder `hub`. kind:
+    models or datasets.
     """
-    places = [Path(reference)] + ([Path(hub) / kind / reference] if hub else [])
-    return next((place for place in places if place.exists()), None)
+    path = Path(reference)
+    if path.exists():
+        return path
+    if hub:
+        path = Path(hub) / kind / reference
+        if path.exists():
+            return path
+    return None
 
 
 def absent(
@@ -58,15 +69,14 @@ def absent(
     reason: str,
     file: str = "",
 ) -> TadropError:
-    """The one line about something that is nowhere."""
-    looked = (
-        f"{Path(hub) / kind / reference}"
-        if hub
-        else "no local folder (paths.hub is not set)"
-    )
+    """The error about something that is nowhere: where it was looked for, what to do."""
+    looked = "no local folder (paths.hub is not set)"
+    if hub:
+        looked = str(Path(hub) / kind / reference)
     example = f"DIR/{kind}/{reference}" + (f"/{file}" if file else "")
     return TadropError(
-        f"{wanted_by} needs {reference}; looked in {looked} and on the Hugging Face hub ({reason}). "
+        f"{wanted_by} needs {reference}; "
+        f"looked in {looked} and on the Hugging Face hub ({reason}). "
         f"Go online, or put it at {example} and set paths.hub=DIR"
     )
 
@@ -74,24 +84,20 @@ def absent(
 def model(
     reference: str, hub: str | None, wanted_by: str, revision: str | None = None
 ) -> Path:
-    """The checkpoint file or folder of `org/name` or `org/name/path/in/it`, downloaded
-    if need be.
+    """The checkpoint file or folder of `org/name` or `org/name/path/in/it`.
+
+    It is downloaded if it is not on this machine.
     """
-    if found := local("models", reference, hub):
-        return found
+    if path := local("models", reference, hub):
+        return path
     parts = reference.split("/")
     if len(parts) < 2 or reference.startswith(("/", ".")):
         raise TadropError(f"{wanted_by} needs {reference}; there is no such path")
+    repository = "/".join(parts[:2])
     inside = "/".join(parts[2:])
+    files = (inside,) if inside else FILES
     example = "" if inside else FILES[0]
-    return _download(
-        "/".join(parts[:2]),
-        (inside,) if inside else FILES,
-        revision,
-        hub,
-        wanted_by,
-        example,
-    )
+    return _download(repository, files, revision, hub, wanted_by, example)
 
 
 def _download(
@@ -102,92 +108,108 @@ def _download(
     wanted_by: str,
     example: str,
 ) -> Path:
-    """The first of the files that the repository has; its shards with it if it is an
-    index.
+    """The first of the files that the repository has, with its shards if it is an index.
+
+    example: the file that an error names, if any of several files would do
     """
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import EntryNotFoundError
 
     reference = repository if example else f"{repository}/{files[0]}"
     offline = unreachable()
+
+    def nowhere(reason: str, file: str = "") -> TadropError:
+        return absent("models", reference, hub, wanted_by, reason, file)
+
     for file in files:
         try:
-            path = Path(
-                hf_hub_download(
-                    repository, file, revision=revision, local_files_only=bool(offline)
-                )
+            downloaded = hf_hub_download(
+                repository, file, revision=revision, local_files_only=bool(offline)
             )
         except EntryNotFoundError as error:
             if not offline and file == files[-1]:
-                raise absent(
-                    "models",
-                    reference,
-                    hub,
-                    wanted_by,
-                    f"it has none of {', '.join(files)}",
-                ) from error
+                raise nowhere(f"it has none of {', '.join(files)}") from error
             continue
         except Exception as error:
-            raise absent(
-                "models", reference, hub, wanted_by, str(error).splitlines()[0], example
-            ) from error
-        if file.endswith(".index.json"):
-            snapshot_download(
-                repository, revision=revision, allow_patterns=["*.safetensors", file]
-            )
-        return path
-    raise absent("models", reference, hub, wanted_by, offline, example)
+            raise nowhere(first_line(error), example) from error
+        if file.endswith(INDEX):
+            shards = ["*.safetensors", file]
+            snapshot_download(repository, revision=revision, allow_patterns=shards)
+        return Path(downloaded)
+    raise nowhere(offline, example)
 
 
-def resolve(
-    kind: str, reference: str, hub: str | None, patterns: Sequence[str] = MODEL_FILES
-) -> Path:
-    """The folder of a model or data set, downloaded as far as patterns go;
-    `org/name@revision` pins a revision.
+class _Address(NamedTuple):
+    """Something on the hub.
 
-    kind: models or datasets. reference may go on into the repository: org/name/folder.
-    What is there locally is taken as it is, a single file too.
+    name:       org/name, and a path in the repository if there is one
+    repository: org/name
+    inside:     the path in the repository, or an empty string
     """
+
+    name: str
+    repository: str
+    inside: str
+    revision: str | None
+
+
+def _address(reference: str) -> _Address:
+    """Reads `org/name[/path/in/it][@revision]`. Raises TadropError if it is not that."""
     name, _, revision = reference.partition("@")
-    if found := local(kind, name, hub):
-        return found
     organisation, _, rest = name.partition("/")
     repository, _, inside = rest.partition("/")
     if not repository or organisation in ("", ".", ".."):
         raise TadropError(
             f"there is no {reference}, and it is no hub id of the form org/name"
         )
+    return _Address(name, f"{organisation}/{repository}", inside, revision or None)
+
+
+def resolve(
+    kind: str, reference: str, hub: str | None, patterns: Sequence[str] = MODEL_FILES
+) -> Path:
+    """The folder of a model or data set, downloaded as far as patterns go.
+
+    kind: models or datasets. reference: `org/name`, which may go on into the repository
+    (`org/name/folder`) and pin a revision (`org/name@revision`). What is on this
+    machine is taken as it is, a single file too.
+    """
+    name, _, _ = reference.partition("@")
+    if path := local(kind, name, hub):
+        return path
+    address = _address(reference)
+    folder = _snapshot(kind, address, hub, patterns)
+    wants_any_weights = kind == "models" and patterns == MODEL_FILES
+    if wants_any_weights and not any(folder.glob("*.safetensors")):
+        return _snapshot(kind, address, hub, (*MODEL_FILES, PICKLES))
+    return folder
+
+
+def _snapshot(
+    kind: str, address: _Address, hub: str | None, patterns: Sequence[str]
+) -> Path:
+    """The files of a repository that fit the patterns, downloaded if need be."""
     from huggingface_hub import snapshot_download
 
+    allowed = list(patterns)
+    if address.inside:
+        below = [f"{address.inside}/{pattern}" for pattern in patterns]
+        allowed = [address.inside, *below]
     offline = unreachable()
+    wanted_by = f"this {kind[:-1]}"
     try:
-        found = snapshot_download(
-            f"{organisation}/{repository}",
+        folder = snapshot_download(
+            address.repository,
             repo_type=kind[:-1],
-            revision=revision or None,
-            allow_patterns=[inside, *(f"{inside}/{p}" for p in patterns)]
-            if inside
-            else list(patterns),
+            revision=address.revision,
+            allow_patterns=allowed,
             local_files_only=bool(offline),
         )
     except Exception as error:
-        reason = offline or str(error).splitlines()[0]
-        raise absent(kind, name, hub, f"this {kind[:-1]}", reason) from error
-    target = Path(found, inside)
+        reason = offline or first_line(error)
+        raise absent(kind, address.name, hub, wanted_by, reason) from error
+    target = Path(folder, address.inside)
     if not target.exists():
-        raise absent(
-            kind,
-            name,
-            hub,
-            f"this {kind[:-1]}",
-            offline or f"{organisation}/{repository} has no {inside}",
-        )
-    if (
-        kind == "models"
-        and patterns == MODEL_FILES
-        and not any(target.glob("*.safetensors"))
-    ):
-        return resolve(
-            kind, reference, hub, (*MODEL_FILES, "pytorch_model*.bin")
-        )  # an old repository has no others
+        reason = offline or f"{address.repository} has no {address.inside}"
+        raise absent(kind, address.name, hub, wanted_by, reason)
     return target
