@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
   --custom-compile-command "make lock"
 
-.PHONY: help demo test slow launchers lint lock
+.PHONY: help demo test slow launchers lint types lock
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
 
@@ -35,6 +35,9 @@ launchers: $(VENV)/.launchers  ## sweeps with joblib, Ray and Slurm and a study 
 lint: $(VENV)/.installed  ## ruff, as CI runs it
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+
+types: $(VENV)/.installed  ## the type checker, as CI runs it
+	$(RUN) -m pyright
 
 lock:  ## write both locks anew from pyproject.toml (needs uv)
 	printf 'setuptools>=77\n' | $(LOCK) --extra test -o requirements.lock pyproject.toml -
