@@ -153,7 +153,7 @@ def _vqa(root: Path, split: str) -> list[Example]:
     file = root / f"v2_mscoco_{split}_annotations.json"
     if split.startswith("test") and not file.exists():
         raise TadropError(
-            f"{file}: a server keeps these answers; python -m tadrop.app.verbs.vqa_answers writes ours for it"
+            f"{file}: a server keeps these answers; tadrop vqa_answers writes ours for it"
         )
     answers = {answer: label for label, answer in enumerate(vqa_answers(root))}
     given = {

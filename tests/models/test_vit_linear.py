@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from tadrop.app.runs import run as runner
-from tadrop.tasks.vision import registry
+from tadrop.tasks.reading.registry import registry
 from tests import tiny_clip as tiny
 from tests.models.test_clip import CONF
 

@@ -5,6 +5,7 @@ registries.
 import io
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -16,14 +17,17 @@ from PIL import Image
 from pyarrow.parquet import ParquetFile
 
 from tadrop.storage import hub as hubs
-from tadrop.tasks import images as cache_module
-from tadrop.tasks import vision
-from tadrop.tasks.images import prepare
-from tadrop.tasks.vision import REGISTRIES, VisionTasks, registry, validation_indices
+from tadrop.tasks.reading import images as cache_module
+from tadrop.tasks.reading import sampling
+from tadrop.tasks.reading.hub_source import HubSource
+from tadrop.tasks.reading.images import prepare
+from tadrop.tasks.reading.registry import REGISTRIES, registry
+from tadrop.tasks.reading.sampling import validation_indices
+from tadrop.tasks.vision import VisionTasks
 from tadrop.types import TadropError
 from tests import tiny_clip as tiny
-from tests.models.test_clip import CONF
 
+CONF = str(Path(__file__).parents[2] / "conf")
 SIZE = {"size": 24}
 
 
@@ -225,7 +229,7 @@ def sorted_by_class(folder, groups):
 
 
 def test_a_limit_is_a_sample_of_the_whole_split(tmp_path, monkeypatch):
-    monkeypatch.setattr(vision, "PER_GROUP", 2)
+    monkeypatch.setattr(sampling, "PER_GROUP", 2)
     sorted_by_class(tmp_path, 10)
     entry = {"ordered": {"id": "extra/ordered", "classes": [str(i) for i in range(10)]}}
     read = []
@@ -261,7 +265,7 @@ def test_a_limit_is_a_sample_of_the_whole_split(tmp_path, monkeypatch):
 
 def test_a_limit_on_files_that_cannot_be_read_in_part(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        vision.HubSource, "_parquet", lambda self, split: []
+        HubSource, "_parquet", lambda self, split: []
     )  # as of a tar archive
     images = gathered(suite(hub, tmp_path, limit=8), "mnist")[0]
     everything = gathered(suite(hub, tmp_path), "mnist")[0].flatten(1).tolist()

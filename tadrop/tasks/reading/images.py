@@ -12,9 +12,10 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,17 @@ from PIL import Image
 from tadrop.storage.files import write_text
 from tadrop.types import TadropError
 
-VERSION = 1  # part of every key: raise it when the pixels change
+# Part of every name in the cache. To prepare images in another way takes a new version.
+VERSION = 1
 RESIZES = ("shortest", "squash")
 CHUNK = 256  # images decoded side by side before they are written
 
 
 def prepare(image: Image.Image, size: int, resize: str = "shortest") -> np.ndarray:
-    """uint8 [size, size, 3]. shortest: bicubic on the shorter side, centre crop;
-    squash: bicubic on both sides.
+    """An image as uint8 [size, size, 3].
+
+    resize: shortest is bicubic on the shorter side, then a centre crop; squash is
+    bicubic on both sides
     """
     width, height = image.size
     if resize == "squash":
@@ -49,8 +53,11 @@ def prepare(image: Image.Image, size: int, resize: str = "shortest") -> np.ndarr
 
 @dataclass(frozen=True)
 class Images:
-    """One split of one task: images [n, size, size, 3] uint8 on disk, labels [n], and
-    what is known of them.
+    """One split of one task.
+
+    images: [n, size, size, 3] uint8, on disk
+    labels: [n]
+    facts:  what is known of them
     """
 
     images: np.ndarray
@@ -67,64 +74,30 @@ def open_images(folder: Path) -> Images:
         raise TadropError(
             f"{folder}: the cached images are damaged; delete this folder"
         )
-    return Images(
-        np.memmap(file, np.uint8, "r", shape=shape),
-        np.load(folder / "labels.npy"),
-        facts,
-    )
+    pixels = np.memmap(file, np.uint8, "r", shape=shape)
+    return Images(pixels, np.load(folder / "labels.npy"), facts)
 
 
-def cached(
-    folder: Path,
-    rows: Callable[[], Iterable[tuple[bytes, int]]],
-    size: int,
-    resize: str,
-    facts: Mapping[str, Any],
-) -> Images:
-    """The split in this folder; made from rows of (encoded image, label) if it is not
-    there yet.
-    """
-    if resize not in RESIZES:
-        raise TadropError(
-            f"preprocess.resize is {resize!r}; it must be {' or '.join(RESIZES)}"
-        )
-    if not (folder / "facts.json").exists():
-        _build(folder, rows(), size, resize, facts)
-    return open_images(folder)
-
-
-def _build(
+def build(
     folder: Path,
     rows: Iterable[tuple[bytes, int]],
     size: int,
     resize: str,
     facts: Mapping[str, Any],
 ) -> None:
-    """Writes beside the target and renames: an interrupted build leaves nothing that
-    looks finished.
+    """Makes a cached split from rows of (encoded image, label).
+
+    It is written beside the folder and renamed: an interrupted build leaves nothing
+    that looks finished.
     """
+    if resize not in RESIZES:
+        raise TadropError(
+            f"preprocess.resize is {resize!r}; it must be {' or '.join(RESIZES)}"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    digest, labels = hashlib.sha256(), []
     try:
-        with (temporary / "images.u8").open("wb") as out:
-            for image, label in _prepared(rows, size, resize):
-                data = image.tobytes()
-                digest.update(data)
-                out.write(data)
-                labels.append(label)
-        array = np.asarray(labels, np.int64)
-        digest.update(array.tobytes())
-        np.save(temporary / "labels.npy", array)
-        more = {
-            "count": len(labels),
-            "size": size,
-            "fingerprint": digest.hexdigest()[:16],
-        }
-        write_text(
-            temporary / "facts.json",
-            json.dumps({**facts, **more}, ensure_ascii=False, indent=1),
-        )
+        _write(temporary, rows, size, resize, facts)
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
@@ -133,22 +106,52 @@ def _build(
         raise
 
 
+def _write(
+    folder: Path,
+    rows: Iterable[tuple[bytes, int]],
+    size: int,
+    resize: str,
+    facts: Mapping[str, Any],
+) -> None:
+    """Writes pixels, labels and facts, among them a hash of both, into a folder."""
+    digest, labels = hashlib.sha256(), []
+    with (folder / "images.u8").open("wb") as file:
+        for image, label in _prepared(rows, size, resize):
+            pixels = image.tobytes()
+            digest.update(pixels)
+            file.write(pixels)
+            labels.append(label)
+    array = np.asarray(labels, np.int64)
+    digest.update(array.tobytes())
+    np.save(folder / "labels.npy", array)
+    fingerprint = digest.hexdigest()[:16]
+    counted = {"count": len(labels), "size": size, "fingerprint": fingerprint}
+    text = json.dumps({**facts, **counted}, ensure_ascii=False, indent=1)
+    write_text(folder / "facts.json", text)
+
+
 def _prepared(
     rows: Iterable[tuple[bytes, int]], size: int, resize: str
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """Decodes in threads (PIL lets go of the interpreter), in order, a chunk at a time."""
+    """Decodes in threads (PIL lets go of the interpreter), in order, by chunks."""
     rows = iter(rows)
+    ready = partial(_ready, size=size, resize=resize)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while chunk := list(islice(rows, CHUNK)):
-            arrays = pool.map(lambda row: prepare(_decode(row[0]), size, resize), chunk)
-            yield from zip(arrays, (label for _, label in chunk), strict=True)
+            yield from pool.map(ready, chunk)
+
+
+def _ready(row: tuple[bytes, int], size: int, resize: str) -> tuple[np.ndarray, int]:
+    data, label = row
+    return prepare(_decode(data), size, resize), label
 
 
 def _decode(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
-    except Exception as error:  # PIL's zoo of exceptions; all mean the same to the user
+    # PIL's exceptions are of many kinds; to the user they all mean the same.
+    except Exception as error:
         raise TadropError(
             f"an image of {len(data)} bytes cannot be decoded ({error})"
         ) from error

@@ -1,0 +1,1 @@
+"""How the data of tasks are found, chosen and read: images, texts, and files of both."""
