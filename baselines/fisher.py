@@ -132,7 +132,7 @@ def survey(
     if weights == "equal":
         return torch.ones_like(squares)
     for name in stream.names:
-        information = statistics.block(name)
+        information = statistics.read(name)
         if information is not None:
             of_tensor = rows(information).square()
             squares += of_tensor.sum(1, dtype=torch.float64).cpu()

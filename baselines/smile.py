@@ -146,7 +146,7 @@ def _layer_of(stream: Stream, name: str, keep: float, gate: int) -> Layer | None
     changed = taus.any() or (biases is not None and biases.any())
     if not changed:
         return None
-    if stream.layouts[name].transposed:
+    if stream.matrix_layouts[name].transposed:
         taus = taus.mT
     return layer(taus, biases, bias_name, keep, gate)
 
@@ -171,7 +171,7 @@ def build(
             f"1 <= active <= {tasks} tasks and gate >= 1"
         )
     layers = {}
-    for name, layout in stream.layouts.items():
+    for name, layout in stream.matrix_layouts.items():
         if layout.kind == "linear":
             experts = _layer_of(stream, name, keep, gate)
             if experts is not None:

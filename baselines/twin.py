@@ -207,7 +207,7 @@ class Mixture:
 def _exclusive(stream: Stream, name: str, shared: Tensor, keep: float) -> Exclusive:
     """One tensor's exclusive vectors. shared: the shared model's delta, scaled."""
     vectors = stream.taus(name) - shared
-    return compress(vectors, keep) if name in stream.layouts else vectors
+    return compress(vectors, keep) if name in stream.matrix_layouts else vectors
 
 
 def _shared_weights(
@@ -239,7 +239,7 @@ def _labelled_features(
 
 def _linear(stream: Stream) -> frozenset[str]:
     """The weights of linear layers."""
-    layouts = stream.layouts.items()
+    layouts = stream.matrix_layouts.items()
     return frozenset(name for name, layout in layouts if layout.kind == "linear")
 
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tadrop.types import Facts, Layout, Slot, Tau, Taus, Threshold, Vector
+from tadrop.types import Facts, MatrixLayout, Slot, Tau, Taus, Threshold, Vector
 
 
 @runtime_checkable
@@ -68,7 +68,7 @@ class Stream(Protocol):
     def shapes(self) -> Mapping[str, tuple[int, ...]]: ...
 
     @property
-    def layouts(self) -> Mapping[str, Layout]:
+    def matrix_layouts(self) -> Mapping[str, MatrixLayout]:
         """What tensors are to per-matrix methods; one that is not in it is no matrix."""
         ...
 
@@ -282,9 +282,7 @@ class Statistics(Protocol):
     A statistic is a Fisher diagonal or a Gram matrix, for example.
     """
 
-    def block(
-        self, name: str, start: int = 0, stop: int | None = None
-    ) -> Tensor | None:
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> Tensor | None:
         """[task, ...]: whole, or flat entries start to stop, as Stream.taus gives them.
 
         None for a tensor that has no statistic.

@@ -50,7 +50,7 @@ KINDS = ("linear", "table", "other")
 
 
 @dataclass(frozen=True)
-class Layout:
+class MatrixLayout:
     """What a tensor is to per-matrix methods, as its backbone tells it.
 
     It is never guessed from names or shapes.

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tadrop.evaluation.bench import Bench, set_up
-from tadrop.models.backbone import Backbone, layouts
+from tadrop.models.backbone import Backbone
+from tadrop.models.matrices import matrix_layouts
 from tadrop.numerics.seeds import generator
 from tadrop.storage.checkpoint import open_checkpoint
 from tadrop.vectors.task_vectors import TaskVectors
@@ -131,5 +132,5 @@ def stream(bench: Bench) -> TaskVectors:
         bench.experts,
         ("head.*",),
         bench.device,
-        layouts("tiny", bench.backbone.matrices, shapes),
+        matrix_layouts("tiny", bench.backbone.matrices, shapes),
     )

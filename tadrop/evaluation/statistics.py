@@ -75,7 +75,7 @@ class TaskStatistics:
     files: Mapping[str, Checkpoint]
     device: torch.device
 
-    def block(
+    def read(
         self, name: str, start: int = 0, stop: int | None = None
     ) -> Tensor | None:
         """[task, ...]: whole, or the flat entries start to stop; None where there is no

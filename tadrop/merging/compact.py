@@ -27,7 +27,7 @@ from tadrop.merging.source import (
 from tadrop.storage.checkpoint import locate, open_checkpoint
 from tadrop.storage.checkpoint_writer import Form, TensorFile
 from tadrop.types import Deltas, Masked, TadropError
-from tadrop.vectors.merged import Block, Merged, pack
+from tadrop.vectors.merged import MergedPiece, Merged, pack
 
 COMPACT = "merged.safetensors"
 FORMAT = 1
@@ -62,7 +62,7 @@ class Compact:
                 forms[f"mask/{name}"] = Form(torch.uint8, shape)
         return forms
 
-    def put(self, name: str, start: int, merged: Block) -> None:
+    def put(self, name: str, start: int, merged: MergedPiece) -> None:
         """Takes a merged piece. Raises WiderError if this kind does not hold it."""
         piece = dense(merged)
         kind = kind_of(piece)

@@ -19,16 +19,16 @@ from torch import Tensor
 from tadrop.merging.method import Method
 from tadrop.numerics import compiled
 from tadrop.protocols import Statistics, Stream
-from tadrop.types import Deltas, Layout, LowRank, Masked, TadropError, Taus
-from tadrop.vectors.merged import Block, Merged, pack
-from tadrop.vectors.passes import count_nonzero, over_blocks
+from tadrop.types import Deltas, LowRank, Masked, MatrixLayout, TadropError, Taus
+from tadrop.vectors.merged import Merged, MergedPiece, pack
+from tadrop.vectors.passes import count_nonzero, over_pieces
 
 Put = Callable[
-    [str, int, Block], None
+    [str, int, MergedPiece], None
 ]  # takes (tensor name, first flat index, merged block) on any thread
 
 
-def _expect_shape(merged: Block, taus: Taus, name: str) -> None:
+def _expect_shape(merged: MergedPiece, taus: Taus, name: str) -> None:
     """A formula that returns the wrong shape is a bug worth naming at once."""
     tasks, *shape = taus.shape
     if isinstance(merged, LowRank):
@@ -56,12 +56,12 @@ def _run(
     start: int,
     taus: Taus,
     extra: Mapping[str, Any],
-) -> Block:
+) -> MergedPiece:
     """One block through the method: merge, or rest where a matrix-scope method meets
     another kind of tensor.
     """
     if method.scope == "matrix":
-        layout = stream.layouts.get(name, Layout())
+        layout = stream.matrix_layouts.get(name, MatrixLayout())
         return (
             _run_matrices(layout, method, taus, extra)
             if layout.kind in method.kinds
@@ -76,7 +76,7 @@ def _run(
 
 
 def _run_matrices(
-    layout: Layout, method: Method, taus: Taus, extra: Mapping[str, Any]
+    layout: MatrixLayout, method: Method, taus: Taus, extra: Mapping[str, Any]
 ) -> Deltas | LowRank:
     """A tensor's matrices one by one, put back as the tensor is stored."""
     results = [
@@ -102,7 +102,9 @@ def _check_layouts(stream: Stream, method: Method) -> None:
     """
     if method.scope != "matrix":
         return
-    if not any(layout.kind in method.kinds for layout in stream.layouts.values()):
+    if not any(
+        layout.kind in method.kinds for layout in stream.matrix_layouts.values()
+    ):
         raise TadropError(
             "this method works on matrices and the model names none: list them in model.matrices"
         )
@@ -129,7 +131,7 @@ def _block(
     """
     count = taus[0].numel()
     span = (0, None) if count == size else (start, start + count)
-    block = statistics.block(name, *span)
+    block = statistics.read(name, *span)
     fits = scope == "entry" and block is not None
     return {"statistics": block.reshape(len(block), *taus.shape[1:]) if fits else block}
 
@@ -169,7 +171,7 @@ def merge_into(
         return _Block(taus[0].numel(), nonzero, 0 if tally is None else tally)
 
     tallies, nonzero, entries = dict.fromkeys(stream.names, 0), 0, 0
-    for name, results in over_blocks(stream, work, method.scope):
+    for name, results in over_pieces(stream, work, method.scope):
         for result in results:
             nonzero += result.nonzero
             entries += result.entries
@@ -194,7 +196,7 @@ class _Memory:
         self.masks: dict[str, Tensor] = {}
         self.low_rank: dict[str, LowRank] = {}
 
-    def put(self, name: str, start: int, merged: Block) -> None:
+    def put(self, name: str, start: int, merged: MergedPiece) -> None:
         if isinstance(merged, LowRank):
             self.low_rank[name] = merged
             return

@@ -29,7 +29,7 @@ from tadrop.numerics.threads import in_order
 from tadrop.storage.checkpoint import Checkpoint, open_checkpoint
 from tadrop.storage.checkpoint_writer import copy_beside
 from tadrop.storage.folders import NOTE, staged
-from tadrop.vectors.passes import BLOCK
+from tadrop.vectors.passes import PIECE
 
 Span = tuple[str, int, int]  # a tensor's name, and the flat indices start and stop
 
@@ -160,8 +160,8 @@ def _spans(sink: Full, names: Iterable[str]) -> Iterator[Span]:
     for name in names:
         if name not in sink.own:
             size = sink.base[name].numel()
-            for start in range(0, size, BLOCK):
-                yield name, start, min(start + BLOCK, size)
+            for start in range(0, size, PIECE):
+                yield name, start, min(start + PIECE, size)
 
 
 def _on_all_threads(work: Callable[[Span], None], spans: Iterable[Span]) -> None:

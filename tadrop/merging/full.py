@@ -14,8 +14,8 @@ from tadrop.merging.source import Plan, WiderError, dense, kind_of
 from tadrop.storage.checkpoint import Checkpoint
 from tadrop.storage.checkpoint_writer import CheckpointWriter, Form
 from tadrop.types import Masked, TadropError
-from tadrop.vectors.merged import Block
-from tadrop.vectors.passes import BLOCK
+from tadrop.vectors.merged import MergedPiece
+from tadrop.vectors.passes import PIECE
 
 
 class Full:
@@ -42,7 +42,7 @@ class Full:
             folder, self.forms, metadata, aliases, plan.shard
         )
 
-    def put(self, name: str, start: int, merged: Block) -> None:
+    def put(self, name: str, start: int, merged: MergedPiece) -> None:
         """Takes a merged piece. Raises WiderError if tasks do not share it."""
         deltas = dense(merged)
         if isinstance(deltas, Masked) or len(deltas) > 1:
@@ -76,8 +76,8 @@ class Full:
         for name, tensor in self.tensors.items():
             if name not in merged or name in self.own:
                 flat = tensor.reshape(-1)
-                for start in range(0, len(flat), BLOCK):
-                    self.write(name, start, flat[start : start + BLOCK])
+                for start in range(0, len(flat), PIECE):
+                    self.write(name, start, flat[start : start + PIECE])
 
     def __enter__(self) -> Self:
         return self

@@ -23,7 +23,7 @@ class Method:
                                      what the backbone says is a matrix, whole and out x
                                      in
     rest(taus) -> Deltas             matrix scope: every other tensor, whole
-    kinds, fused                     matrix scope: which kinds of matrices (Layout); fused ones whole or split
+    kinds, fused                     matrix scope: which kinds of matrices (MatrixLayout); fused ones whole or split
     needs                            what merge is handed by name beside taus: uncut (the task vectors before the
                                      last sparsifier, shaped as taus), theta0 (the
                                      pretrained entries)

@@ -18,8 +18,8 @@ from tadrop.merging.method import Method
 from tadrop.protocols import Stream
 from tadrop.storage.checkpoint_writer import SHARD, Shape
 from tadrop.types import Deltas, LowRank, Masked, TadropError
-from tadrop.vectors.merged import Block, Merged
-from tadrop.vectors.passes import BLOCK
+from tadrop.vectors.merged import MergedPiece, Merged
+from tadrop.vectors.passes import PIECE
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 # How many weights an export holds, each kind more than the one before it: one delta for
@@ -81,7 +81,7 @@ def dtype_of(word: str | None) -> torch.dtype | None:
     return DTYPES[word]
 
 
-def dense(merged: Block) -> Deltas | Masked:
+def dense(merged: MergedPiece) -> Deltas | Masked:
     """Thin factors multiplied out, since a file holds every task's delta."""
     return merged.left @ merged.right if isinstance(merged, LowRank) else merged
 
@@ -124,12 +124,12 @@ def _shapes(merged: Merged) -> dict[str, Shape]:
     return shapes
 
 
-def _pieces(merged: Merged) -> Iterator[tuple[str, int, Block]]:
+def _pieces(merged: Merged) -> Iterator[tuple[str, int, MergedPiece]]:
     """(tensor name, first flat index, piece) of everything in a merge."""
     for name, deltas in merged.deltas.items():
         flat = deltas.reshape(len(deltas), -1)
-        for start in range(0, flat.shape[1], BLOCK):
-            piece = flat[:, start : start + BLOCK]
+        for start in range(0, flat.shape[1], PIECE):
+            piece = flat[:, start : start + PIECE]
             if name in merged.masks:
                 masks = unpack(merged.masks[name], start, piece.shape[1])
                 yield name, start, Masked(piece[0], masks)

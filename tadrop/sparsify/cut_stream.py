@@ -18,7 +18,7 @@ from tadrop.protocols import Cut, Cuts, Sparsifier, Stream
 from tadrop.types import Taus, Vector
 from tadrop.vectors.derived import Derived
 from tadrop.vectors.names import cut_name
-from tadrop.vectors.passes import BLOCK
+from tadrop.vectors.passes import PIECE
 
 # A task, and what one of its cuts covers: see cut_name.
 Key = tuple[str, str]
@@ -69,7 +69,7 @@ class Sparse(Derived):
     def _jobs(self, keys: Sequence[Key]) -> Iterator[list[Key]]:
         """Cuts that a thread plans at a time.
 
-        That is one, or those of all tasks where a tensor is a block or less.
+        That is one, or those of all tasks where a tensor is a piece or less.
         """
         for covered, group in groupby(keys, key=lambda key: key[1]):
             if self.sparsifier.scope == "tensor" and self._is_small(covered):
@@ -79,7 +79,7 @@ class Sparse(Derived):
                     yield [key]
 
     def _is_small(self, name: str) -> bool:
-        return len(self.tasks) * prod(self.shapes[name]) <= BLOCK
+        return len(self.tasks) * prod(self.shapes[name]) <= PIECE
 
     def _plan_jointly(self, keys: Sequence[Key]) -> list[tuple[Key, Cut]]:
         """The cuts of one key, or of several tasks' vectors of one tensor.

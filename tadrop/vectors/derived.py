@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tadrop.protocols import Cut, Cuts, Stream
-from tadrop.types import Layout, Taus
+from tadrop.types import MatrixLayout, Taus
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Derived(Stream):
         return self.source.shapes
 
     @property
-    def layouts(self) -> Mapping[str, Layout]:
-        return self.source.layouts
+    def matrix_layouts(self) -> Mapping[str, MatrixLayout]:
+        return self.source.matrix_layouts
 
     @property
     def device(self) -> torch.device:

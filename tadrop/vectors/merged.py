@@ -13,7 +13,7 @@ from tadrop.protocols import Attachment
 from tadrop.storage.checkpoint import Checkpoint
 from tadrop.types import Deltas, LowRank, Masked
 
-Block = Deltas | Masked | LowRank
+MergedPiece = Deltas | Masked | LowRank
 
 
 @dataclass(frozen=True)

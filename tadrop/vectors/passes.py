@@ -1,9 +1,9 @@
-"""Blocks of tensors that fit a processor's cache, and the threads that go through them.
+"""Pieces of tensors that fit a processor's cache, and the threads that take them.
 
-Blocks are cut the same way whatever the number of threads, and results come back in
-order, so sums over blocks have the same bits on every machine. torch and the compiled
+Pieces are cut the same way whatever the number of threads, and results come back in
+order, so sums over pieces have the same bits on every machine. torch and the compiled
 kernels let go of the interpreter while they compute; each thread runs its operators
-alone, because a block is too small to be worth sharing.
+alone, because a piece is too small to be worth sharing.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,40 +20,40 @@ from tadrop.types import Taus
 
 Result = TypeVar("Result")
 
-# Entries of all tasks together in one block, 4 MB: less is all interpreter, more leaves
+# Entries of all tasks together in one piece, 4 MB: less is all interpreter, more leaves
 # the cache.
-BLOCK = 1 << 20
-# The same on an accelerator, where a small block is all launch overhead.
-DEVICE_BLOCK = 1 << 25
+PIECE = 1 << 20
+# The same on an accelerator, where a small piece is all launch overhead.
+DEVICE_PIECE = 1 << 25
 # Entries of all tasks together that a thread takes at a time.
 SPAN = 1 << 23
-# Blocks start at multiples of this, so that masks of a byte per eight entries never
+# Pieces start at multiples of this, so that masks of a byte per eight entries never
 # straddle two.
 ALIGN = 64
 
-# The first entry of a block and the one after its last; (0, None) is a whole tensor.
+# The first entry of a piece and the one after its last; (0, None) is a whole tensor.
 Range = tuple[int, int | None]
 
 
-def blocks(stream: Stream, name: str, scope: str) -> Iterator[Range]:
+def ranges(stream: Stream, name: str, scope: str) -> Iterator[Range]:
     """The ranges of entries in which a method of this scope is shown a tensor."""
     if scope != "entry":
         yield 0, None
         return
     size = prod(stream.shapes[name])
-    most = BLOCK if stream.device.type == "cpu" else DEVICE_BLOCK
+    most = PIECE if stream.device.type == "cpu" else DEVICE_PIECE
     step = max(most // len(stream.tasks) // ALIGN * ALIGN, ALIGN)
     for start in range(0, max(size, 1), step):
         yield start, min(start + step, size)
 
 
 def _spans(stream: Stream, scope: str) -> Iterator[tuple[str, list[Range]]]:
-    """Runs of blocks of one tensor, long enough to be worth handing to a thread."""
+    """Runs of pieces of one tensor, long enough to be worth handing to a thread."""
     for name in stream.names:
         size = prod(stream.shapes[name])
         span: list[Range] = []
         entries = 0
-        for start, stop in blocks(stream, name, scope):
+        for start, stop in ranges(stream, name, scope):
             span.append((start, stop))
             entries += (size if stop is None else stop) - start
             if entries * len(stream.tasks) >= SPAN:
@@ -64,12 +64,12 @@ def _spans(stream: Stream, scope: str) -> Iterator[tuple[str, list[Range]]]:
             yield name, span
 
 
-def over_blocks(
+def over_pieces(
     stream: Stream, function: Callable[[str, int, Taus], Result], scope: str = "entry"
 ) -> Iterator[tuple[str, list[Result]]]:
-    """function(name, first flat index, taus) for every block: runs of results.
+    """function(name, first flat index, taus) for every piece: runs of results.
 
-    They come in the order of names and entries. Blocks of an entry-scope method are
+    They come in the order of names and entries. Pieces of an entry-scope method are
     shared out among threads; whole tensors come one at a time.
     """
 
@@ -88,22 +88,22 @@ def over_blocks(
 def entries(stream: Stream) -> Iterator[Taus]:
     """Every entry of the model once, [task, n] at a time.
 
-    They come in the blocks that an entry-scope method is shown.
+    They come in the pieces that an entry-scope method is shown.
     """
     for name in stream.names:
         if prod(stream.shapes[name]):
-            for start, stop in blocks(stream, name, "entry"):
+            for start, stop in ranges(stream, name, "entry"):
                 yield stream.taus(name, start, stop).reshape(len(stream.tasks), -1)
 
 
 def add_up(stream: Stream, function: Callable[[Taus], Tensor]) -> Tensor:
-    """The sum of function(taus) over all blocks of a stream, in one pass.
+    """The sum of function(taus) over all pieces of a stream, in one pass.
 
     function sees flat or whole tensors with the task axis first and returns a tensor of
     fixed shape, to be summed over entries; integers and float64 add without loss.
     """
     total: Tensor | None = None
-    for _, results in over_blocks(stream, lambda name, start, taus: function(taus)):
+    for _, results in over_pieces(stream, lambda name, start, taus: function(taus)):
         for result in results:
             total = result if total is None else total + result
     assert total is not None, "a stream has at least one tensor"
@@ -114,7 +114,7 @@ def density(stream: Stream) -> float:
     """The fraction of entries of all task vectors that are not zero."""
     sizes = {name: prod(stream.shapes[name]) for name in stream.names}
     nonzero = 0
-    for _, counts in over_blocks(
+    for _, counts in over_pieces(
         stream, lambda name, start, taus: count_nonzero(taus, sizes[name])
     ):
         nonzero += sum(counts)

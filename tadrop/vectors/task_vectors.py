@@ -18,7 +18,7 @@ from tadrop.numerics import compiled
 from tadrop.numerics.quantile import HELD
 from tadrop.protocols import Cut, Cuts, Stream
 from tadrop.storage.checkpoint import Checkpoint
-from tadrop.types import Layout, TadropError, Taus, Vector
+from tadrop.types import MatrixLayout, TadropError, Taus, Vector
 from tadrop.vectors.matching import check_fits, matched, merged_names
 from tadrop.vectors.names import is_private
 
@@ -26,9 +26,9 @@ from tadrop.vectors.names import is_private
 # keeps.
 WHOLE = HELD
 # Entries in a piece of a larger one: 2 MB, so that the interpreter does not count.
-PIECE = 1 << 19
+VECTOR_PIECE = 1 << 19
 # The same on an accelerator.
-DEVICE_PIECE = 1 << 24
+DEVICE_VECTOR_PIECE = 1 << 24
 
 
 class Addresses(NamedTuple):
@@ -53,7 +53,7 @@ class TaskVectors:
     experts: Mapping[str, Checkpoint]
     private: tuple[str, ...] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    layouts: Mapping[str, Layout] = field(default_factory=dict)
+    matrix_layouts: Mapping[str, MatrixLayout] = field(default_factory=dict)
     tasks: tuple[str, ...] = field(init=False)
     names: tuple[str, ...] = field(init=False)
     shapes: Mapping[str, tuple[int, ...]] = field(init=False)
@@ -201,7 +201,7 @@ class TaskVectors:
 
     def _pieces(self, task: int, names: Sequence[str], whole: int) -> Iterator[Tensor]:
         """One task's entries; tensors of at most `whole` entries come in one piece."""
-        piece = PIECE if self.device.type == "cpu" else DEVICE_PIECE
+        piece = VECTOR_PIECE if self.device.type == "cpu" else DEVICE_VECTOR_PIECE
         for name in names:
             size = prod(self.shapes[name])
             step = max(size, 1) if size <= max(whole, piece) else piece

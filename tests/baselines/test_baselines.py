@@ -38,11 +38,11 @@ from tadrop.sparsify.cut_stream import Sparse, all_cuts
 from tadrop.sparsify.magnitude import Magnitude
 from tadrop.sparsify.magprune import MagPrune, RankCut
 from tadrop.sparsify.row_magnitude import RowMagnitude
-from tadrop.types import Layout, LowRank, TadropError, Vector
-from tadrop.vectors import passes as blocks
+from tadrop.types import MatrixLayout, LowRank, TadropError, Vector
+from tadrop.vectors import passes
 from tests.golden import TAUS, flat, golden, stream_of
 
-MATRIX = {"A": Layout("linear")}
+MATRIX = {"A": MatrixLayout("linear")}
 
 
 def delta(stream, method, task="t1"):
@@ -51,7 +51,7 @@ def delta(stream, method, task="t1"):
 
 
 def matrices(*tasks):
-    return replace(golden(*tasks), layouts=MATRIX)
+    return replace(golden(*tasks), matrix_layouts=MATRIX)
 
 
 def per_matrix(function, **words):
@@ -229,8 +229,8 @@ def flat_pcb(x, ratio, winsor, inter):
 )
 @pytest.mark.parametrize("block", [16, 1 << 20])
 def test_pcb_streams(inter, winsor, block, monkeypatch):
-    monkeypatch.setattr(blocks, "ALIGN", 8)
-    monkeypatch.setattr(blocks, "BLOCK", block)
+    monkeypatch.setattr(passes, "ALIGN", 8)
+    monkeypatch.setattr(passes, "PIECE", block)
     taus = draw(seed=1, zeros=0.1, A=(12, 9), b=(20,), c=(3, 4, 5))
     method = Method(
         pcb.merge, survey=partial(pcb.survey, ratio=0.2, winsor=winsor, inter=inter)
@@ -331,7 +331,7 @@ def authors_opcm(models, linear, share=0.5):
 
 def test_opcm_telescopes():
     taus = draw(tasks=5, zeros=0.0, A=(6, 9), b=(7,))
-    stream = replace(stream_of(taus), layouts=MATRIX)
+    stream = replace(stream_of(taus), matrix_layouts=MATRIX)
     arrival = opcm.order(stream, seed=3)
     models = [
         {n: v.double().numpy() for n, v in taus[stream.tasks[i]].items()}
@@ -387,7 +387,7 @@ def test_tsv_m_against_numpy():
         np.linalg.svd(m, full_matrices=False)[0]
         @ np.linalg.svd(m, full_matrices=False)[2]
     )
-    stream = replace(stream_of(taus), layouts=MATRIX)
+    stream = replace(stream_of(taus), matrix_layouts=MATRIX)
     expect(
         delta(stream, per_matrix(tsv.merge)),
         (whiten(u) * s @ whiten(v).T).ravel(),
@@ -398,7 +398,7 @@ def test_tsv_m_against_numpy():
 def test_tsv_c_keeps_thin_factors_and_counts_their_bytes():
     taus = draw(tasks=3, zeros=0.0, A=(9, 7))
     merged = merge(
-        replace(stream_of(taus), layouts=MATRIX),
+        replace(stream_of(taus), matrix_layouts=MATRIX),
         per_matrix(tsv.compress, rest=reference.individual),
     )
     u, s, vt = np.linalg.svd(taus["t1"]["A"].double().numpy(), full_matrices=False)
@@ -420,7 +420,7 @@ def test_iso_cts_against_numpy():
     values = np.concatenate([o[1][:each] for o in own] + [s])
     pu, _, pvt = np.linalg.svd(lefts, full_matrices=False)
     qu, _, qvt = np.linalg.svd(rights, full_matrices=False)
-    stream = replace(stream_of(taus), layouts=MATRIX)
+    stream = replace(stream_of(taus), matrix_layouts=MATRIX)
     expect(
         delta(stream, per_matrix(iso.merge_cts)),
         (values.mean() * (pu @ pvt) @ (qu @ qvt)).ravel(),
@@ -430,7 +430,7 @@ def test_iso_cts_against_numpy():
 
 def test_iso_cts_with_nothing_left_for_the_tasks_is_iso_c():
     taus = draw(tasks=5, zeros=0.0, A=(6, 9))
-    stream = replace(stream_of(taus), layouts=MATRIX)
+    stream = replace(stream_of(taus), matrix_layouts=MATRIX)
     expect(
         delta(stream, per_matrix(iso.merge_cts)),
         delta(stream, per_matrix(iso.merge)),
@@ -500,13 +500,13 @@ def test_transposed_and_fused_matrices_reach_the_formula_upright():
     taus = draw(tasks=3, zeros=0.0, A=(6, 4))
     turned = {t: {"A": v["A"].T.contiguous()} for t, v in taus.items()}
     upright = delta(
-        replace(stream_of(taus), layouts=MATRIX), per_matrix(wudi.solve)
+        replace(stream_of(taus), matrix_layouts=MATRIX), per_matrix(wudi.solve)
     ).view(6, 4)
     stored = replace(
-        stream_of(turned), layouts={"A": Layout("linear", transposed=True)}
+        stream_of(turned), matrix_layouts={"A": MatrixLayout("linear", transposed=True)}
     )
     expect(delta(stored, per_matrix(wudi.solve)).view(4, 6).T, upright)
-    fused = replace(stream_of(taus), layouts={"A": Layout("linear", blocks=3)})
+    fused = replace(stream_of(taus), matrix_layouts={"A": MatrixLayout("linear", blocks=3)})
     expect(delta(fused, per_matrix(wudi.solve)).view(6, 4), upright)
     parts = torch.cat(
         [wudi.solve(fused.taus("A")[:, at : at + 2])[0] for at in (0, 2, 4)]
@@ -517,12 +517,12 @@ def test_transposed_and_fused_matrices_reach_the_formula_upright():
 
 def test_thin_factors_of_a_transposed_matrix():
     taus = draw(tasks=2, zeros=0.0, A=(6, 4))
-    stream = replace(stream_of(taus), layouts={"A": Layout("linear", transposed=True)})
+    stream = replace(stream_of(taus), matrix_layouts={"A": MatrixLayout("linear", transposed=True)})
     merged = merge(stream, per_matrix(tsv.compress, rest=reference.individual))
     assert isinstance(merged.low_rank["A"], LowRank)
     u, s, vt = np.linalg.svd(taus["t1"]["A"].double().numpy(), full_matrices=False)
     expect(merged.delta("t1", "A"), u[:, :2] * s[:2] @ vt[:2], atol=1e-5)
-    fused = replace(stream_of(taus), layouts={"A": Layout("linear", blocks=2)})
+    fused = replace(stream_of(taus), matrix_layouts={"A": MatrixLayout("linear", blocks=2)})
     with pytest.raises(TadropError, match="fused=whole"):
         merge(fused, per_matrix(tsv.compress, rest=reference.individual, fused="split"))
 
@@ -533,7 +533,7 @@ def test_a_model_that_names_no_matrices_is_refused():
 
 
 def test_an_embedding_is_no_linear_layer():
-    stream = replace(golden(), layouts={"A": Layout("table")})
+    stream = replace(golden(), matrix_layouts={"A": MatrixLayout("table")})
     with pytest.raises(TadropError, match=r"model\.matrices"):
         merge(stream, per_matrix(wudi.merge, kinds=("linear",)))
     assert delta(stream, per_matrix(iso.merge))[:8].any()
@@ -584,8 +584,8 @@ def authors_breadcrumbs(tau, beta, gamma):
 
 @pytest.mark.parametrize("block", [40, 1 << 20])
 def test_breadcrumbs_by_rows_against_a_loop(block, monkeypatch):
-    monkeypatch.setattr(blocks, "ALIGN", 8)
-    monkeypatch.setattr(blocks, "BLOCK", block)
+    monkeypatch.setattr(passes, "ALIGN", 8)
+    monkeypatch.setattr(passes, "PIECE", block)
     taus = draw(seed=5, A=(4, 20), b=(30,), c=(2, 3, 15))
     stream = Sparse(stream_of(taus), RowMagnitude(0.3, outliers=0.1))
     merged = merge(

@@ -28,7 +28,7 @@ from tadrop.app.runs import run as runner
 from tadrop.evaluation.bench import install, set_up
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
-from tadrop.models.backbone import layouts
+from tadrop.models.matrices import matrix_layouts
 from tadrop.models.clip.model import HEAD
 from tadrop.models.clip.names import vision_pairs
 from tadrop.vectors.merged import materialise
@@ -61,7 +61,7 @@ def made(hub, tmp_path, layout, *words):
     )
     stream = TaskVectors(base, experts, tuple(backbone.private), CPU)
     stream = replace(
-        stream, layouts=layouts(backbone.name, backbone.matrices, stream.shapes)
+        stream, matrix_layouts=matrix_layouts(backbone.name, backbone.matrices, stream.shapes)
     )
     return set_up(backbone, base, experts, backbone.tasks, CPU), stream
 

@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 from tadrop.merging.engine import merge
 from tadrop.sparsify.cut_stream import Sparse
 from tadrop.storage.checkpoint import Checkpoint
-from tadrop.types import Layout
-from tadrop.vectors import passes as blocks
+from tadrop.types import MatrixLayout
+from tadrop.vectors import passes
 from tadrop.vectors.merged import materialise
 from tests.golden import stream_of
 
@@ -27,11 +27,11 @@ CONF = Path(__file__).parents[2] / "conf"
 ROWS = sorted(path.stem for path in (CONF / "merge").glob("*.yaml"))
 RULES = {"one_task", "task_order", "zero", "twice", "pieces", "degenerate"}
 LAYOUTS = {
-    "linear": Layout("linear"),
-    "fused": Layout("linear", blocks=3),
-    "conv1d": Layout("linear", transposed=True),
-    "row": Layout("linear"),
-    "table": Layout("table"),
+    "linear": MatrixLayout("linear"),
+    "fused": MatrixLayout("linear", blocks=3),
+    "conv1d": MatrixLayout("linear", transposed=True),
+    "row": MatrixLayout("linear"),
+    "table": MatrixLayout("table"),
 }
 SHAPES = {
     "linear": (6, 8),
@@ -86,7 +86,7 @@ def open_stream(taus, theta0=None):
     theta0 = theta0 or {
         n: torch.randn(s, generator=generator) for n, s in SHAPES.items()
     }
-    return replace(stream_of(taus, theta0), layouts=LAYOUTS)
+    return replace(stream_of(taus, theta0), matrix_layouts=LAYOUTS)
 
 
 def tasks_of(cfg):
@@ -182,7 +182,7 @@ def test_a_merge_does_not_write_into_its_task_vectors(row):
     stream = cut(open_stream(draw(tasks_of(row))), row)
     survey = {} if method.survey is None else {"survey": method.survey(stream)}
     for name in stream.names:
-        layout = stream.layouts.get(name, Layout())
+        layout = stream.matrix_layouts.get(name, MatrixLayout())
         if method.scope == "matrix" and layout.kind not in method.kinds:
             taus, function, handed = stream.taus(name), method.rest, {}
         else:
@@ -250,9 +250,9 @@ def test_pieces_and_whole_tensors_give_the_same_bits(row, monkeypatch):
     excused(row, "pieces")
     stream = cut(open_stream(draw(tasks_of(row))), row)
     whole = deltas(stream, row)
-    monkeypatch.setattr(blocks, "ALIGN", 8)
+    monkeypatch.setattr(passes, "ALIGN", 8)
     for block in (1, 3 * 16):
-        monkeypatch.setattr(blocks, "BLOCK", block)
+        monkeypatch.setattr(passes, "PIECE", block)
         assert same_bits(whole, deltas(stream, row)), block
 
 

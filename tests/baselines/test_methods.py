@@ -21,12 +21,12 @@ from tadrop.app.runs.preparing import Prepared
 from tadrop.app.verbs.methods import listing
 from tadrop.evaluation import selection as selecting
 from tadrop.models import glyph_vit
-from tadrop.models.backbone import layouts
+from tadrop.models.matrices import matrix_layouts
 from tadrop.models.clip import names as clip_names
 from tadrop.sparsify.cut_stream import Sparse
 from tadrop.sparsify.magprune import MagPrune
 from tadrop.storage.checkpoint import Checkpoint
-from tadrop.types import Layout, Score, TadropError, Vector
+from tadrop.types import MatrixLayout, Score, TadropError, Vector
 from tadrop.vectors.merged import Merged, materialise
 from tests.golden import TAUS, golden, stream_of
 
@@ -65,20 +65,20 @@ def test_the_embedded_backbone_names_its_linear_layers():
         for n, p in module.named_parameters()
         if not n.startswith("head.")
     }
-    told = layouts(model.name, model.matrices, shapes)
+    told = matrix_layouts(model.name, model.matrices, shapes)
     linear = {
         f"{name}.weight"
         for name, part in module.named_modules()
         if isinstance(part, torch.nn.Linear) and name.startswith("blocks")
     }
     assert set(told) == linear
-    assert told["blocks.0.qkv.weight"] == Layout("linear", blocks=3)
+    assert told["blocks.0.qkv.weight"] == MatrixLayout("linear", blocks=3)
 
 
 def test_the_first_entry_that_fits_says_the_layout():
     matrices = [{"names": "a.*", "transposed": True}, {"names": "*.w", "kind": "table"}]
-    told = layouts("m", matrices, {"a.w": (2, 3), "b.w": (4, 5), "b.bias": (4,)})
-    assert told == {"a.w": Layout("linear", transposed=True), "b.w": Layout("table")}
+    told = matrix_layouts("m", matrices, {"a.w": (2, 3), "b.w": (4, 5), "b.bias": (4,)})
+    assert told == {"a.w": MatrixLayout("linear", transposed=True), "b.w": MatrixLayout("table")}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_the_first_entry_that_fits_says_the_layout():
 )
 def test_wrong_layouts_are_refused(entry, shapes, message):
     with pytest.raises(TadropError, match=message):
-        layouts("m", [entry], shapes)
+        matrix_layouts("m", [entry], shapes)
 
 
 @pytest.mark.parametrize("layout", ["split", "fused"])
@@ -111,7 +111,7 @@ def test_clip_tells_its_matrices_in_either_layout(layout):
         if n.endswith(flat) or "norm" in n or "layrnorm" in n or ".ln_" in n
     ]
     shapes = {n: (6,) if n in vectors else (6, 6) for n in names}
-    told = layouts("clip", clip_names.matrices(layout, projection=True), shapes)
+    told = matrix_layouts("clip", clip_names.matrices(layout, projection=True), shapes)
     assert set(told) == set(names) - set(vectors)
     assert sum(one.kind == "linear" for one in told.values()) == 2 * (
         6 if layout == "split" else 4
@@ -319,7 +319,7 @@ def test_a_method_is_two_files(tmp_path):
 
 def test_materialise_of_thin_factors_and_one_factor():
     cfg = config("merge=tsv_c")
-    stream = replace(golden("t1", "t2"), layouts={"A": Layout("linear")})
+    stream = replace(golden("t1", "t2"), matrix_layouts={"A": MatrixLayout("linear")})
     prepared = Prepared(cfg, stream, stream)
     merged = choosing.merge(prepared, cfg.merge.method, Progress())
     base = Checkpoint(

@@ -215,7 +215,7 @@ def test_another_tasks_presence_changes_no_weights(bench):
         {"t1": whole.experts["t1"]},
         whole.private,
         whole.device,
-        whole.layouts,
+        whole.matrix_layouts,
     )
     one = nps.weigh(alone, bench, lambda: None, bands=4, **KNOBS)
     assert one.found["bands"]["t1"] == three.found["bands"]["t1"]

@@ -24,7 +24,7 @@ from tadrop.merging.method import Method
 from tadrop.modules.taps import Product
 from tadrop.sparsify.cut_stream import Sparse
 from tadrop.sparsify.magnitude import Magnitude
-from tadrop.types import Layout, LowRank, TadropError
+from tadrop.types import MatrixLayout, LowRank, TadropError
 from tadrop.vectors.merged import materialise
 from tests import tiny
 
@@ -394,12 +394,12 @@ def test_smile_stores_the_router_once():
 
 def test_smile_on_a_weight_that_lies_in_x_out(bench):
     stream = tiny.stream(bench)
-    turned = {**stream.layouts, "second.weight": Layout("linear", transposed=True)}
+    turned = {**stream.matrix_layouts, "second.weight": MatrixLayout("linear", transposed=True)}
     upright = refine(
         smile.build, untouched(stream), stream, bench, keep=1.0
     ).attachment.layers["second.weight"]
     lying = refine(
-        smile.build, untouched(stream), replace(stream, layouts=turned), bench, keep=1.0
+        smile.build, untouched(stream), replace(stream, matrix_layouts=turned), bench, keep=1.0
     )
     lying = lying.attachment.layers["second.weight"]
     x = tiny.normal(3, tiny.WIDTH, words="x")

@@ -111,7 +111,7 @@ def test_fisher_merge_is_the_weighted_mean_of_the_models(bench, tmp_path):
     stream = tiny.stream(bench)
     statistics = gather(fisher_recipe(), bench, stream.names, tmp_path / "cache")
     merged = merge(stream, FISHER, statistics=statistics)
-    diagonals = {name: statistics.block(name) for name in stream.names}
+    diagonals = {name: statistics.read(name) for name in stream.names}
     norms = sum(d.flatten(1).square().sum(1) for d in diagonals.values()).sqrt()
     for name in stream.names:
         theta = torch.stack([expert[name] for expert in bench.experts.values()])
@@ -133,7 +133,7 @@ def test_the_ports_add_the_floor_before_they_weigh(bench, tmp_path):
         survey=partial(fisher.survey, floor=0.1),
     )  # a floor that is seen
     merged = merge(stream, ports, statistics=statistics)
-    diagonals = {name: statistics.block(name).double().numpy() for name in stream.names}
+    diagonals = {name: statistics.read(name).double().numpy() for name in stream.names}
     tasks = range(len(bench.experts))
     norms = [
         np.sqrt(sum((d[t] ** 2).sum() for d in diagonals.values())) + 0.1 for t in tasks
@@ -163,7 +163,7 @@ def test_fisher_weights_are_one_over_the_norm_or_equal(bench, tmp_path):
     stream = tiny.stream(bench)
     statistics = gather(fisher_recipe(), bench, stream.names, tmp_path / "cache")
     flat = torch.cat(
-        [statistics.block(name).flatten(1) for name in stream.names], dim=1
+        [statistics.read(name).flatten(1) for name in stream.names], dim=1
     )
     torch.testing.assert_close(
         fisher.survey(stream, statistics).float(), 1 / flat.norm(dim=1)
@@ -291,7 +291,7 @@ def test_statistics_are_kept_and_measured_anew_when_anything_changes(bench, tmp_
     files = {f: f.stat().st_mtime_ns for f in cache.rglob("*.safetensors")}
     again = gather(fisher_recipe(), bench, names, cache)
     assert {f: f.stat().st_mtime_ns for f in cache.rglob("*.safetensors")} == files
-    assert torch.equal(first.block("first.weight"), again.block("first.weight"))
+    assert torch.equal(first.read("first.weight"), again.read("first.weight"))
     for changed in (
         {"examples": 5},
         {"batch": 2},
@@ -312,17 +312,17 @@ def test_the_same_bits_twice(bench, tmp_path):
             for i in range(2)
         ]
         for name in ("first.weight", "second.weight"):
-            assert torch.equal(runs[0].block(name), runs[1].block(name))
+            assert torch.equal(runs[0].read(name), runs[1].read(name))
 
 
 def test_blocks_are_sliced_as_task_vectors_are(bench, tmp_path):
     statistics = gather(fisher_recipe(), bench, merged_names(bench), tmp_path / "cache")
-    whole = statistics.block("second.weight")
+    whole = statistics.read("second.weight")
     assert whole.shape == (3, tiny.WIDTH, tiny.WIDTH)
     assert torch.equal(
-        statistics.block("second.weight", 5, 17), whole.flatten(1)[:, 5:17]
+        statistics.read("second.weight", 5, 17), whole.flatten(1)[:, 5:17]
     )
-    assert statistics.block("no such tensor") is None
+    assert statistics.read("no such tensor") is None
 
 
 def own(module):

@@ -15,8 +15,8 @@ from tadrop.sparsify.dare import Dare
 from tadrop.sparsify.magnitude import Magnitude
 from tadrop.sparsify.tadrop import TADrop
 from tadrop.types import TadropError
-from tadrop.vectors import passes as blocks
-from tadrop.vectors.passes import add_up, density, over_blocks
+from tadrop.vectors import passes
+from tadrop.vectors.passes import add_up, density, over_pieces
 from tests.golden import golden, stream_of
 
 
@@ -67,11 +67,11 @@ def random_stream(tasks=5, sizes=(1000, 37, 1)):
 
 @pytest.mark.parametrize("most", [64, 700, 1 << 20])
 def test_blocks_cover_every_entry_once(most, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK", most)
-    monkeypatch.setattr(blocks, "SPAN", 900)
+    monkeypatch.setattr(passes, "PIECE", most)
+    monkeypatch.setattr(passes, "SPAN", 900)
     stream = random_stream()
     covered = {name: [] for name in stream.names}
-    for name, runs in over_blocks(
+    for name, runs in over_pieces(
         stream, lambda name, start, taus: (start, taus.shape[1])
     ):
         for start, count in runs:
@@ -82,7 +82,7 @@ def test_blocks_cover_every_entry_once(most, monkeypatch):
 
 
 def test_add_up_is_a_sum_over_the_model(monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK", 700)
+    monkeypatch.setattr(passes, "PIECE", 700)
     stream = random_stream()
     everything = torch.cat([stream.taus(n).reshape(5, -1) for n in stream.names], dim=1)
     found = add_up(stream, lambda taus: (taus > 0).sum(1))
@@ -116,8 +116,8 @@ def test_small_blocks_and_many_threads_change_no_bit(most, rule, method, monkeyp
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     whole = run()
-    monkeypatch.setattr(blocks, "BLOCK", most)
-    monkeypatch.setattr(blocks, "SPAN", 500)
+    monkeypatch.setattr(passes, "PIECE", most)
+    monkeypatch.setattr(passes, "SPAN", 500)
     torch.set_num_threads(3)
     cut = run()
     torch.set_num_threads(before)

@@ -103,7 +103,7 @@ def test_bits_depend_on_neither_threads_nor_the_compiler(
     tmp_path, row, tadrop, monkeypatch
 ):
     base, experts, *_ = family(tmp_path)
-    monkeypatch.setattr("tadrop.vectors.passes.BLOCK", 9000)
+    monkeypatch.setattr("tadrop.vectors.passes.PIECE", 9000)
     monkeypatch.setattr("tadrop.vectors.passes.SPAN", 20_000)
     sums = set()
     before = torch.get_num_threads()
@@ -130,7 +130,7 @@ def test_blocks_give_the_bits_of_whole_tensors(tmp_path, row, rule, monkeypatch)
     monkeypatch.setattr(compiled, "FROM", 1 << 60)
     whole = merge(stream, row)
     monkeypatch.setattr(compiled, "FROM", 0)
-    monkeypatch.setattr("tadrop.vectors.passes.BLOCK", 1000)
+    monkeypatch.setattr("tadrop.vectors.passes.PIECE", 1000)
     blocks = merge(
         Sparse(opened(base, experts), rule) if rule else opened(base, experts), row
     )

@@ -230,7 +230,7 @@ def test_an_entry_that_turns_nan_after_planning_is_named(monkeypatch):
 
 @pytest.mark.parametrize(("piece", "whole"), [(3, 5), (3, 100), (100, 100)])
 def test_a_vector_is_all_of_its_pieces(piece, whole, monkeypatch):
-    monkeypatch.setattr("tadrop.vectors.task_vectors.PIECE", piece)
+    monkeypatch.setattr("tadrop.vectors.task_vectors.VECTOR_PIECE", piece)
     monkeypatch.setattr("tadrop.vectors.task_vectors.WHOLE", whole)
     source = golden()
     for name in (*source.names, None):

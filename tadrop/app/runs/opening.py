@@ -84,4 +84,4 @@ def _opened(
     model = model.settled(base, experts)
     stream = TaskVectors(base, experts, tuple(model.private), device)
     layouts = matrix_layouts(model.name, model.matrices, stream.shapes)
-    return model, replace(stream, layouts=layouts)
+    return model, replace(stream, matrix_layouts=layouts)

@@ -91,7 +91,7 @@ def vision_pairs(layers: int, projection: bool) -> list[Pair]:
 
 
 def matrices(layout: str, projection: bool) -> list[dict[str, Any]]:
-    """What per-matrix methods are told of a tower in this layout (backbone.layouts);
+    """What per-matrix methods are told of a tower in this layout (backbone.matrix_layouts);
     visual.proj is stored in x out.
     """
     if layout == "split":
