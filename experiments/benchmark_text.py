@@ -1,43 +1,45 @@
-"""How fast GPT-2 is evaluated against its bare forward passes, and what its largest
-tensor costs every sparsifier.
+"""How fast GPT-2 is evaluated, and what its largest tensor costs every sparsifier.
 
-    python -m experiments.benchmark_text --folder DIR                   both sections; writes results/benchmarks/text.*
-    python -m experiments.benchmark_text --folder DIR --only table      one section; the page keeps the other
+    python -m experiments.benchmark_text --folder DIR                 both sections
+    python -m experiments.benchmark_text --folder DIR --only table    one section
 
-Everything is made in a folder under --folder (1.2 GB, removed at the end): a GPT-2 of
-the small size with random weights, and sentences of random words, as long as GLUE's.
-`evaluate` is the suite's own loop (tokens read from the cache, padding, forward,
-grading) over one split; the floor is the same module over the same padded batches, made
-beforehand. The two take turns; the share is the median of the ratios of neighbours, as
-a machine's pace drifts. `table` plans every cut of wte (50,257 x 768) for two tasks and
-reads the tensor through them; memory is the peak resident set above what lay there
-before (base and experts).
+It was run for the language path's promises, and is needed again when the evaluation
+loop, the tokens' cache or a sparsifier change. It takes about five minutes on two
+cores. It writes results/benchmarks/text.md and text.json; a run of one section keeps
+the page's other.
 """
 
 import argparse
-import json
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from torch import Tensor
 
-from experiments.benchmark_merge import ROOT, Page, earlier, seconds_of, verdict, write
+from experiments.benchmarks.gpt2_files import write_model, write_sentences
+from experiments.benchmarks.page import (
+    PAGES,
+    Page,
+    earlier,
+    seconds_of,
+    verdict,
+    write,
+)
 from tadrop.app.meter import Meter
 from tadrop.app.places import CONF
+from tadrop.app.runs import build
 from tadrop.app.runs.opening import open_bench
-from tadrop.evaluation import bench as evaluation
-from tadrop.evaluation.bench import Bench, install
+from tadrop.evaluation.bench import Bench, score
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
-from tadrop.numerics.seeds import generator
-from tadrop.sparsify.cut_stream import Sparse, all_cuts
+from tadrop.protocols import Sparsifier
+from tadrop.sparsify.cut_stream import Sparse
 from tadrop.storage.checkpoint import Checkpoint
-from tadrop.storage.files import write_tensors, write_text
 from tadrop.vectors.passes import density
 from tadrop.vectors.task_vectors import TaskVectors
 
@@ -45,108 +47,67 @@ SECTIONS = ("evaluate", "table")
 FLOOR = 0.9  # of the bare forward passes' examples a second
 WTE = (50_257, 768)
 STATUS = Path("/proc/self/status")
+HOW = """\
+Everything is made in a folder under --folder (1.2 GB, removed at the end): a GPT-2 of
+the small size with random weights, and sentences of random words, as long as GLUE's.
+`evaluate` is the suite's own loop (tokens read from the cache, padding, forward,
+grading) over one split; the floor is the same module over the same padded batches, made
+beforehand. The two take turns; the share is the median of the ratios of neighbours, as
+a machine's pace drifts. `table` plans every cut of wte (50,257 x 768) for two tasks and
+reads the tensor through them; memory is the peak resident set above what lay there
+before (base and experts)."""
 
 
-def configured(folder: Path, *overrides: str):
+def configured(folder: Path) -> dict[str, Any]:
+    """The configuration of GPT-2 on one task, its files in a folder."""
+    words = [
+        "model=gpt2",
+        f"paths.hub={folder}",
+        f"paths.cache={folder}/cache",
+        "tasks.names=[sst2]",
+        "tasks.strict=false",
+    ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        places = [
-            f"paths.hub={folder}",
-            f"paths.cache={folder}/cache",
-            "tasks.names=[sst2]",
-            "tasks.strict=false",
-        ]
-        return compose("config", ["model=gpt2", *places, *overrides])
-
-
-def write_model(folder: Path) -> None:
-    """GPT-2 small, its base and one classifier, with random weights; a byte-level BPE
-    trained on nothing much.
-    """
-    from tokenizers import ByteLevelBPETokenizer
-    from transformers import GPT2Config, GPT2Model
-
-    config = GPT2Config()
-    torch.manual_seed(0)
-    state = {
-        name: tensor.contiguous()
-        for name, tensor in GPT2Model(config).state_dict().items()
-    }
-    base = folder / "models" / "openai-community" / "gpt2"
-    write_tensors(base / "model.safetensors", state)
-    write_text(base / "config.json", json.dumps(config.to_diff_dict()))
-    head = {"score.weight": torch.randn(2, config.n_embd)}
-    named = {f"transformer.{name}": tensor for name, tensor in state.items()}
-    write_tensors(
-        folder / "models" / "tanganke" / "gpt2_sst2" / "model.safetensors", named | head
-    )
-    tokenizer = ByteLevelBPETokenizer()
-    tokenizer.train_from_iterator(
-        sentences(2_000), vocab_size=4_000, show_progress=False
-    )
-    tokenizer.save_model(str(base))
-    write_text(
-        base / "tokenizer_config.json", json.dumps({"tokenizer_class": "GPT2Tokenizer"})
-    )
-
-
-def sentences(count: int) -> list[str]:
-    """Sentences of random words; lengths are log-normal, 19 words in the middle, at
-    most 120.
-    """
-    rng = generator("benchmark_text")
-    letters = list("etaoinshrdlu")
-    words = ["".join(rng.choice(letters, rng.integers(1, 9))) for _ in range(3_000)]
-    lengths = rng.lognormal(2.9, 0.5, count).astype(int).clip(1, 120)
-    return [" ".join(rng.choice(words, length)) + "." for length in lengths]
-
-
-def write_sentences(folder: Path, count: int) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    target = folder / "datasets" / "nyu-mll" / "glue" / "sst2"
-    target.mkdir(parents=True)
-    table = pa.table(
-        {"sentence": sentences(count), "label": [i % 2 for i in range(count)]}
-    )
-    pq.write_table(table, target / "validation-00000-of-00001.parquet")
+        return build.resolved(compose("config", words))
 
 
 @torch.inference_mode()
-def forward(bench: Bench, batches: list[torch.Tensor]) -> None:
+def forward(bench: Bench, batches: list[Tensor]) -> None:
     """The floor: nothing but forward passes."""
+    logits = torch.empty(0)
     for inputs in batches:
         logits = bench.module(inputs.to(bench.device))
     logits.sum().item()  # waits for the device
 
 
-def evaluation_rate(page: Page, folder: Path, rows: int, repeat: int) -> None:
+def evaluation_rate(page: Page, folder: Path, examples: int, repeat: int) -> None:
     """Examples a second of the suite's loop and of bare forward passes."""
     write_model(folder)
-    write_sentences(folder, rows)
-    bench, stream = open_bench(
-        OmegaConf.to_container(configured(folder), resolve=True)
-    )
-    install(bench.backbone.places(bench.module), bench.expert("sst2", stream.names))
+    write_sentences(folder, examples)
+    bench, stream = open_bench(configured(folder))
+    bench.load(bench.expert("sst2", stream.names))
     bench.equip("sst2")
     untouched = merge(stream, Method(merge=lambda taus: torch.zeros_like(taus[:1])))
-    made = [inputs for inputs, _ in bench.tasks.batches("sst2", "test")]
-    tokens = sum(int((inputs >= 0).sum()) for inputs in made)
+    batches = [inputs for inputs, _ in bench.tasks.batches("sst2", "test")]
     work = {
-        "forward": lambda: forward(bench, made),
-        "evaluate": lambda: evaluation.score(bench, untouched, "sst2", "test"),
+        "forward": lambda: forward(bench, batches),
+        "evaluate": lambda: score(bench, untouched, "sst2", "test"),
     }
-    for each in work.values():
-        each()
-    times: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(repeat):
-        for name, each in work.items():
-            times[name].append(seconds_of(each))
-    ours, floor = (rows / median(times[name]) for name in ("evaluate", "forward"))
-    share = median(
-        bare / whole
-        for bare, whole in zip(times["forward"], times["evaluate"], strict=True)
-    )
+    times = in_turns(work, repeat)
+    ratios: list[float] = []
+    for bare, whole in zip(times["forward"], times["evaluate"], strict=True):
+        ratios.append(bare / whole)
+    share = median(ratios)
+    row = [
+        examples,
+        sum(int((inputs >= 0).sum()) for inputs in batches),
+        sum(inputs.numel() for inputs in batches),
+        f"{examples / median(times['evaluate']):.2f}",
+        f"{examples / median(times['forward']):.2f}",
+        f"{share:.3f}",
+        FLOOR,
+        verdict(share >= FLOOR),
+    ]
     head = (
         "examples",
         "tokens",
@@ -157,84 +118,84 @@ def evaluation_rate(page: Page, folder: Path, rows: int, repeat: int) -> None:
         "at least",
         "",
     )
-    padded = sum(inputs.numel() for inputs in made)
-    row = [
-        rows,
-        tokens,
-        padded,
-        f"{ours:.2f}",
-        f"{floor:.2f}",
-        f"{share:.3f}",
-        FLOOR,
-        verdict(share >= FLOOR),
-    ]
     page.add("evaluate", f"GPT-2 small evaluated on {bench.device}", head, [row])
+
+
+def in_turns(
+    work: Mapping[str, Callable[[], object]], repeat: int
+) -> dict[str, list[float]]:
+    """Seconds of every kind of work, each done so often, one after the other."""
+    for warm_up in work.values():
+        warm_up()
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(repeat):
+        for name, once in work.items():
+            times[name].append(seconds_of(once))
+    return times
 
 
 def resident(key: str) -> int:
     """VmRSS or VmHWM of this process, in bytes."""
-    return next(
-        int(line.split()[1]) * 1024
-        for line in STATUS.read_text().splitlines()
-        if line.startswith(key)
-    )
+    for line in STATUS.read_text().splitlines():
+        if line.startswith(key):
+            return int(line.split()[1]) * 1024
+    raise KeyError(key)
 
 
-def rules() -> dict[str, object]:
+def rules() -> dict[str, Sparsifier]:
     """Every sparsifier there is, by its name in the configuration."""
-    names = sorted(
-        path.stem for path in (CONF / "sparsify").glob("*.yaml") if path.stem != "none"
-    )
+    nodes: dict[str, Any] = {}
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        found = {
-            f"sparsify={name}": compose("config", [f"sparsify={name}"]).sparsify
-            for name in names
-        }
-        return found | {
-            f"tadrop {word}": compose("config", [f"tadrop.norm={word}"]).tadrop
-            for word in ("l1", "none")
-        }
+        for path in sorted((CONF / "sparsify").glob("*.yaml")):
+            words = f"sparsify={path.stem}"
+            nodes[words] = compose("config", [words]).sparsify
+        for norm in ("l1", "none"):
+            words = [f"tadrop.norm={norm}"]
+            nodes[f"tadrop {norm}"] = compose("config", words).tadrop
+    known: dict[str, Sparsifier] = {}
+    for name, node in nodes.items():
+        rule = build.rule(node)
+        if rule is not None:
+            known[name] = rule
+    return known
 
 
 def wte(tasks: int = 2) -> TaskVectors:
     """Task vectors of a single tensor of wte's size, in memory."""
+    name = "transformer.wte.weight"
     maker = torch.Generator().manual_seed(0)
     base = torch.randn(WTE, generator=maker) * 0.02
-    experts = {
-        f"task{t}": base + torch.randn(WTE, generator=maker) * 1e-3
-        for t in range(tasks)
-    }
-    name = "transformer.wte.weight"
-    held = {
-        task: Checkpoint(Path(task), (), {name: tensor})
-        for task, tensor in experts.items()
-    }
-    return TaskVectors(Checkpoint(Path("base"), (), {name: base}), held)
+    experts: dict[str, Checkpoint] = {}
+    for number in range(tasks):
+        task = f"task{number}"
+        tensor = base + torch.randn(WTE, generator=maker) * 1e-3
+        experts[task] = Checkpoint(Path(task), (), {name: tensor})
+    return TaskVectors(Checkpoint(Path("base"), (), {name: base}), experts)
 
 
 def table_cost(page: Page) -> None:
     """Time and memory of every sparsifier on wte."""
     stream, entries = wte(), WTE[0] * WTE[1]
-    density(
-        Sparse(stream, instantiate(rules()["sparsify=magnitude"]))
-    )  # compiles the kernels
-    rows = []
-    for name, node in rules().items():
-        sparse = Sparse(stream, instantiate(node))
+    known = rules()
+    density(Sparse(stream, known["sparsify=magnitude"]))  # compiles the kernels
+    rows: list[list[str]] = []
+    for name, rule in known.items():
+        sparse = Sparse(stream, rule)
         Meter()  # resets the high-water mark
         before = resident("VmRSS")
-        plan, kept = seconds_of(lambda s=sparse: all_cuts(s)), 0.0
+        plan = seconds_of(sparse.plan)
         start = time.perf_counter()
         kept = density(sparse)
         read = time.perf_counter() - start
         peak = (resident("VmHWM") - before) / 1e6
         rows.append([name, f"{plan:.2f}", f"{read:.2f}", f"{peak:.0f}", f"{kept:.4f}"])
     head = ("sparsifier", "plan, s", "read through it, s", "peak memory, MB", "kept")
-    title = f"wte, {entries / 1e6:.1f} M entries, two tasks ({entries * 4 / 1e6:.0f} MB each)"
-    page.add("table", title, head, rows)
+    size = f"{entries / 1e6:.1f} M entries, two tasks ({entries * 4 / 1e6:.0f} MB each)"
+    page.add("table", f"wte, {size}", head, rows)
 
 
 def main() -> None:
+    """Measures the sections that are asked for, then writes the page."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -244,7 +205,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--rows", type=int, default=32, help="sentences")
     parser.add_argument("--repeat", type=int, default=9)
-    parser.add_argument("--results", type=Path, default=ROOT / "results" / "benchmarks")
+    parser.add_argument("--results", type=Path, default=PAGES)
     options = parser.parse_args()
     stem = options.results / "text"
     page = earlier(stem)
@@ -255,12 +216,7 @@ def main() -> None:
         table_cost(page)
     command = "python -m experiments.benchmark_text --folder DIR"
     write(
-        page,
-        SECTIONS,
-        stem,
-        "GPT-2: evaluation and its largest tensor",
-        __doc__ or "",
-        command,
+        page, SECTIONS, stem, "GPT-2: evaluation and its largest tensor", HOW, command
     )
 
 

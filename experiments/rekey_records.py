@@ -77,7 +77,12 @@ def renamed(old: Mapping[str, Any]) -> dict[str, Any]:
     """A record under its stable name."""
     settings = identity.settings(respelled(old["config"]))
     assert_same_settings(old["config"], settings)
-    new = {**old, "format": FORMAT, "key": identity.key_of(settings), "config": settings}
+    new = {
+        **old,
+        "format": FORMAT,
+        "key": identity.key_of(settings),
+        "config": settings,
+    }
     new["first_key"] = old["key"]
     return new
 
@@ -125,7 +130,9 @@ def main(source: Path, target: Path) -> None:
         new = renamed(old)
         for word in old.keys() - {"format", "key", "config"}:
             assert new[word] == old[word], (file, word)
-        assert new["key"] not in keys, f"{file} and {keys.get(new['key'])} fall together"
+        assert new["key"] not in keys, (
+            f"{file} and {keys.get(new['key'])} fall together"
+        )
         keys[new["key"]] = file.stem
         for suffix in SUFFIXES[:-1]:
             side = file.with_suffix("").with_suffix(suffix)

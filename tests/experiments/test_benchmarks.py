@@ -5,6 +5,7 @@ import json
 import pytest
 
 from experiments import benchmark_merge, benchmark_text
+from experiments.benchmarks.page import earlier
 
 SCRIPTS = {  # script -> page, first section, second section, and what measures the second
     benchmark_text: ("text", "evaluate", "table", "table_cost"),
@@ -45,4 +46,4 @@ def test_a_run_of_one_section_keeps_the_others_in_their_order(
 
 
 def test_a_page_that_is_not_there_is_empty(tmp_path):
-    assert benchmark_merge.earlier(tmp_path / "text").sections == {}
+    assert earlier(tmp_path / "text").sections == {}

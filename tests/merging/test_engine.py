@@ -178,7 +178,8 @@ def test_a_formula_of_the_wrong_shape_is_named():
 @pytest.mark.slow
 def test_private_memory_does_not_grow_with_the_model(tmp_path):
     """800 MB of tensors, one of them 512 MB, through a process that may add a third of that."""
-    from experiments.benchmark_merge import make, measured
+    from experiments.benchmarks.inputs import make
+    from experiments.benchmarks.processes import measured
 
     inputs = make(tmp_path, {"w": (8000, 16000), "v": (6000, 12000)}, 8, 1)
     run = measured(inputs, tmp_path / "out", ["merge=emr", "tadrop=on"])
