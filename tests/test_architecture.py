@@ -16,7 +16,7 @@ SOURCES = sorted(
     [
         *ROOT.glob("tadrop/**/*.py"),
         *ROOT.glob("baselines/*.py"),
-        *ROOT.glob("experiments/*.py"),
+        *ROOT.glob("experiments/**/*.py"),
         ROOT / "run.py",
     ]
 )
@@ -118,6 +118,14 @@ def test_no_circles():
 
     for module in sorted(graph):
         visit(module)
+
+
+def test_nothing_imports_experiments():
+    importers = set()
+    for importer, imported in edges():
+        if imported.startswith("experiments."):
+            importers.add(importer)
+    assert [name for name in importers if not name.startswith("experiments.")] == []
 
 
 def test_tadrop_never_imports_baselines():
