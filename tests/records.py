@@ -23,7 +23,6 @@ ADAPTIVE = {
     "q_hi": 0.95,
     "norm": "l2",
     "assign": "adaptive",
-    "placement": "replace",
     "scope": "tensor",
 }
 
@@ -33,14 +32,21 @@ def config(
     tadrop: Mapping[str, Any] | None = None,
     seed: int = 0,
     chance: bool = False,
+    before: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """A resolved configuration. tadrop: changes to the adaptive default, None is off;
-    chance: a node takes the seed.
+    """A resolved configuration.
+
+    tadrop: changes to the adaptive default, None is off
+    chance: a node takes the seed
+    before: the order of what is done before the merge; its row has a sparsifier then
     """
+    rule = {"keep": 0.1}
+    if chance:
+        rule["seed"] = seed
     return {
         "model": {"name": "tiny", "base": "base.safetensors"},
         "tasks": {"names": ["mnist", "svhn"]},
-        "sparsify": {"keep": 0.1, "seed": seed} if chance else None,
+        "sparsify": rule if chance or before else None,
         "merge": {
             "name": merge,
             "title": TITLES[merge],
@@ -48,6 +54,7 @@ def config(
             "scale_grid": [0.1, 0.3, 0.5],
         },
         "tadrop": None if tadrop is None else ADAPTIVE | dict(tadrop),
+        "before": before,
         "seed": seed,
         "select": "fixed",
         "split": "test",
@@ -62,9 +69,10 @@ def record(
     seed: int = 0,
     chance: bool = False,
     count: int = 100,
+    before: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """A record as tadrop.app.runs.run.describe makes it, of a run that never was."""
-    whole = config(merge, tadrop, seed, chance)
+    whole = config(merge, tadrop, seed, chance, before)
     tasks = whole["tasks"]["names"]
     return {
         "format": records.FORMAT,

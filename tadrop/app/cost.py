@@ -20,9 +20,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from tadrop.app import boards as recipes
-from tadrop.app import build
 from tadrop.app.console import out
 from tadrop.app.places import CONF, RECORDS
+from tadrop.app.runs import build
 from tadrop.results import identity, record
 from tadrop.results.naming import label
 from tadrop.results.record import Record

@@ -10,9 +10,13 @@ from rich.text import Text
 
 from tadrop.app.console import out
 from tadrop.merging.export import Written
+from tadrop.results.columns import cells, headings
+from tadrop.results.formats import indented, label
 from tadrop.results.intervals import paired
 from tadrop.results.record import Record
 from tadrop.results.table import Table, build
+
+COLOURS = {1: "green", -1: "red"}  # of a gain and of a loss
 
 
 def render(table: Table) -> RichTable:
@@ -27,22 +31,15 @@ def render(table: Table) -> RichTable:
         box=None,
     )
     rich.add_column("method", no_wrap=True)
-    for heading in table.headings:
+    for heading in headings(table):
         rich.add_column(heading, justify="right")
     for row in table.rows:
-        cells = table.cells(row)
-        for heading, interval in (
-            ("diff", row.interval),
-            ("vs uniform", row.versus_interval),
-        ):
-            at = (
-                table.headings.index(heading)
-                if interval and heading in table.headings
-                else None
+        line: list[str | Text] = [Text(indented(row))]
+        for cell in cells(table, row):
+            line.append(
+                Text(cell.text, style=COLOURS[cell.sign]) if cell.sign else cell.text
             )
-            if at is not None and not interval[0] <= 0 <= interval[1]:
-                cells[at] = Text(cells[at], style="green" if interval[0] > 0 else "red")
-        rich.add_row(Text(row.label), *cells, end_section=row.ends_section)
+        rich.add_row(*line, end_section=row.ends_section)
     return rich
 
 
@@ -55,7 +52,7 @@ def show(records: Sequence[Record], folder: Path, brief: bool = False) -> None:
         row = next(row for row in table.rows if records[-1]["key"] in row.keys)
         norm = "" if row.normalised is None else f", normalised {row.normalised:.1f}"
         out.print(
-            f"{row.label.strip():<28} average {row.average:.1f}{norm}   {records[-1]['key']}",
+            f"{label(row):<28} average {row.average:.1f}{norm}   {records[-1]['key']}",
             soft_wrap=True,
         )
         return

@@ -1,5 +1,4 @@
-"""Paired bootstrap over test examples: how far a difference of two averages could be an
-accident of the test set.
+"""Paired bootstrap over test examples: how far two averages could differ by accident.
 
 Both rows saw the same examples, so each example gives one difference (right minus
 right); examples are resampled within their task and tasks are averaged, as in the
@@ -10,15 +9,20 @@ multinomial draw of their counts.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from tadrop.numerics.seeds import generator
-from tadrop.results.record import Record, read_correct
+from tadrop.results.record import Record, first_key, read_correct
 
 RESAMPLES = 10_000
 LEVEL = 0.95
+
+Interval = tuple[float, float]
+# The interval of the difference between a row and its base, from the records of both.
+Compare = Callable[[Sequence[Record], Sequence[Record]], Interval | None]
 
 
 def bootstrap(
@@ -26,60 +30,62 @@ def bootstrap(
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
-) -> tuple[float, float]:
-    """The percentile interval of the mean over tasks of the mean difference; one array
-    [examples] per task.
+) -> Interval:
+    """The percentile interval of the mean over tasks of the mean difference.
+
+    differences: one array [examples] per task
     """
     means = []
     for difference in differences:
         values, counts = np.unique(difference, return_counts=True)
         draws = rng.multinomial(counts.sum(), counts / counts.sum(), size=resamples)
         means.append(draws @ values / counts.sum())
-    low, high = np.quantile(np.mean(means, axis=0), [(1 - level) / 2, (1 + level) / 2])
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.quantile(np.mean(means, axis=0), ends)
     return float(low), float(high)
 
 
-def paired(
-    folder: Path,
-) -> Callable[[Sequence[Record], Sequence[Record]], tuple[float, float] | None]:
-    """compare(records of one row, records of another) -> the interval of the difference
-    in points.
+def paired(folder: Path) -> Compare:
+    """The comparison of two rows whose records lie in a folder, in points.
 
-    None where the pairing cannot be made: per-example values were not kept, or the two
-    saw different examples.
+    It gives None where the pairing cannot be made: per-example values were not kept, or
+    the two rows saw different examples.
     """
+    return partial(_interval, folder)
 
-    def compare(
-        ours: Sequence[Record], theirs: Sequence[Record]
-    ) -> tuple[float, float] | None:
-        if not all(
-            (folder / f"{record['key']}.correct.npz").exists()
-            for record in (*ours, *theirs)
-        ):
-            return None
-        if len({_examples(record) for record in (*ours, *theirs)}) > 1:
-            return None
-        a, b = _mean_correct(folder, ours), _mean_correct(folder, theirs)
-        tasks = [score["task"] for score in ours[0]["scores"]]
-        if not a.keys() == b.keys() == set(tasks):
-            return None
-        rng = generator("bootstrap", *(record["key"] for record in (*ours, *theirs)))
-        low, high = bootstrap((a[task] - b[task] for task in tasks), rng)
-        return 100 * low, 100 * high
 
-    return compare
+def _interval(
+    folder: Path, row: Sequence[Record], base: Sequence[Record]
+) -> Interval | None:
+    """The interval of a row's average less that of its base, in points."""
+    records = (*row, *base)
+    for record in records:
+        if not (folder / f"{record['key']}.correct.npz").exists():
+            return None
+    if len(set(map(_examples, records))) > 1:
+        return None
+    of_row, of_base = _mean_correct(folder, row), _mean_correct(folder, base)
+    tasks = [score["task"] for score in row[0]["scores"]]
+    if not of_row.keys() == of_base.keys() == set(tasks):
+        return None
+    rng = generator("bootstrap", *map(first_key, records))
+    low, high = bootstrap((of_row[task] - of_base[task] for task in tasks), rng)
+    return 100 * low, 100 * high
 
 
 def _examples(record: Record) -> tuple[tuple[str, int, str], ...]:
     """What a run was scored on: task, count and fingerprint of the data."""
-    scores = record["scores"]
-    return tuple(
-        (s["task"], s["count"], record["data"][f"{s['task']}/{s['split']}"])
-        for s in scores
-    )
+    examples = []
+    for score in record["scores"]:
+        data = record["data"][f"{score['task']}/{score['split']}"]
+        examples.append((score["task"], score["count"], data))
+    return tuple(examples)
 
 
 def _mean_correct(folder: Path, records: Sequence[Record]) -> dict[str, np.ndarray]:
     """Each example's mean over the records, [examples] by task."""
     runs = [read_correct(folder, record) for record in records]
-    return {task: np.mean([run[task] for run in runs], axis=0) for task in runs[0]}
+    means: dict[str, np.ndarray] = {}
+    for task in runs[0]:
+        means[task] = np.mean([run[task] for run in runs], axis=0)
+    return means

@@ -10,7 +10,7 @@ import pytest
 from tadrop.app import boards as recipes
 from tadrop.app.verbs import results
 from tadrop.app.verbs.table import collect, made
-from tadrop.results import published, table
+from tadrop.results import formats, published
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "results" / "records"
@@ -24,14 +24,14 @@ def demo():
 def test_the_table_is_rendered_from_the_records(demo):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     between = re.search(r"<!-- table: demo -->\n(.*?)<!-- end -->", text, re.S)
-    assert between[1] == table.markdown(demo)
+    assert between[1] == formats.markdown(demo)
 
 
 def test_the_committed_tables_are_rendered_from_the_records(demo):
     for suffix, render in (
-        (".md", table.markdown),
-        (".csv", table.csv),
-        (".tex", table.latex),
+        (".md", formats.markdown),
+        (".csv", formats.csv),
+        (".tex", formats.latex),
     ):
         assert (ROOT / f"results/demo{suffix}").read_text(encoding="utf-8") == render(
             demo

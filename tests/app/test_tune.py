@@ -83,6 +83,6 @@ def test_a_record_says_that_a_study_chose_its_values(tmp_path):
     assert tuned["config"]["tuned"] == "first"
     assert plain["scores"] == tuned["scores"]
     (row,) = table.build([tuned]).rows
-    assert row.data == "validation labels"
+    assert row.data == ("validation labels",)
     with pytest.raises(TadropError, match="tuned=first says that a study chose"):
         made("tuned=first", "select=grid")

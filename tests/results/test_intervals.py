@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tadrop.results import table
+from tadrop.results import formats, table
+from tadrop.results.columns import headings
 from tadrop.results.intervals import bootstrap, paired
 from tests.records import record, write
 
@@ -75,11 +76,11 @@ def test_the_table_shows_the_interval_of_tadrop_s_gain_and_of_its_gain_over_the_
     write(tmp_path, ours, {"mnist": bits(80), "svhn": bits(70)})
     write(tmp_path, control, {"mnist": bits(80), "svhn": bits(70)})
     built = table.build([base, ours, control], compare=paired(tmp_path))
-    row = next(row for row in built.rows if row.label == "  + TADrop")
+    row = next(row for row in built.rows if formats.indented(row) == "  + TADrop")
     assert row.difference == pytest.approx(15)
     assert 9 < row.interval[0] < 15 < row.interval[1] < 21
     assert (row.versus, row.versus_interval) == (pytest.approx(0), (0, 0))
-    cells = dict(zip(built.headings, built.cells(row), strict=True))
+    cells = dict(zip(headings(built), formats.texts(built, row), strict=True))
     assert cells["diff"] == f"+15.0 [{row.interval[0]:.1f}, {row.interval[1]:.1f}]"
     again = table.build([base, ours, control], compare=paired(tmp_path))
     assert again == built

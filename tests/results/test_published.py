@@ -6,7 +6,7 @@ from statistics import mean
 import pytest
 
 from tadrop.app import boards as recipes
-from tadrop.results import published, table
+from tadrop.results import formats, published, table
 from tadrop.results.published import SUMMARIES
 from tadrop.types import TadropError
 from tests.records import record
@@ -98,28 +98,33 @@ def test_a_folder_that_is_not_there():
 
 def test_published_rows_stand_beside_ours(tmp_path):
     text = (
-        HEAD
-        + "m,t,c,TIES as printed,ties,,paper one,,90.5,,80.0\nm,t,c,Newer,,task id,paper two,trap,,70.1,\n"
+        HEAD + "m,t,c,TIES as printed,ties,,paper one,,90.5,,80.0\n"
+        "m,t,c,Newer,,task id,paper two,trap,,70.1,\n"
     )
     (tmp_path / "facts.csv").write_text(text)
     ours = table.build(
         [record("individual"), record("ties"), record("ties", tadrop={}), record("emr")]
     )
     both = published.beside(ours, published.read(tmp_path))
-    labels = [row.label.strip() for row in both.rows]
+    labels = [formats.label(row) for row in both.rows]
     assert labels == [
-        "Individual", "TIES", "+ TADrop", "published: TIES as printed [1]", "EMR", "published: Newer [2]",
-    ]  # fmt: skip
+        "Individual",
+        "TIES",
+        "+ TADrop",
+        "published: TIES as printed [1]",
+        "EMR",
+        "published: Newer [2]",
+    ]
     beside = both.rows[3]
-    assert both.cells(beside)[:3] == ["90.5", "", "80.0"]
+    assert formats.texts(both, beside)[:3] == ["90.5", "", "80.0"]
     assert beside.keys == ()
     assert beside.ends_section
     assert not both.rows[2].ends_section
     assert "[1] paper one; c checkpoints." in both.caption
     assert "[2] paper two; c checkpoints; uses task id; trap." in both.caption
-    assert "published: TIES as printed" in table.markdown(both)
-    assert ",paper one\n" in table.csv(both)
-    assert "published: TIES" in table.latex(both)
+    assert "published: TIES as printed" in formats.markdown(both)
+    assert ",paper one\n" in formats.csv(both)
+    assert "published: TIES" in formats.latex(both)
 
 
 def test_without_facts_the_table_is_untouched():
@@ -140,7 +145,7 @@ def test_every_task_of_a_papers_table_finds_its_published_column(recipe):
         cfg = recipes.compose("config", recipes.overrides(recipe)[0])
     chosen = recipes.choices(recipe)
     facts = published.about(published.read(FOLDER), chosen["model"], chosen["tasks"])
-    columns = {published._squash(name) for fact in facts for name in fact.values}
+    columns = {published.squash(name) for fact in facts for name in fact.values}
     assert [
-        name for name in cfg.tasks.names if published._squash(name) not in columns
+        name for name in cfg.tasks.names if published.squash(name) not in columns
     ] == []

@@ -1,6 +1,6 @@
 """Shows the whole grid that TADrop's defaults were chosen from, and the choice.
 
-    python -m tadrop.app.verbs.choose [sweep_quantiles] [--records DIR] [--out DIR]
+    tadrop choose [sweep_quantiles] [--records DIR] [--out DIR]
 
 The rule: the quantile pair and norm with the highest validation accuracy, averaged over
 the sweep's methods. Test images are not looked at. Writes the grid as Markdown, CSV and
@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 from tadrop.app.console import out
 from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.verbs.table import collect
-from tadrop.results import plot
+from tadrop.results.figures.style import write_figures
+from tadrop.results.figures.sweeps import heat_map
 from tadrop.results.record import Record
 from tadrop.storage.files import write_text
 from tadrop.types import TadropError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 KNOBS = ("norm", "q_lo", "q_hi", "map", "gamma")
@@ -94,7 +96,7 @@ def _tuple(index: object) -> tuple[object, ...]:
     return index if isinstance(index, tuple) else (index,)
 
 
-def figures(recipe: str, table: "DataFrame") -> list[tuple[str, "plot.Figure"]]:
+def figures(recipe: str, table: "DataFrame") -> list[tuple[str, "Figure"]]:
     """A heat map of the mean for each norm, where the sweep is over quantile pairs."""
     made = []
     if "q_lo" not in table.index.names:
@@ -104,7 +106,7 @@ def figures(recipe: str, table: "DataFrame") -> list[tuple[str, "plot.Figure"]]:
         made.append(
             (
                 f"{recipe}_{norm}",
-                plot.heat_map(part, f"TADrop, norm {norm}", "validation accuracy, %"),
+                heat_map(part, f"TADrop, norm {norm}", "validation accuracy, %"),
             )
         )
     return made
@@ -120,7 +122,7 @@ def write(
     return [
         page,
         data,
-        *plot.write_figures(target, figures(recipe, table) if draw else []),
+        *write_figures(target, figures(recipe, table) if draw else []),
     ]
 
 

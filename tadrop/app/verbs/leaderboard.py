@@ -1,7 +1,7 @@
 """Every row of the catalogue on one task set after another, with and without TADrop:
 run, rank, draw.
 
-    python -m tadrop.app.verbs.leaderboard glyph8 [glyph14 ...] [KEY=VALUE ...] [--only
+    tadrop leaderboard glyph8 [glyph14 ...] [KEY=VALUE ...] [--only
     emr,ties] [--skip wudi]
 
 Rows are whatever conf/merge holds; those for two models (SLERP) stand on glyph2 only. A
@@ -30,7 +30,9 @@ from tadrop.app.places import CONF
 from tadrop.app.runs.run import reference_configs, run
 from tadrop.app.showing import print_table
 from tadrop.app.verbs import table as tables
-from tadrop.results import plot, table
+from tadrop.results import table
+from tadrop.results.figures import boards as figures
+from tadrop.results.figures.style import save
 from tadrop.results.intervals import paired
 from tadrop.results.naming import label
 from tadrop.results.record import Record, read
@@ -188,13 +190,13 @@ def write(
     for tasks, made in tables_by_tasks.items():
         paths += tables.write_texts(target / f"leaderboard_{tasks}", made)
         if draw:
-            paths += plot.save(
-                plot.accuracy_against_storage(made),
+            paths += save(
+                figures.accuracy_against_storage(made),
                 target / f"leaderboard_{tasks}_storage",
             )
     if draw and len(tables_by_tasks) > 1:
-        figure = plot.accuracy_against_tasks(list(tables_by_tasks.values()))
-        paths += plot.save(figure, target / "leaderboard_tasks")
+        figure = figures.accuracy_against_tasks(list(tables_by_tasks.values()))
+        paths += save(figure, target / "leaderboard_tasks")
     return paths
 
 

@@ -1,6 +1,6 @@
 """Cosine similarity of task vectors: how much the tasks of a suite pull the same way.
 
-    python -m tadrop.app.verbs.similarity [model=... tasks=...] [--out DIR]
+    tadrop similarity [model=... tasks=...] [--out DIR]
 
 Writes similarity_TASKS.csv and its figure. One pass over the checkpoints, one tensor of
 all tasks at a time.
@@ -19,7 +19,8 @@ from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import CONF
 from tadrop.app.runs.opening import open_bench
 from tadrop.protocols import Stream
-from tadrop.results import figures, plot
+from tadrop.results.figures.style import write_figures
+from tadrop.results.figures.tensors import similarity
 from tadrop.storage.files import write_text
 
 if TYPE_CHECKING:
@@ -64,9 +65,7 @@ def main() -> None:
         stem = f"similarity_{config['model']['name']}_{len(found)}"
         write_text(options.out / f"{stem}.csv", found.to_csv(float_format="%.6f"))
         title = f"task vectors of {config['model']['name']}, {len(found)} tasks"
-        paths = plot.write_figures(
-            options.out, [(stem, figures.similarity(found, title))]
-        )
+        paths = write_figures(options.out, [(stem, similarity(found, title))])
     out.print(
         "written: " + ", ".join(map(str, [options.out / f"{stem}.csv", *paths])),
         soft_wrap=True,

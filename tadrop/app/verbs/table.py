@@ -1,7 +1,7 @@
 """Renders a recipe's table and figures from its records.
 
-    python -m tadrop.app.verbs.table demo [--records DIR] [--out DIR] [key=value ...]
-    python -m tadrop.app.verbs.table table_vit_b32_8 --dry-run      what is owed, what it will cost, what is missing
+    tadrop table demo [--records DIR] [--out DIR] [key=value ...]
+    tadrop table table_vit_b32_8 --dry-run      what is owed, what it will cost, what is missing
 
 Looks up the record of every run of conf/experiment/RECIPE.yaml, prints the table and
 writes it as Markdown, CSV and LaTeX with its figures; published numbers stand beside
@@ -13,18 +13,24 @@ missing record is an error that names the command which makes it, or is left out
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tadrop.app import boards as recipes
 from tadrop.app import cost
 from tadrop.app.console import out
 from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.showing import print_table
-from tadrop.results import figures, plot, published, record, table
+from tadrop.results import formats, published, record, table
+from tadrop.results.figures import averages, methods, sweeps, tensors
+from tadrop.results.figures.style import write_figures
 from tadrop.results.intervals import paired
 from tadrop.results.record import Record
 from tadrop.results.table import Table
 from tadrop.storage.files import write_text
 from tadrop.types import TadropError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BARS = 6  # more methods than this are lines of a dot plot
 MOST_LINES = 40  # settings in one figure; a table of more than these is better read
@@ -74,37 +80,39 @@ def made(recipe: str, records: Sequence[Record], folder: Path, facts: Path) -> T
 
 def figures_of(
     rendered: Table, records: Sequence[Record], folder: Path
-) -> list[tuple[str, "plot.Figure"]]:
+) -> list[tuple[str, "Figure"]]:
     """(name, figure) of everything worth drawing from one table and its records."""
     found = [("accuracy", accuracy(rendered))]
-    found.append(("lambda", figures.lambda_curves(records, rendered.title)))
-    for name, grid in figures.quantile_grid(records).items():
-        heat = plot.heat_map(
+    found.append(("lambda", sweeps.lambda_curves(records, rendered.title)))
+    for name, grid in sweeps.quantile_grid(records).items():
+        heat = sweeps.heat_map(
             grid, f"{name} + TADrop, {rendered.title}", "average accuracy, %"
         )
         found.append((f"quantiles_{record_word(name)}", heat))
     comparable = [
         name
-        for name, rows in plot.methods_of(rendered)
+        for name, rows in methods.methods_of(rendered)
         if {"", "TADrop"} <= rows.keys()
     ]
     for name in comparable[:MOST_DUMBBELLS]:
-        found.append((f"tasks_{record_word(name)}", figures.task_gains(rendered, name)))
+        found.append(
+            (f"tasks_{record_word(name)}", averages.task_gains(rendered, name))
+        )
     return [
         (name, figure) for name, figure in found if figure is not None
     ] + tensor_figures(records, folder)
 
 
-def accuracy(rendered: Table) -> "plot.Figure | None":
+def accuracy(rendered: Table) -> "Figure | None":
     """Averages: bars of a few methods, lines of many or of the settings that a table
     compares; None of too many.
     """
-    if settings := plot.settings_of(rendered):
+    if settings := methods.settings_of(rendered):
         return (
-            figures.gains(rendered, settings) if len(settings) <= MOST_LINES else None
+            averages.gains(rendered, settings) if len(settings) <= MOST_LINES else None
         )
-    few = len(plot.methods_of(rendered)) <= BARS
-    return plot.accuracy_bars(rendered) if few else figures.gains(rendered)
+    few = len(methods.methods_of(rendered)) <= BARS
+    return averages.accuracy_bars(rendered) if few else averages.gains(rendered)
 
 
 def record_word(title: str) -> str:
@@ -114,7 +122,7 @@ def record_word(title: str) -> str:
 
 def tensor_figures(
     records: Sequence[Record], folder: Path
-) -> list[tuple[str, "plot.Figure"]]:
+) -> list[tuple[str, "Figure"]]:
     """The sparsity map and the profile by depth of the first adaptive TADrop record, if
     there is one.
     """
@@ -127,9 +135,9 @@ def tensor_figures(
         ):
             title = f"TADrop {tadrop['q_lo']:g}/{tadrop['q_hi']:g}, mean over tasks"
             statistics = record.read_tensors(folder, one["key"])
-            profile = figures.tensor_profile(statistics, title)
+            profile = tensors.tensor_profile(statistics, title)
             return [
-                ("sparsity", plot.sparsity_map(statistics, title)),
+                ("sparsity", tensors.sparsity_map(statistics, title)),
                 ("profile", profile),
             ]
     return []
@@ -138,10 +146,10 @@ def tensor_figures(
 def write_texts(stem: Path, rendered: Table) -> list[Path]:
     """A table as Markdown, CSV and LaTeX: stem.md and so on; returns the paths."""
     written = {
-        stem.with_suffix(".md"): table.markdown,
-        stem.with_suffix(".csv"): table.csv,
+        stem.with_suffix(".md"): formats.markdown,
+        stem.with_suffix(".csv"): formats.csv,
     }
-    written[stem.with_suffix(".tex")] = table.latex
+    written[stem.with_suffix(".tex")] = formats.latex
     for path, form in written.items():
         write_text(path, form(rendered))
     return list(written)
@@ -156,7 +164,7 @@ def put_in_page(page: Path, recipe: str, rendered: Table) -> None:
         )
     before, _, rest = text.partition(begin)
     _, end, after = rest.partition("<!-- end -->")
-    write_text(page, f"{before}{begin}\n{table.markdown(rendered)}{end}{after}")
+    write_text(page, f"{before}{begin}\n{formats.markdown(rendered)}{end}{after}")
 
 
 def by_task_set(recipe: str, records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -174,7 +182,7 @@ def by_task_set(recipe: str, records: Sequence[Record]) -> dict[str, list[Record
 
 def contents(
     recipe: str, records: Sequence[Record], folder: Path, facts: Path, draw: bool = True
-) -> tuple[dict[str, Table], list[tuple[str, str, "plot.Figure"]]]:
+) -> tuple[dict[str, Table], list[tuple[str, str, "Figure"]]]:
     """A recipe's tables by name, one a task set, and its figures as (name of the table
     or recipe, what, figure).
     """
@@ -187,7 +195,7 @@ def contents(
         for name, group in groups.items()
         for pair in figures_of(shown[name], group, folder)
     ]
-    if (counts := figures.task_counts(list(shown.values()))) is not None:
+    if (counts := sweeps.task_counts(list(shown.values()))) is not None:
         drawn.append((recipe, "counts", counts))
     return shown, drawn
 
@@ -207,7 +215,7 @@ def render(
         for name, one in rendered.items()
         for path in write_texts(target / name, one)
     ]
-    return paths + plot.write_figures(
+    return paths + write_figures(
         target, [(f"{of}_{what}", figure) for of, what, figure in drawn]
     ), rendered
 

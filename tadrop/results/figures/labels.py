@@ -6,10 +6,13 @@ point; one that had to move away is tied to its point by a thin line.
 
 from collections.abc import Iterator, Sequence
 from math import cos, pi, sin
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
 
@@ -17,26 +20,43 @@ DISTANCES = (5, 9, 16, 24, 34, 46)  # points between a point and its label
 DIRECTIONS = (1 / 4, -1 / 4, 0, 3 / 4, -3 / 4, 1, 1 / 2, -1 / 2)  # of pi, best first
 LEADER = 12  # a label further away than this gets a line to its point
 RADIUS = 4  # of a marker, in points
+LINE = {
+    "arrowstyle": "-",
+    "color": "#999999",
+    "linewidth": 0.6,
+    "shrinkA": 0,
+    "shrinkB": 2,
+}
+
+Point = tuple[float, float]
 
 
 def label_points(
     axes: "Axes", labels: Sequence[tuple[str, float, float]], size: float = 7
 ) -> "list[Annotation]":
-    """Writes (text, x, y) beside the points (x, y) of a finished plot, whose limits are
-    kept from now on.
+    """Writes (text, x, y) beside the points (x, y) of a finished plot.
+
+    The limits of the plot are kept from now on.
     """
-    figure = axes.figure
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
-    figure.draw_without_rendering()  # settles the layout, so that boxes can be measured
+    # This settles the layout, so that boxes can be measured.
+    _figure(axes).draw_without_rendering()
     taken = [*_markers(axes), *_level_lines(axes)]
     return [_placed(axes, text, (x, y), size, taken) for text, x, y in labels]
+
+
+def _figure(axes: "Axes") -> "Figure":
+    """The figure that a plot is in."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None, "a plot without a figure has no labels to place"
+    return figure
 
 
 def _markers(axes: "Axes") -> "Iterator[Bbox]":
     """The boxes of all scattered points, in pixels."""
     from matplotlib.transforms import Bbox
 
-    pixels = RADIUS * axes.figure.dpi / 72
+    pixels = RADIUS * _figure(axes).dpi / 72
     for drawn in axes.collections:
         for x, y in axes.transData.transform(drawn.get_offsets()):
             yield Bbox.from_extents(x - pixels, y - pixels, x + pixels, y + pixels)
@@ -47,21 +67,19 @@ def _level_lines(axes: "Axes") -> "Iterator[Bbox]":
     from matplotlib.transforms import Bbox
 
     for line in axes.lines:
-        level = axes.transData.transform((1, line.get_ydata()[0]))[1]
+        height = float(np.asarray(line.get_ydata())[0])
+        level = axes.transData.transform((1, height))[1]
         yield Bbox.from_extents(axes.bbox.x0, level - 1, axes.bbox.x1, level + 1)
 
 
 def _placed(
-    axes: "Axes",
-    text: str,
-    point: tuple[float, float],
-    size: float,
-    taken: "list[Bbox]",
+    axes: "Axes", text: str, point: Point, size: float, taken: "list[Bbox]"
 ) -> "Annotation":
-    """The label at its first free place, or at the one that hides least; its box joins
-    those that are taken.
+    """The label at its first free place, or at the one that hides least.
+
+    Its box joins those that are taken.
     """
-    best, least = None, float("inf")
+    best, least = (0.0, 0.0), float("inf")
     for offset in _offsets():
         label = _annotated(axes, text, point, offset, size)
         box = label.get_window_extent()
@@ -76,45 +94,34 @@ def _placed(
     return label
 
 
-def _offsets() -> Iterator[tuple[float, float]]:
+def _offsets() -> Iterator[Point]:
+    """The places to try around a point, nearest first, in points."""
     for distance in DISTANCES:
         for turn in DIRECTIONS:
             yield distance * cos(turn * pi), distance * sin(turn * pi)
 
 
 def _annotated(
-    axes: "Axes",
-    text: str,
-    point: tuple[float, float],
-    offset: tuple[float, float],
-    size: float,
+    axes: "Axes", text: str, point: Point, offset: Point, size: float
 ) -> "Annotation":
+    """The label at an offset from its point, with a line to it where that is far."""
     x, y = offset
-    sides = ("left", "center", "right"), ("bottom", "center", "top")
-    ha, va = (
-        side[(value < 1e-6) + (value < -1e-6)]
-        for side, value in zip(sides, offset, strict=True)
+    line: dict[str, Any] | None = LINE if (x * x + y * y) ** 0.5 > LEADER else None
+    return axes.annotate(
+        text,
+        point,
+        arrowprops=line,
+        xytext=offset,
+        textcoords="offset points",
+        ha=("left", "center", "right")[_side(x)],
+        va=("bottom", "center", "top")[_side(y)],
+        fontsize=size,
     )
-    far = (x * x + y * y) ** 0.5 > LEADER
-    line = (
-        {
-            "arrowstyle": "-",
-            "color": "#999999",
-            "linewidth": 0.6,
-            "shrinkA": 0,
-            "shrinkB": 2,
-        }
-        if far
-        else None
-    )
-    where = {
-        "xytext": offset,
-        "textcoords": "offset points",
-        "ha": ha,
-        "va": va,
-        "fontsize": size,
-    }
-    return axes.annotate(text, point, arrowprops=line, **where)
+
+
+def _side(offset: float) -> int:
+    """0 where an offset is positive, 1 where it is about zero, 2 where negative."""
+    return (offset < 1e-6) + (offset < -1e-6)
 
 
 def _overlap(one: "Bbox", other: "Bbox") -> float:

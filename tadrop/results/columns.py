@@ -1,0 +1,169 @@
+"""The columns of a table. One column is one function in COLUMNS.
+
+A function takes a row and its table and returns a cell: the text that people read, and
+the values that the CSV file holds in full. A column of COLUMNS stands in every table,
+unless it is named in SOME_TABLES.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from tadrop.results.intervals import Interval
+from tadrop.results.row import Row
+from tadrop.results.table import Table
+
+Value = float | int | str | None
+UNITS = ("B", "kB", "MB", "GB")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a row says in one column.
+
+    text:     for people; empty where the row has nothing to say
+    values:   for the CSV file, by heading; the headings are the same in every row
+    interval: of a difference
+    rank:     what the cell sorts by in the report, where its text is no number
+    """
+
+    text: str
+    values: Mapping[str, Value] = field(default_factory=dict)
+    interval: Interval | None = None
+    rank: float | None = None
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where the interval of a difference leaves out zero; 0 elsewhere."""
+        if self.interval is None:
+            return 0
+        low, high = self.interval
+        return (low > 0) - (high < 0)
+
+
+def average(row: Row, table: Table) -> Cell:
+    """The mean over tasks, with its standard deviation over seeds."""
+    spread = "" if row.deviation is None else f" ± {row.deviation:.1f}"
+    text = "" if row.average is None else f"{row.average:.1f}{spread}"
+    return Cell(text, {"average": row.average, "deviation": row.deviation})
+
+
+def normalised(row: Row, table: Table) -> Cell:
+    """The average in percent of the individual models'."""
+    text = "" if row.normalised is None else f"{row.normalised:.1f}"
+    return Cell(text, {"normalised": row.normalised})
+
+
+def difference(row: Row, table: Table) -> Cell:
+    """What TADrop adds to the row without it."""
+    low, high = row.interval or (None, None)
+    values = {
+        "difference": row.difference,
+        "difference_low": low,
+        "difference_high": high,
+    }
+    return Cell(gain(row.difference, row.interval), values, row.interval)
+
+
+def versus_uniform(row: Row, table: Table) -> Cell:
+    """What TADrop adds to uniform pruning at equal density."""
+    low, high = row.versus_interval or (None, None)
+    values = {"versus_uniform": row.versus, "versus_low": low, "versus_high": high}
+    return Cell(gain(row.versus, row.versus_interval), values, row.versus_interval)
+
+
+def kept(row: Row, table: Table) -> Cell:
+    """The density of what was merged."""
+    text = "" if row.density is None else f"{row.density:.2f}"
+    return Cell(text, {"density": row.density})
+
+
+def scale(row: Row, table: Table) -> Cell:
+    """Lambda; several values where the seeds chose different ones."""
+    text = "/".join(f"{value:g}" for value in row.scales)
+    return Cell(text, {"scale": text})
+
+
+def stored(row: Row, table: Table) -> Cell:
+    """Bytes beside the base: for each task in the text, of the whole in the values."""
+    values = {"bytes": row.stored_bytes}
+    if row.stored_bytes is None:
+        return Cell("", values)
+    share = row.stored_bytes / len(table.tasks)
+    rank = float(f"{share:.3g}") if share else None  # rounded as it is shown
+    return Cell(size(share), values, rank=rank)
+
+
+def data(row: Row, table: Table) -> Cell:
+    """What the method saw of the tasks' data."""
+    text = " and ".join(row.data) or "none"
+    return Cell(text, {"data": text})
+
+
+Column = Callable[[Row, Table], Cell]
+COLUMNS: dict[str, Column] = {  # by heading
+    "avg": average,
+    "norm": normalised,
+    "diff": difference,
+    "vs uniform": versus_uniform,
+    "kept": kept,
+    "lambda": scale,
+    "stored": stored,
+    "data": data,
+}
+SOME_TABLES = ("data", "stored")  # shown only by a table that names them in `extra`
+
+
+def headings(table: Table) -> list[str]:
+    """The headings of a table's columns, without that of the label."""
+    names = [name.replace("_", " ") for name in table.columns]
+    names += [name for name in COLUMNS if name not in SOME_TABLES]
+    return [*names, *table.extra]
+
+
+def cells(table: Table, row: Row) -> list[Cell]:
+    """The cells of a row, one for each heading."""
+    row_cells = task_cells(table, row)
+    for heading, column in COLUMNS.items():
+        if heading not in SOME_TABLES:
+            row_cells.append(column(row, table))
+    for heading in table.extra:
+        row_cells.append(COLUMNS[heading](row, table))
+    return row_cells
+
+
+def all_cells(table: Table, row: Row) -> list[Cell]:
+    """The cells of a row in every column that there is, whether shown or not."""
+    others = [column(row, table) for column in COLUMNS.values()]
+    return task_cells(table, row) + others
+
+
+def task_cells(table: Table, row: Row) -> list[Cell]:
+    """The cells of the tasks and their details."""
+    row_cells: list[Cell] = []
+    for name in table.columns:
+        value = row.values.get(name)
+        text = "" if value is None else f"{value:.1f}"
+        row_cells.append(Cell(text, {name: value}))
+    return row_cells
+
+
+def gain(points: float | None, interval: Interval | None) -> str:
+    """+1.2 [0.9, 1.5]: a difference and, where it is known, its interval."""
+    if points is None:
+        return ""
+    if interval is None:
+        return f"{points:+.1f}"
+    low, high = interval
+    return f"{points:+.1f} [{low:.1f}, {high:.1f}]"
+
+
+def size(count: float) -> str:
+    """Bytes as people read them: 0, 12.3 kB, 1.27 MB."""
+    if not count:
+        return "0"
+    *smaller, largest = UNITS
+    for unit in smaller:
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} {largest}"

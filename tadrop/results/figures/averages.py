@@ -1,0 +1,237 @@
+"""The averages of a table: bars of a few methods, lines of many, one method by task."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tadrop.results.figures.methods import Method, methods_of
+from tadrop.results.figures.style import (
+    PATCH,
+    REFERENCE,
+    STYLES,
+    WIDTH,
+    bare,
+    legend,
+    new_figure,
+    reference_level,
+)
+from tadrop.results.formats import label
+from tadrop.results.row import Row
+from tadrop.results.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# More bars a method than these are too thin to read.
+IN_BARS = ("", "TADrop", "uniform")
+BAR = 0.8 / len(IN_BARS)  # the width of a bar
+
+
+def accuracy_bars(table: Table) -> "Figure":
+    """Average accuracy per method: plain, with TADrop, with the control.
+
+    The reference rows are level lines.
+    """
+    methods = methods_of(table)
+    figure = new_figure(WIDTH, 3.2)
+    axes = figure.subplots()
+    for index, variant in enumerate(IN_BARS):
+        _bars(axes, methods, variant, (index - 1) * BAR)
+    averages: list[float] = []
+    for row in table.rows:
+        if row.is_reference:
+            text = f"{label(row)}\n{row.measured:.1f}"
+            reference_level(axes, row.measured, text, zorder=0)
+        if not row.source:
+            averages.append(row.measured)
+    axes.set_xticks(range(len(methods)), [name for name, _ in methods], fontsize=8)
+    axes.set_ylim(0, min(100, max(averages) + 8))
+    axes.set_ylabel("average accuracy, %")
+    axes.set_title(table.title, fontsize=9)
+    bare(axes)
+    legend(figure, [axes], columns=3)
+    return figure
+
+
+def _bars(axes: "Axes", methods: Sequence[Method], variant: str, offset: float) -> None:
+    """The bars of one variant, beside the middle of each method by an offset."""
+    positions: list[float] = []
+    heights: list[float] = []
+    for index, (_, rows) in enumerate(methods):
+        if variant in rows:
+            positions.append(index + offset)
+            heights.append(rows[variant].measured)
+    if not positions:
+        return
+    style = STYLES[variant]
+    bars = axes.bar(positions, heights, BAR, label=style.label, color=style.colour)
+    axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2, bbox=PATCH)
+
+
+def gains(table: Table, lines: Sequence[Method] | None = None) -> "Figure | None":
+    """One line a method: its averages, and what TADrop gains over the control.
+
+    Left: plain, with TADrop (and its interval), the control. Right: TADrop less the
+    control. None where no method has a row with TADrop.
+    lines: what to draw in place of the methods, the first on top
+    """
+    methods: list[Method] = []
+    for name, rows in lines or methods_of(table):
+        if "TADrop" in rows:
+            methods.append((name, rows))
+    if not methods:
+        return None
+    methods = methods[::-1] if lines else sorted(methods, key=_best)
+    controlled = any(rows["TADrop"].versus is not None for _, rows in methods)
+    figure = new_figure(WIDTH, 0.2 * len(methods) + 1.3)
+    panels = figure.subplots(
+        1,
+        2 if controlled else 1,
+        sharey=True,
+        squeeze=False,
+        width_ratios=[2.2, 1] if controlled else [2.2],
+    )[0]
+    _averages_panel(panels[0], table, methods)
+    if controlled:
+        _control_panel(panels[1], methods)
+    for panel in panels:
+        panel.grid(axis="y", color="#eeeeee", linewidth=0.6)
+        panel.set_axisbelow(True)
+        bare(panel)
+    legend(figure, panels)
+    figure.suptitle(table.title, fontsize=9)
+    return figure
+
+
+def _best(method: Method) -> float:
+    _, rows = method
+    return max(row.measured for row in rows.values())
+
+
+def _averages_panel(axes: "Axes", table: Table, methods: Sequence[Method]) -> None:
+    """The averages of every method, with the reference rows as lines."""
+    for level, (_, rows) in enumerate(methods):
+        _averages(axes, rows, level)
+    for row in table.rows:
+        if not row.is_reference:
+            continue
+        axes.axvline(
+            row.measured,
+            color=REFERENCE,
+            linestyle="--",
+            linewidth=1,
+            zorder=0.9,  # above the grid
+        )
+        axes.annotate(
+            label(row),
+            (row.measured, len(methods) - 0.4),
+            fontsize=7,
+            va="bottom",
+            ha="center",
+            bbox=PATCH,
+        )
+    axes.set_yticks(range(len(methods)), [name for name, _ in methods], fontsize=7)
+    axes.set_ylim(-0.6, len(methods) + 0.1)
+    axes.set_xlabel("average accuracy, %")
+
+
+def _averages(axes: "Axes", rows: Mapping[str, Row], level: float) -> None:
+    """A method's averages on one line, with the interval of TADrop's difference.
+
+    The interval begins and ends at the plain row's average plus its two ends.
+    """
+    averages = [row.measured for row in rows.values()]
+    ends = [min(averages), max(averages)]
+    axes.plot(ends, [level, level], color="#bbbbbb", linewidth=2, zorder=1)
+    for variant, row in rows.items():
+        style = STYLES[variant]
+        axes.scatter(
+            row.measured,
+            level,
+            color=style.colour,
+            marker=style.marker,
+            s=16,
+            zorder=3,
+            label=style.label,
+        )
+    plain, interval = rows.get(""), rows["TADrop"].interval
+    if plain is not None and interval is not None:
+        ends = [plain.measured + end for end in interval]
+        colour = STYLES["TADrop"].colour
+        axes.plot(ends, [level, level], color=colour, linewidth=1, zorder=2)
+
+
+def _control_panel(axes: "Axes", methods: Sequence[Method]) -> None:
+    """What every method gains with TADrop over the control."""
+    for level, (_, rows) in enumerate(methods):
+        _versus(axes, rows["TADrop"], level)
+    axes.axvline(0, color="#777777", linewidth=0.8, zorder=0)
+    axes.set_xlabel("TADrop less control, points")
+    axes.tick_params(left=False)
+    style = STYLES["TADrop"]
+    axes.scatter(
+        [],
+        [],
+        s=14,
+        label="95 % interval holds zero",
+        edgecolor=style.colour,
+        facecolor="white",
+        marker=style.marker,
+    )
+
+
+def _versus(axes: "Axes", row: Row, level: float) -> None:
+    """The difference to the control and its 95 % interval.
+
+    The marker is hollow where the interval holds zero.
+    """
+    if row.versus is None:
+        return
+    style = STYLES["TADrop"]
+    low, high = row.versus_interval or (row.versus, row.versus)
+    axes.plot([low, high], [level, level], color=style.colour, linewidth=1.2, zorder=2)
+    axes.scatter(
+        row.versus,
+        level,
+        edgecolor=style.colour,
+        facecolor="white" if low <= 0 <= high else style.colour,
+        marker=style.marker,
+        s=14,
+        zorder=3,
+    )
+
+
+def task_gains(table: Table, name: str) -> "Figure":
+    """One method task by task, largest gain on top.
+
+    Plain against TADrop is a dumbbell, with the control beside it.
+    """
+    rows = dict(methods_of(table))[name]
+    plain, adaptive = rows[""].values, rows["TADrop"].values
+    tasks = sorted(table.tasks, key=lambda task: adaptive[task] - plain[task])
+    figure = new_figure(WIDTH, 0.22 * len(tasks) + 1.2)
+    axes = figure.subplots()
+    for level, task in enumerate(tasks):
+        ends = [plain[task], adaptive[task]]
+        axes.plot(ends, [level, level], color="#bbbbbb", linewidth=2, zorder=1)
+        for variant in IN_BARS:
+            if variant not in rows:
+                continue
+            style = STYLES[variant]
+            axes.scatter(
+                rows[variant].values[task],
+                level,
+                s=22,
+                zorder=2,
+                edgecolor=style.colour,
+                facecolor="none" if variant == "uniform" else style.colour,
+                marker=style.marker,
+                label=style.label,
+            )
+    names = [task.replace("_", " ") for task in tasks]
+    axes.set_yticks(range(len(tasks)), names, fontsize=8)
+    axes.set_xlabel("accuracy, %")
+    axes.set_title(f"{name}, {table.title}", fontsize=9)
+    bare(axes)
+    legend(figure, [axes])
+    return figure

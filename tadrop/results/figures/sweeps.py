@@ -1,0 +1,126 @@
+"""Figures of sweeps: over lambda, over the number of tasks, over pairs of quantiles."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tadrop.results.figures.methods import methods_of
+from tadrop.results.figures.style import (
+    STYLES,
+    draw_line,
+    legend,
+    new_figure,
+    panels_of,
+    write_cells,
+)
+from tadrop.results.naming import variant
+from tadrop.results.record import Record
+from tadrop.results.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+LEAST_PAIRS = 4  # of quantiles: fewer are no grid
+
+
+def lambda_curves(records: Sequence[Record], title: str = "") -> "Figure | None":
+    """Validation average against lambda, one panel a method; the chosen lambda ringed.
+
+    None where no record has a grid.
+    """
+    methods: dict[str, dict[str, Record]] = {}
+    for record in records:
+        config = record["config"]
+        if len(record["selection"]["grid"]) > 1 and variant(config) in STYLES:
+            variants = methods.setdefault(config["merge"]["title"], {})
+            variants.setdefault(variant(config), record)
+    if not methods:
+        return None
+    figure, panels = panels_of(len(methods))
+    for axes, (name, variants) in zip(panels, methods.items(), strict=True):
+        for word, record in variants.items():
+            _lambda_curve(axes, word, record)
+        axes.set_title(name, fontsize=9)
+        axes.set_xlabel("lambda")
+    panels[0].set_ylabel("validation average, %")
+    legend(figure, panels)
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def _lambda_curve(axes: "Axes", word: str, record: Record) -> None:
+    """One variant's averages over its grid, with a ring around the choice."""
+    averages = {scale: 100 * value for scale, value in record["selection"]["grid"]}
+    draw_line(axes, word, list(averages), list(averages.values()))
+    best = record["selection"]["scale"]
+    axes.plot(best, averages[best], "o", ms=9, mfc="none", mec=STYLES[word].colour)
+
+
+def task_counts(tables: Sequence[Table]) -> "Figure | None":
+    """Normalised average against the number of tasks, one panel a method.
+
+    None where all tables have one number of tasks.
+    """
+    methods: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    counts = sorted({len(table.tasks) for table in tables})
+    for table in sorted(tables, key=lambda table: len(table.tasks)):
+        for name, rows in methods_of(table):
+            for word, row in rows.items():
+                if row.normalised is not None:
+                    line = methods.setdefault(name, {}).setdefault(word, [])
+                    line.append((len(table.tasks), row.normalised))
+    if len(counts) < 2 or not methods:
+        return None
+    figure, panels = panels_of(len(methods))
+    for axes, (name, lines) in zip(panels, methods.items(), strict=True):
+        for word, line in lines.items():
+            draw_line(axes, word, *zip(*line, strict=True))
+        axes.set_title(name, fontsize=9)
+        axes.set_xticks(counts)
+        axes.set_xlabel("tasks")
+    panels[0].set_ylabel("% of the individual models")
+    legend(figure, panels)
+    return figure
+
+
+def quantile_grid(records: Sequence[Record]) -> "dict[str, DataFrame]":
+    """Average in percent by q_lo (rows) and q_hi (columns) of each method and norm.
+
+    Grids of fewer than four pairs are left out.
+    """
+    from pandas import DataFrame
+
+    points: dict[str, list[tuple[float, float, float]]] = {}
+    for record in records:
+        config = record["config"]
+        if variant(config) == "TADrop":
+            tadrop = config["tadrop"]
+            name = f"{config['merge']['title']}, norm {tadrop['norm']}"
+            values = [score["value"] for score in record["scores"]]
+            average = 100 * sum(values) / len(values)
+            point = (tadrop["q_lo"], tadrop["q_hi"], average)
+            points.setdefault(name, []).append(point)
+    grids: dict[str, DataFrame] = {}
+    for name, triples in points.items():
+        if len({(low, high) for low, high, _ in triples}) >= LEAST_PAIRS:
+            frame = DataFrame(triples, columns=["q_lo", "q_hi", "average"])
+            grids[name] = frame.pivot_table("average", "q_lo", "q_hi")
+    return grids
+
+
+def heat_map(grid: "DataFrame", title: str, label: str) -> "Figure":
+    """A grid of numbers with its axis names, each cell labelled."""
+    figure = new_figure(0.62 * grid.shape[1] + 2.2, 0.38 * grid.shape[0] + 1.3)
+    axes = figure.subplots()
+    image = axes.imshow(grid, cmap="cividis", aspect="auto")
+    axes.set_xticks(range(grid.shape[1]), grid.columns)
+    axes.set_yticks(range(grid.shape[0]), grid.index)
+    axes.set_xlabel(str(grid.columns.name))
+    axes.set_ylabel(str(grid.index.name))
+    values = grid.to_numpy()
+    middle = (float(grid.min(axis=None)) + float(grid.max(axis=None))) / 2
+    write_cells(axes, values, "{:.1f}", middle, 7)
+    figure.colorbar(image, label=label)
+    axes.set_title(title, fontsize=9)
+    return figure

@@ -1,0 +1,134 @@
+"""The whole page: sections of tables and figures, then every record that they rest on.
+
+Styles and script are in the file; nothing is fetched.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tadrop.results.html.pictures import picture
+from tadrop.results.html.tables import html_table
+from tadrop.results.record import Record
+from tadrop.results.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ASSETS = Path(__file__).parents[2] / "assets" / "report"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    missing: how many of its runs have no record; how: the command that makes them
+    """
+
+    name: str
+    about: str
+    tables: tuple[Table, ...]
+    figures: tuple[tuple[str, "Figure"], ...]
+    missing: int = 0
+    how: str = ""
+
+
+def page(
+    sections: Sequence[Section], commands: Mapping[str, str], records: Iterable[Record]
+) -> str:
+    """The whole file. commands: what makes each record again, by key."""
+    places: dict[str, str] = {}
+    numbers: dict[str, int] = {}
+    links = ""
+    bodies: list[str] = []
+    for section in sections:
+        links += f'<a href="#{section.name}">{section.name}</a>'
+        bodies.append(html_section(section, places))
+    shown: list[str] = []
+    for record in sorted(records, key=_standing):
+        shown.append(html_record(record, commands[record["key"]], numbers))
+    configs = json.dumps(list(numbers), ensure_ascii=False)
+    return _asset("report.html").format(
+        style=_asset("report.css"),
+        script=_asset("report.js"),
+        links=links,
+        body="\n".join(bodies),
+        records="\n".join(shown),
+        configs=configs.replace("<", "\\u003c"),  # no tag can end the script early
+    )
+
+
+@cache
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def html_section(section: Section, places: dict[str, str]) -> str:
+    """A section with its tables and figures; places: as in picture."""
+    name, owed = section.name, ""
+    if section.missing:
+        owed = (
+            f" {section.missing} of its runs have no record yet: "
+            f"<code>{section.how}</code>"
+        )
+    parts = [
+        f'<section id="{name}"><h2>{name} <a class="up" href="#top">top</a></h2>'
+        f"<p>{escape(section.about)}{owed}</p>"
+    ]
+    parts += map(html_table, section.tables)
+    for what, figure in section.figures:
+        parts.append(picture(figure, f"{name}: {what}", places))
+    return "\n".join(parts) + "</section>"
+
+
+def _standing(record: Record) -> tuple[str, int, str, str]:
+    """Sorts records by model, number of tasks and label."""
+    model = record["config"]["model"]["name"]
+    return model, len(record["scores"]), record["label"], record["key"]
+
+
+def html_record(record: Record, how: str, numbers: dict[str, int]) -> str:
+    """What produced a record, and its numbers.
+
+    numbers: every piece of a configuration so far and its number, which is added to;
+    the page's script joins the pieces
+    """
+    code, selection = record["code"], record["selection"]
+    commit = code["commit"] or code["version"] or "unknown"
+    changed = " and uncommitted changes" if code["dirty"] else ""
+    scores: list[str] = []
+    for score in record["scores"]:
+        scores.append(f"{escape(score['task'])} {100 * score['value']:.2f}")
+    parts: list[str] = []
+    for piece in pieces(record["config"]):
+        parts.append(str(numbers.setdefault(piece, len(numbers))))
+    seconds = f"{sum(record['seconds'].values()):.1f}"
+    facts = {
+        "reproduce": f"<code>{escape(how)} overwrite=true</code>",
+        "scores, %": ", ".join(scores),
+        "scale": f"{selection['scale']:g} ({escape(selection['rule'])})",
+        "code": escape(commit) + changed,
+        "seconds": f"{seconds} on {record['threads']} threads, "
+        + escape(record["device"]),
+        "configuration": f'<pre data-parts="{" ".join(parts)}"></pre>',
+    }
+    lines = "".join(f"<dt>{name}<dd>{value}" for name, value in facts.items())
+    key, label = record["key"], escape(record["label"])
+    title = f"<code>{key}</code> {label}, {len(scores)} tasks"
+    return f'<details id="{key}"><summary>{title}</summary><dl>{lines}</dl></details>'
+
+
+def pieces(config: Mapping[str, object]) -> list[str]:
+    """A configuration as JSON, in pieces that many records share.
+
+    Joined by commas, between braces, they are the whole again.
+    """
+    texts: list[str] = []
+    for name, node in config.items():
+        whole = json.dumps({name: node}, indent=1, ensure_ascii=False)
+        texts.append(whole[2:-2])
+    return texts

@@ -1,0 +1,235 @@
+"""The row of a table, as values: what was run, and what came of it.
+
+A row is read from the records of one run, or from those that differ in the seed alone.
+Nothing here is text for people: tadrop/results/formats.py writes a row down.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import mean, stdev
+from typing import Any
+
+from tadrop.results.intervals import Interval
+from tadrop.results.naming import variant
+from tadrop.results.record import Record
+
+REFERENCES = ("individual", "pretrained")
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table. Accuracies and differences are in percent.
+
+    What was run:
+    method:     the stable name of the merge row; "" for a published row
+    title:      the name that people read
+    variant:    "" without TADrop, else "TADrop" or the name of one of its controls
+    settings:   those in which it differs from rows that read alike, by dotted path
+    before:     what is done to the task vectors before the merge, in that order
+    below:      whether it stands below the row of its method without TADrop
+    scales:     ascending; there are several where the seeds chose different ones
+    data:       what the method saw of the tasks' data beside the models
+    keys:       of its records
+    source, mark: of a published row, which has no records: where it was printed, and
+                the number of its note in the caption
+
+    What came of it:
+    values:     accuracies by task, and the details of a task by `task metric`
+    average:    their mean over tasks; None for a published row that does not say it
+    deviation:  of the average over seeds
+    normalised: the mean over tasks of the ratio to the individual model
+    density:    the share of entries that are not zero; None where nothing was merged
+    difference, interval: to the row without TADrop
+    versus, versus_interval: of adaptive TADrop to its uniform control
+    ends_section: whether a line is drawn below it
+    """
+
+    method: str
+    title: str
+    values: Mapping[str, float]
+    average: float | None
+    variant: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    before: tuple[str, ...] = ()
+    below: bool = False
+    scales: tuple[float, ...] = ()
+    data: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    source: str = ""
+    mark: str = ""
+    deviation: float | None = None
+    normalised: float | None = None
+    density: float | None = None
+    stored_bytes: int | None = None
+    difference: float | None = None
+    interval: Interval | None = None
+    versus: float | None = None
+    versus_interval: Interval | None = None
+    ends_section: bool = False
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the row is a model before merging."""
+        return self.density is None and not self.source
+
+    @property
+    def standing(self) -> str:
+        """Where TADrop stands to the method's own rule: before it, after it, or "".
+
+        The empty word is said where TADrop takes the rule's place, and without TADrop.
+        """
+        if "tadrop" not in self.before or "sparsify" not in self.before:
+            return ""
+        ahead = self.before.index("tadrop") < self.before.index("sparsify")
+        return "before" if ahead else "after"
+
+    @property
+    def reading(self) -> tuple[str, str, str, str, bool]:
+        """What a reader sees of a row but its settings; rows may share it."""
+        return self.method, self.title, self.variant, self.standing, self.below
+
+    @property
+    def measured(self) -> float:
+        """The average of a row that has records, so that it is never None."""
+        assert self.average is not None, f"{self.title} has no average"
+        return self.average
+
+
+def from_records(
+    group: Sequence[Record], individual: Mapping[str, float] | None, below: bool
+) -> Row:
+    """The row of records that differ in the seed alone, without comparisons.
+
+    individual: the individual models' accuracies by task, where they are known
+    below: whether the row of the same method without TADrop stands above it
+    """
+    config = group[0]["config"]
+    by_record = list(map(accuracies, group))
+    averages = [mean(values.values()) for values in by_record]
+    row = Row(
+        method=config["merge"]["name"],
+        title=config["merge"]["title"],
+        variant=variant(config),
+        before=steps(config),
+        below=below,
+        keys=tuple(record["key"] for record in group),
+        values=_means(by_record) | _means(list(map(details, group))),
+        average=float(mean(averages)),
+        deviation=stdev(averages) if len(group) > 1 else None,
+        normalised=_normalised(by_record, individual),
+        stored_bytes=max(record["stored_bytes"] for record in group),
+    )
+    if is_reference(group[0]):
+        return row
+    scales = {record["selection"]["scale"] for record in group}
+    return replace(
+        row,
+        density=float(mean(record["density"] for record in group)),
+        scales=tuple(sorted(scales)),
+        data=data_seen(group[0]),
+    )
+
+
+def steps(config: Config) -> tuple[str, ...]:
+    """What a record's settings do to task vectors before the merge, in that order.
+
+    The words are those of tadrop/results/identity.py: search, tadrop and sparsify.
+    """
+    return tuple(config["before"])
+
+
+def is_reference(record: Record) -> bool:
+    """Whether a record is of models before they are merged."""
+    return record["config"]["merge"]["name"] in REFERENCES
+
+
+def data_seen(record: Record) -> tuple[str, ...]:
+    """What a run saw of the tasks' data before it was evaluated."""
+    word = record["config"]["merge"].get("data", "none")
+    seen = () if word == "none" else (word,)
+    labels = "validation labels"  # what a choice of the scale on validation data sees
+    if record["selection"]["split"] == "validation" and labels not in seen:
+        seen += (labels,)
+    return seen
+
+
+def accuracies(record: Record) -> dict[str, float]:
+    """Each task's accuracy in percent."""
+    return {score["task"]: 100 * score["value"] for score in record["scores"]}
+
+
+def details(record: Record) -> dict[str, float]:
+    """Each further metric of a task in percent, by `task metric`."""
+    values: dict[str, float] = {}
+    for score in record["scores"]:
+        for name, value in score.get("details", {}).items():
+            values[f"{score['task']} {name}"] = 100 * value
+    return values
+
+
+def _means(by_record: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean over records of every value that all of them have."""
+    means: dict[str, float] = {}
+    for name in by_record[0]:
+        if all(name in values for values in by_record):
+            means[name] = float(mean(values[name] for values in by_record))
+    return means
+
+
+def _normalised(
+    by_record: Sequence[Mapping[str, float]], individual: Mapping[str, float] | None
+) -> float | None:
+    """The mean ratio to the individual models in percent, over records and tasks."""
+    if not individual or not all(individual.values()):
+        return None
+    ratios: list[float] = []
+    for values in by_record:
+        ratios += [value / individual[task] for task, value in values.items()]
+    return mean(ratios) * 100
+
+
+def without_seeds(config: Config, *left_out: str) -> str:
+    """A configuration as text, without its seeds and some of its nodes.
+
+    Runs with the same text are the same row.
+    """
+    kept: dict[str, Any] = {}
+    for name, node in config.items():
+        if name != "seed" and name not in left_out:
+            kept[name] = _seedless(node)
+    return json.dumps(kept, sort_keys=True)
+
+
+def _seedless(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {
+            name: _seedless(child) for name, child in node.items() if name != "seed"
+        }
+    if isinstance(node, list | tuple):
+        return [_seedless(child) for child in node]
+    return node
+
+
+def differing(configs: Sequence[Config]) -> list[dict[str, Any]]:
+    """Of each configuration the settings in which they differ, by dotted path."""
+    leaves = [dict(_leaves(config)) for config in configs]
+    shared: list[dict[str, Any]] = [{} for _ in configs]
+    for path in sorted(set().union(*leaves)):
+        texts = {json.dumps(values.get(path)) for values in leaves}
+        if path.split(".")[-1] == "seed" or len(texts) == 1:
+            continue
+        for settings, values in zip(shared, leaves, strict=True):
+            settings[path] = values.get(path)
+    return shared
+
+
+def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted path, value) of everything in a node that is no mapping."""
+    if not isinstance(node, Mapping):
+        yield path, node
+        return
+    for name, child in node.items():
+        yield from _leaves(child, f"{path}.{name}" if path else name)

@@ -1,0 +1,20 @@
+"""Records of the demo with made-up numbers, and its table."""
+
+import pytest
+
+from tadrop.app.verbs import table as tables
+from tests import synthetic
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """The demo's records, but for some, and a small number of them with a grid."""
+    folder = tmp_path_factory.mktemp("records")
+    return folder, synthetic.fill(folder, "demo", skip=7)
+
+
+@pytest.fixture(scope="module")
+def rendered(filled):
+    folder, _ = filled
+    records = tables.collect("demo", folder, partial=True)
+    return tables.made("demo", records, folder, folder / "none"), records, folder

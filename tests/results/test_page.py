@@ -1,0 +1,351 @@
+"""The page of results fetches nothing, links its records and shows the table's numbers."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+
+from tadrop.app import boards as recipes
+from tadrop.app.verbs import leaderboard, report
+from tadrop.app.verbs import table as tables
+from tadrop.results import columns, formats, identity, record, table
+from tadrop.results.figures.style import save
+from tadrop.results.figures.tensors import sparsity_map
+from tadrop.results.html.pictures import picture, small
+from tadrop.results.html.tables import html_cell
+from tadrop.types import TadropError
+from tests import records as hand
+from tests import synthetic
+
+
+class Links(HTMLParser):
+    """What a page points at, and the names it has."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.targets, self.ids, self.loaded = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.ids += [found["id"]] if "id" in found else []
+        self.targets += [found["href"]] if tag == "a" else []
+        self.loaded += [
+            found[name] for name in ("src", "srcset", "action", "data") if name in found
+        ]
+        assert tag not in ("link", "iframe", "object", "embed", "base", "form")
+
+
+@pytest.fixture(scope="module")
+def page(filled):
+    folder, keys = filled
+    return report.build(["demo"], folder, folder / "none"), folder, keys
+
+
+def test_the_report_fetches_nothing(page):
+    text, _, _ = page
+    assert all(
+        source.startswith("data:image/svg+xml,<svg ") for source in Links(text).loaded
+    )
+    assert "@import" not in text
+    assert not re.search(
+        r"url\((?!%23)|fetch\(|XMLHttpRequest|https?://(?!www\.w3\.org)", text
+    )
+
+
+def test_every_link_of_the_report_leads_somewhere_and_every_record_is_reached(page):
+    text, folder, _ = page
+    links = Links(text)
+    assert len(links.ids) == len(set(links.ids))
+    assert {target.removeprefix("#") for target in links.targets} <= set(links.ids)
+    assert {path.stem for path in folder.glob("*.json")} <= {
+        target.removeprefix("#") for target in links.targets
+    }
+    assert "of its runs have no record yet" in text
+
+
+def test_the_commands_of_the_report_make_the_records_they_stand_beside(page):
+    _, folder, _ = page
+    _, commands, _ = report.gather("demo", folder, folder / "none")
+    for key, command in list(commands.items())[:6]:
+        words = command.removeprefix("python run.py ").replace("'", "").split()
+        with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
+            config = OmegaConf.to_container(
+                recipes.compose("config", words), resolve=True
+            )
+        assert identity.key(config) == key
+
+
+def test_a_sweep_of_tadrop_alone_is_compared_with_plain_rows(tmp_path):
+    for recipe in ("ablation_norm", "demo"):
+        synthetic.fill(tmp_path, recipe)
+    section, commands, found = report.gather(
+        "ablation_norm", tmp_path, tmp_path / "none"
+    )
+    as_rendered = tables.made(
+        "ablation_norm",
+        tables.collect("ablation_norm", tmp_path, partial=True),
+        tmp_path,
+        tmp_path,
+    )
+    assert [formats.label(row) for row in section.tables[0].rows] == [
+        formats.label(row) for row in as_rendered.rows
+    ]
+    assert "TIES" in [formats.label(row) for row in section.tables[0].rows]
+    plain = [one["key"] for one in found if one["config"]["tadrop"] is None]
+    assert len(plain) == 5  # two references, three methods
+    with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
+        for key in plain:
+            words = (
+                commands[key].removeprefix("python run.py ").replace("'", "").split()
+            )
+            assert (
+                identity.key(
+                    OmegaConf.to_container(
+                        recipes.compose("config", words), resolve=True
+                    )
+                )
+                == key
+            )
+
+
+def test_numbers_in_the_page_are_the_table_s(page, rendered):
+    text, _, _ = page
+    made, _, _ = rendered
+    row = next(row for row in made.rows if row.difference is not None)
+    for heading, cell in zip(
+        columns.headings(made), formats.texts(made, row), strict=True
+    ):
+        assert f"<a href=#{row.keys[0]}>{cell}</a>" in text or not cell, heading
+
+
+@pytest.mark.parametrize(
+    ("stored", "text", "bytes_"),
+    [
+        (2 * 1_270_000, "1.27 MB", 1.27e6),
+        (2 * 952_000, "952 kB", 952e3),
+        (2 * 3, "3 B", 3),
+        (0, "0", None),
+    ],
+)
+def test_sizes_sort_by_their_bytes(stored, text, bytes_):
+    made = table.with_data(table.build([hand.record("ties")]))
+    row = replace(made.rows[0], stored_bytes=stored)
+    cell = columns.COLUMNS["stored"](row, made)
+    assert cell.text == text
+    found = re.search(r'data-n="([^"]*)"', html_cell(cell, row))
+    assert (float(found[1]) if found else None) == bytes_
+
+
+def test_two_scales_sort_as_the_first():
+    made = table.build([hand.record("ties")])
+    row = replace(made.rows[0], scales=(0.3, 0.4))
+    cell = columns.COLUMNS["lambda"](row, made)
+    assert cell.text == "0.3/0.4"
+    assert "data-n" not in html_cell(cell, row)
+
+
+def test_a_record_s_configuration_is_whole_though_its_pieces_are_shared(page):
+    text, folder, _ = page
+    configs = json.loads(re.search(r'id="configs">(.*?)</script>', text, re.S)[1])
+    shown = re.findall(r'<details id="(\w+)">.*?data-parts="([\d ]+)"', text)
+    assert {key for key, _ in shown} == {path.stem for path in folder.glob("*.json")}
+    for key, parts in shown:
+        joined = ",\n".join(configs[int(part)] for part in parts.split())
+        assert f"{{\n{joined}\n}}" == json.dumps(
+            record.read(folder / f"{key}.json")["config"], indent=1
+        )
+
+
+def test_a_small_figure_is_the_same_drawing(rendered, tmp_path):
+    made, records, folder = rendered
+
+    def drawing(svg):
+        """Tags with their letters, and positions to a hundredth, in order; without metadata, groups
+        and styles.
+        """
+        tags = [
+            each
+            for each in ElementTree.fromstring(svg).iter()
+            if each.tag.startswith("{http://www.w3.org/2000/")
+        ]
+        tags = [
+            each
+            for each in tags
+            if not each.tag.endswith(("}g", "}metadata", "}style"))
+        ]
+        numbers = [
+            re.findall(r"(-?\d+(?:\.\d\d?)?)\d*", each.get("d", "") + each.get("x", ""))
+            for each in tags
+        ]
+        return [(each.tag, (each.text or "").strip()) for each in tags], numbers
+
+    for name, figure in tables.figures_of(made, records, folder):
+        path, _ = save(figure, tmp_path / name)
+        whole = path.read_text()
+        shrunk = small(whole)
+        assert len(shrunk) < 0.5 * len(whole)
+        assert drawing(shrunk) == drawing(whole)
+        ids = set(re.findall(r" id='([^']+)'", shrunk))
+        assert set(re.findall(r"#(i\d+)", shrunk)) == ids
+        assert not re.search(r"style='", shrunk)
+
+
+def test_a_figure_that_two_sections_share_stands_in_the_page_once():
+    frame = pd.DataFrame({"tensor": ["blocks.0.w", "head"], "sparsity": [0.1, 0.4]})
+    seen = {}
+    first, second = (
+        picture(sparsity_map(frame), f"{name}: map", seen) for name in ("a", "b")
+    )
+    assert (
+        ElementTree.fromstring(
+            unquote(html.unescape(re.search(r'svg\+xml,([^"]*)', first)[1]))
+        )
+        is not None
+    )
+    assert 'id="a.map"' in first
+    assert second == '<p>map: <a href="#a.map">as above</a></p>'
+
+
+def test_a_board_stands_in_the_report_with_the_commands_of_its_records(
+    filled, tmp_path, monkeypatch
+):
+    folder, of_demo = filled
+    monkeypatch.setattr(leaderboard, "rows", lambda: ["average", "ties"])
+    for line in (
+        line
+        for n in (2, 8)
+        for line in leaderboard.recorded(f"glyph{n}", folder=tmp_path).lines.values()
+    ):
+        with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
+            synthetic.write(
+                tmp_path,
+                OmegaConf.to_container(
+                    recipes.compose("config", line.split()), resolve=True
+                ),
+            )
+    boards = [leaderboard.recorded(f"glyph{n}", folder=tmp_path) for n in (2, 8)]
+    assert [len(board.records) for board in boards] == [6, 6]
+    assert not any(board.owed for board in boards)
+    text = report.build(["demo"], folder, folder / "none", boards)
+    assert '<figure id="leaderboard_tasks.tasks">' in text
+    assert {target.removeprefix("#") for target in Links(text).targets} <= set(
+        Links(text).ids
+    )
+    for key, line in (pair for board in boards for pair in board.lines.items()):
+        assert f'<details id="{key}">' in text
+        assert (
+            f"<code>python run.py {line} overwrite=true</code>" in text
+            or key in of_demo
+        )  # which came first
+
+
+def test_a_report_of_nothing_says_what_to_run(tmp_path):
+    with pytest.raises(
+        TadropError, match=r"begin with: python run.py \+experiment=demo"
+    ):
+        report.build(["demo"], tmp_path, tmp_path)
+
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+    None,
+)
+
+PROBE = """<script>addEventListener("load", () => {
+  const found = {}, table = document.querySelector("table");
+  const style = getComputedStyle(document.body);
+  found.colours = [style.color, style.backgroundColor];
+  found.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  const heads = [...table.tHead.rows[0].cells];
+  const at = heads.findIndex((head) => head.textContent === "avg");
+  const sorted = () => {
+    heads[at].querySelector("button").click();
+    const rows = [...table.tBodies[0].rows];
+    return rows.map((row) => [row.cells[0].innerText, row.cells[at].textContent]);
+  };
+  [found.down, found.up, found.original] = [sorted(), sorted(), sorted()];
+  const link = table.tBodies[0].rows[5].cells[at].querySelector("a");
+  for (const image of document.images) image.loading = "eager";
+  link.click();
+  setTimeout(() => {
+    const opened = [...document.querySelectorAll("details[open]")];
+    found.opened = opened.map((each) => "#" + each.id);
+    Object.assign(found, { asked: link.hash, width: innerWidth });
+    found.config = opened[0].querySelector("pre").textContent;
+    found.pictures = [...document.images].map((image) => image.naturalWidth);
+    found.fetched = performance.getEntriesByType("resource").map((each) => each.name);
+    parent.postMessage(JSON.stringify(found), "*");
+  }, 1000);
+});</script>"""
+
+FRAME = """<!doctype html><body style="margin: 0"><script>
+addEventListener("message", (event) => { document.title = event.data; });
+# a window is >= 500
+</script><iframe src="report.html" style="border: 0; width: {width}px; height: 800px"></iframe>"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no chromium")
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [390, 1600])
+def test_the_report_in_a_browser(page, rendered, tmp_path, dark, width):
+    text, folder, _ = page
+    made, _, _ = rendered
+    (tmp_path / "report.html").write_text(
+        text.replace("</body>", PROBE + "</body>"), encoding="utf-8"
+    )
+    frame = tmp_path / "frame.html"
+    frame.write_text(FRAME.replace("{width}", str(width)), encoding="utf-8")
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+    ]
+    flags += [
+        "--disable-component-update",
+        "--disable-sync",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+    ]
+    flags += [
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--window-size=1700,900",
+        "--virtual-time-budget=10000",
+    ]
+    flags += [f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--dump-dom"]
+    done = subprocess.run(
+        [BROWSER, *flags, frame.as_uri()], capture_output=True, text=True, timeout=120
+    )
+    found = json.loads(
+        html.unescape(re.search(r"<title>(.*?)</title>", done.stdout, re.S)[1])
+    )
+    assert found["width"] == width
+    assert found["overflow"] <= 0
+    assert found["fetched"] == []
+    assert found["pictures"]
+    assert all(found["pictures"])
+    ink, paper = (
+        sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in found["colours"]
+    )
+    assert (ink > paper) == dark
+    assert abs(ink - paper) > 500
+    averages = [float(cell) for _, cell in found["original"]]
+    assert averages == pytest.approx([row.average for row in made.rows], abs=0.051)
+    assert [float(cell) for _, cell in found["down"]] == sorted(averages, reverse=True)
+    assert [float(cell) for _, cell in found["up"]] == sorted(averages)
+    assert "TIES + TADrop" in dict(found["down"])  # its method is above it no longer
+    assert "+ TADrop" in dict(found["original"])
+    assert found["opened"] == [found["asked"]]
+    key = found["asked"].removeprefix("#")
+    assert json.loads(found["config"]) == record.read(folder / f"{key}.json")["config"]
