@@ -44,7 +44,9 @@ class LowRank(NamedTuple):
     right: Float[Tensor, "task rank in"]
 
 
-Merge = Callable[..., Deltas | Masked | LowRank]
+# What a method makes of a piece of the task vectors, or of a whole tensor.
+MergedPiece = Deltas | Masked | LowRank
+Merge = Callable[..., MergedPiece]
 
 KINDS = ("linear", "table", "other")
 

@@ -26,8 +26,8 @@ from tadrop.merging.source import (
 )
 from tadrop.storage.checkpoint import locate, open_checkpoint
 from tadrop.storage.checkpoint_writer import Form, TensorFile
-from tadrop.types import Deltas, Masked, TadropError
-from tadrop.vectors.merged import MergedPiece, Merged, pack
+from tadrop.types import Deltas, Masked, MergedPiece, TadropError
+from tadrop.vectors.merged import Merged, pack
 
 COMPACT = "merged.safetensors"
 FORMAT = 1

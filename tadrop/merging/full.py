@@ -13,8 +13,7 @@ from torch import Tensor
 from tadrop.merging.source import Plan, WiderError, dense, kind_of
 from tadrop.storage.checkpoint import Checkpoint
 from tadrop.storage.checkpoint_writer import CheckpointWriter, Form
-from tadrop.types import Masked, TadropError
-from tadrop.vectors.merged import MergedPiece
+from tadrop.types import Masked, MergedPiece, TadropError
 from tadrop.vectors.passes import PIECE
 
 

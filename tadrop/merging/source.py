@@ -17,8 +17,8 @@ from tadrop.merging.engine import Put, Summary, merge_into
 from tadrop.merging.method import Method
 from tadrop.protocols import Stream
 from tadrop.storage.checkpoint_writer import SHARD, Shape
-from tadrop.types import Deltas, LowRank, Masked, TadropError
-from tadrop.vectors.merged import MergedPiece, Merged
+from tadrop.types import Deltas, LowRank, Masked, MergedPiece, TadropError
+from tadrop.vectors.merged import Merged
 from tadrop.vectors.passes import PIECE
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from itertools import chain, groupby
+from itertools import groupby
 from math import prod
 
 import torch
@@ -41,8 +41,11 @@ class Sparse(Derived):
 
     @property
     def cuts(self) -> Cuts:
-        planned = self._planned
-        return {key: planned[key] for key in self._keys() if key in planned}
+        cuts: dict[Key, Cut] = {}
+        for key in self._keys():
+            if key in self._planned:
+                cuts[key] = self._planned[key]
+        return cuts
 
     def plan(self) -> None:
         """Plans every cut, of the source first, that is not planned yet.
@@ -60,11 +63,16 @@ class Sparse(Derived):
 
     def _keys(self) -> list[Key]:
         """Every cut's key, in the order of names, then tasks."""
-        scope = self.sparsifier.scope
-        keys: list[Key] = []
-        for covered in dict.fromkeys(cut_name(scope, name) for name in self.names):
-            keys += [(task, covered) for task in self.tasks]
-        return keys
+        keys: dict[Key, None] = {}
+        for name in self.names:
+            covered = self._covering(name)
+            for task in self.tasks:
+                keys[task, covered] = None
+        return list(keys)
+
+    def _covering(self, name: str) -> str:
+        """The name of the cut that covers a tensor."""
+        return cut_name(self.sparsifier.scope, name)
 
     def _jobs(self, keys: Sequence[Key]) -> Iterator[list[Key]]:
         """Cuts that a thread plans at a time.
@@ -86,14 +94,15 @@ class Sparse(Derived):
 
         The latter are read together.
         """
+        plan = self.sparsifier.plan
         if len(keys) == 1:
-            return [(keys[0], self.sparsifier.plan(self._covered(keys[0])))]
+            return [(keys[0], plan(self._covered(keys[0])))]
         planned: list[tuple[Key, Cut]] = []
         taus = self.source.taus(keys[0][1])
         for key in keys:
             tau = taus[self.tasks.index(key[0])]
-            cut = self.sparsifier.plan(self._covered(key).over(tau))
-            planned.append((key, cut))
+            vector = self._covered(key).over(tau)
+            planned.append((key, plan(vector)))
         return planned
 
     def _covered(self, key: Key) -> Vector:
@@ -104,12 +113,15 @@ class Sparse(Derived):
             return self.source.vector(task, None)
         if scope == "tensor":
             return self.source.vector(task, key[1])
-        names = [name for name in self.names if cut_name(scope, name) == key[1]]
-        return _joined(key[1], [self.source.vector(task, name) for name in names])
+        vectors: list[Vector] = []
+        for name in self.names:
+            if self._covering(name) == key[1]:
+                vectors.append(self.source.vector(task, name))
+        return _joined(key[1], vectors)
 
     def cut(self, task: int, name: str) -> tuple[Cut, int]:
         """The cut that covers a tensor, and the tensor's first flat index in it."""
-        key = self.tasks[task], cut_name(self.sparsifier.scope, name)
+        key = self.tasks[task], self._covering(name)
         if key not in self._planned:
             self._planned[key] = self.sparsifier.plan(self._covered(key))
             self.on_plan()
@@ -121,7 +133,7 @@ class Sparse(Derived):
         offsets: dict[str, int] = {}
         ends = Counter[str]()
         for name in self.names:
-            covered = cut_name(self.sparsifier.scope, name)
+            covered = self._covering(name)
             offsets[name] = ends[covered]
             ends[covered] += prod(self.shapes[name])
         return offsets
@@ -177,7 +189,8 @@ def _joined(name: str, vectors: Sequence[Vector]) -> Vector:
     size = sum(vector.size for vector in vectors)
 
     def pieces() -> Iterator[Tensor]:
-        return chain.from_iterable(vector.pieces() for vector in vectors)
+        for vector in vectors:
+            yield from vector.pieces()
 
     return Vector(vectors[0].task, name, (size,), size, pieces)
 

@@ -11,26 +11,23 @@ from torch import Tensor, nn
 
 from tadrop.protocols import Attachment
 from tadrop.storage.checkpoint import Checkpoint
-from tadrop.types import Deltas, LowRank, Masked
-
-MergedPiece = Deltas | Masked | LowRank
+from tadrop.types import LowRank
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge produced: per tensor a delta for each model, with masks at one bit
-    an entry where there are any.
+    """What a merge produced: per tensor a delta for each model.
 
-    deltas[name]: [model, *shape] float32, model = 1 (shared) or T (one per task)
-    low_rank[name]: in the place of a delta, two thin factors per task whose product it
-    is
-    masks[name]: [task, ceil(n / 8)] uint8, bit i of an entry's byte as numpy.packbits
-    lays it out
-    factors: [T] one factor per task, [1] one for all, or None
-    density: fraction of entries of the task vectors that were not zero when they were
-    merged
-    attachment: what goes around the module beside its weights, or None
-    found: what a search settled on, for the record
+    deltas[name]:   [model, *shape] float32, model = 1 (shared) or T (one per task)
+    low_rank[name]: instead of a delta two thin factors per task, of which it is the
+                    product
+    masks[name]:    [task, ceil(n / 8)] uint8, one bit an entry as numpy.packbits lays
+                    them out; only where there are masks
+    factors:        [T] one factor per task, [1] one for all, or None
+    density:        fraction of entries of the task vectors that were not zero when they
+                    were merged
+    attachment:     what goes around the module beside its weights, or None
+    found:          what a search settled on, for the record
     """
 
     tasks: tuple[str, ...]
@@ -50,19 +47,19 @@ class Merged:
     def delta(
         self, task: str, name: str, start: int = 0, stop: int | None = None
     ) -> Tensor:
-        """Task t's delta of one tensor, or its flat entries start (a multiple of 8) to
-        stop, before the scale.
+        """Task t's delta of one tensor, or its flat entries start to stop.
+
+        It is the delta before the scale. start is a multiple of 8.
         """
         index = self.tasks.index(task)
         delta = self._unmasked(index, name)
         if start or stop is not None:
             delta = delta.reshape(-1)[start:stop]
         if name in self.masks:
-            packed = self.masks[name][
-                index, start // 8 : (start + delta.numel() + 7) // 8
-            ]
-            bits = np.unpackbits(packed.numpy(), count=delta.numel())
-            delta = delta * torch.from_numpy(bits).to(delta.device).view(delta.shape)
+            last = (start + delta.numel() + 7) // 8
+            packed = self.masks[name][index, start // 8 : last]
+            mask = torch.from_numpy(np.unpackbits(packed.numpy(), count=delta.numel()))
+            delta = delta * mask.to(delta.device).view(delta.shape)
         if self.factors is None:
             return delta
         return delta * self.factors[index if len(self.factors) > 1 else 0].to(delta)
@@ -77,45 +74,50 @@ class Merged:
     @property
     def is_shared(self) -> bool:
         """Whether all tasks get the same weights."""
-        one_factor = self.factors is None or len(self.factors) == 1
-        one_delta = (
-            not self.masks
-            and not self.low_rank
-            and all(len(d) == 1 for d in self.deltas.values())
-        )
-        return one_delta and one_factor
+        if self.masks or self.low_rank:
+            return False
+        if self.factors is not None and len(self.factors) > 1:
+            return False
+        return all(len(delta) == 1 for delta in self.deltas.values())
 
     def attached(self, module: nn.Module, task: str) -> AbstractContextManager[None]:
-        """Puts the attachment, if there is one, around a module that has this result's
-        weights in it.
+        """Puts the attachment, if there is one, around a module.
+
+        The module has this result's weights in it.
         """
-        return (
-            nullcontext()
-            if self.attachment is None
-            else self.attachment.attach(module, task)
-        )
+        if self.attachment is None:
+            return nullcontext()
+        return self.attachment.attach(module, task)
 
     def stored_bytes(self) -> int:
-        """Bytes that this result takes beside the base: float32 deltas and factors,
-        one-bit masks, the attachment.
+        """Bytes that this result takes beside the base.
 
-        A delta that is zero throughout is not stored.
+        These are float32 deltas and factors, one-bit masks and the attachment. A delta
+        that is zero throughout is not stored.
         """
-        deltas = (delta for delta in self.deltas.values() if torch.count_nonzero(delta))
-        thin = (factor for pair in self.low_rank.values() for factor in pair)
-        tensors = (*deltas, *self.masks.values(), *thin)
-        factors = 0 if self.factors is None else 4 * len(self.factors)
-        attachment = 0 if self.attachment is None else self.attachment.stored_bytes()
-        return sum(t.numel() * t.element_size() for t in tensors) + factors + attachment
+        size = 0 if self.attachment is None else self.attachment.stored_bytes()
+        for tensor in self._stored():
+            size += tensor.numel() * tensor.element_size()
+        return size
+
+    def _stored(self) -> Iterator[Tensor]:
+        for delta in self.deltas.values():
+            if torch.count_nonzero(delta):
+                yield delta
+        yield from self.masks.values()
+        for thin in self.low_rank.values():
+            yield from thin
+        if self.factors is not None:
+            yield self.factors.float()
 
 
 def pack(masks: Tensor) -> Tensor:
-    """Bool masks [task, *shape] as bits [task, ceil(n / 8)] uint8, laid out as
-    numpy.packbits does.
+    """Bool masks [task, *shape] as bits [task, ceil(n / 8)] uint8.
+
+    The bits are laid out as numpy.packbits does.
     """
-    return torch.from_numpy(
-        np.packbits(masks.reshape(len(masks), -1).cpu().numpy(), axis=1)
-    )
+    rows = masks.reshape(len(masks), -1).cpu().numpy()
+    return torch.from_numpy(np.packbits(rows, axis=1))
 
 
 def materialise(

@@ -1,6 +1,4 @@
-"""What names of tensors say: the layer, whether a tensor is private, and what a cut
-that covers it is called.
-"""
+"""What names of tensors say: the layer, what is private, what a cut is called."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -13,20 +11,22 @@ def is_private(name: str, patterns: Sequence[str]) -> bool:
 
 
 def layer_of(name: str) -> str:
-    """The layer a tensor belongs to: its name up to the first number,
-    `blocks.3.fc1.weight` -> `blocks.3`.
+    """The layer a tensor belongs to: its name up to the first number.
 
-    Without a number, the module that owns it: `norm.bias` -> `norm`; a bare name is its
-    own layer.
+    `blocks.3.fc1.weight` is of `blocks.3`. Without a number it is the module that owns
+    the tensor, `norm` for `norm.bias`; a bare name is its own layer.
     """
     words = name.split(".")
-    numbers = [at for at, word in enumerate(words) if word.isdigit()]
-    return ".".join(words[: numbers[0] + 1] if numbers else words[:-1] or words)
+    for index, word in enumerate(words):
+        if word.isdigit():
+            return ".".join(words[: index + 1])
+    return ".".join(words[:-1] or words)
 
 
 def cut_name(scope: str, name: str) -> str:
-    """What a cut of this scope that covers a tensor is called: the tensor, its layer,
-    or `model`.
+    """What a cut of this scope that covers a tensor is called.
+
+    It is the tensor's name, its layer's, or `model`.
     """
     if scope == "layer":
         return layer_of(name)

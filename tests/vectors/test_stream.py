@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tadrop.models.clip.names import Lazy
+from tadrop.models.clip.convert import Lazy
 from tadrop.sparsify.cut_stream import Sparse, all_cuts
 from tadrop.sparsify.dare import Dare
 from tadrop.sparsify.magnitude import Magnitude

@@ -51,27 +51,33 @@ def counted(cuts: Cuts) -> dict[tuple[str, str], Facts]:
 
 def reordered(rule: TADrop, cuts: Cuts, order: Order) -> Assigned:
     """The rule that gives each task its sparsities in another order."""
-    facts = counted(cuts)
     kept: dict[tuple[str, str], int] = {}
-    for task in dict.fromkeys(task for task, _ in facts):
-        names = [name for other, name in facts if other == task]
-        sizes = np.array([facts[task, name].size for name in names])
-        counts = np.array([facts[task, name].kept for name in names])
-        dealt = _dealt(sizes, counts, lambda sparsity, task=task: order(task, sparsity))
-        for name, count in zip(names, dealt.tolist(), strict=True):
+    for task, facts in _by_task(counted(cuts)).items():
+        sizes = np.array([fact.size for fact in facts.values()])
+        counts = np.array([fact.kept for fact in facts.values()])
+        dealt = _dealt(task, sizes, counts, order)
+        for name, count in zip(facts, dealt.tolist(), strict=True):
             kept[task, name] = count
     return Assigned(kept, rule.norm, rule.scope)
 
 
+def _by_task(facts: Mapping[tuple[str, str], Facts]) -> dict[str, dict[str, Facts]]:
+    """The facts of each task's cuts, by task and then by vector."""
+    tasks: dict[str, dict[str, Facts]] = {}
+    for (task, name), fact in facts.items():
+        tasks.setdefault(task, {})[name] = fact
+    return tasks
+
+
 def _dealt(
-    sizes: np.ndarray, counts: np.ndarray, order: Callable[[np.ndarray], np.ndarray]
+    task: str, sizes: np.ndarray, counts: np.ndarray, order: Order
 ) -> np.ndarray:
     """Entries to keep of each of a task's vectors, [vector], from what TADrop keeps.
 
     They add up to the same number.
     """
     movable = sizes > 1  # a tensor of one entry is never cut
-    sparsity = order((1 - counts / sizes)[movable])
+    sparsity = order(task, (1 - counts / sizes)[movable])
     dealt = counts.copy()
     dealt[movable] = _matched(sparsity, sizes[movable], int(counts[movable].sum()))
     return dealt

@@ -8,6 +8,8 @@ from tadrop.sparsify.tadrop import TADrop
 
 def deal(rule: TADrop, cuts: Cuts) -> Magnitude:
     """The rule that keeps the same fraction everywhere."""
-    facts = counted(cuts).values()
-    keep = sum(fact.kept for fact in facts) / sum(fact.size for fact in facts)
-    return Magnitude(keep, norm=rule.norm, scope=rule.scope)
+    kept = size = 0
+    for facts in counted(cuts).values():
+        kept += facts.kept
+        size += facts.size
+    return Magnitude(kept / size, norm=rule.norm, scope=rule.scope)
