@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import wraps
+from math import fsum
 from types import ModuleType
 from unittest.mock import patch
 
@@ -46,7 +47,7 @@ def main(overrides: Sequence[str]) -> None:
     times = {
         "seconds": time.perf_counter() - start,
         "processor": time.process_time() - busy,
-        "decompositions": sum(decompositions),
+        "decompositions": fsum(decompositions),
         "planning": meter.seconds["sparsify"],
         "output": written.bytes,
     }
