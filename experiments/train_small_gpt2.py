@@ -30,7 +30,8 @@ from tadrop.app.places import CONF
 from tadrop.models.gpt2 import Classifier
 from tadrop.numerics.seeds import generator
 from tadrop.storage.files import write_tensors, write_text
-from tadrop.tasks.glue import TextTasks, Tokens, pad, read_rows
+from tadrop.tasks.glue import TextTasks
+from tadrop.tasks.reading.tokens import Tokens, pad, read_rows
 
 SIZES = {
     "vocab_size": 4096,

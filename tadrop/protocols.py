@@ -166,9 +166,8 @@ class Sparsifier(Protocol):
 class Tasks(Protocol):
     """A set of tasks: their data, split by split, and how outputs are graded.
 
-    names:    the tasks, in the order in which tables show them
-    metric:   what the mean of the graded values is called
-    protocol: what a number depends on beside the data, in words, for the record
+    names:  the tasks, in the order in which tables show them
+    metric: what the mean of the graded values is called
 
     A split is train, validation or test.
     """
@@ -179,8 +178,12 @@ class Tasks(Protocol):
     @property
     def metric(self) -> str: ...
 
-    @property
-    def protocol(self) -> str: ...
+    def protocol(self) -> str:
+        """What a number depends on beside the data, in words, for the record.
+
+        Data that are not the official ones are named; for that they may be read.
+        """
+        ...
 
     def needs(self) -> list[str]:
         """Which data sets are not at hand, a line each. Looking downloads nothing."""
@@ -276,6 +279,19 @@ class ImageTasks(Protocol):
 
 
 @runtime_checkable
+class QuestionTasks(Protocol):
+    """What tasks with a visual question answering task, called vqa, can do beside."""
+
+    def answers(self) -> list[str]:
+        """The answers that a model chooses from, in the order of its logits."""
+        ...
+
+    def questions(self, split: str) -> Iterator[tuple[Any, Tensor]]:
+        """Inputs and the numbers of the questions; a split as the data set calls it."""
+        ...
+
+
+@runtime_checkable
 class Statistics(Protocol):
     """One tensor per task for the merged tensors that have a statistic.
 
@@ -343,7 +359,7 @@ class Workbench(Protocol):
         """Puts a task's private tensors (its head) into the module."""
         ...
 
-    def places(self, names: Iterable[str]) -> Mapping[str, Slot]:
+    def slots(self, names: Iterable[str]) -> Mapping[str, Slot]:
         """Where these tensors sit in the module's parameters.
 
         A tensor that is no part of a parameter is left out.

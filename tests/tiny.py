@@ -53,7 +53,6 @@ class TinyTasks:
     names: tuple[str, ...]
     sizes: Mapping[str, int]
     metric: str = "accuracy"
-    protocol: str = "tiny"
     batch: int = 7
 
     def inputs(self, task: str, split: str) -> Tensor:
@@ -67,6 +66,9 @@ class TinyTasks:
 
     def grade(self, outputs, targets):
         return outputs.argmax(1) == targets
+
+    def protocol(self):
+        return "tiny"
 
     def measure(self, task, split, kept):
         return None
@@ -132,5 +134,5 @@ def stream(bench: Bench) -> TaskVectors:
         bench.experts,
         ("head.*",),
         bench.device,
-        matrix_layouts("tiny", bench.backbone.matrices, shapes),
+        matrix_layouts("tiny", bench.model.matrices, shapes),
     )

@@ -1,6 +1,4 @@
-"""What every set of tasks asks of its names and its limit, and what it says of data
-that are not the published ones.
-"""
+"""What every set of tasks asks of its names, its limit and its data."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -22,19 +20,24 @@ def known_names(
 
 
 def check_limit(limit: int | None) -> None:
+    """Raises TadropError for a limit that leaves nothing."""
     if limit is not None and limit < 1:
         raise TadropError(f"limit is {limit}; it must be at least 1, or null for all")
 
 
-def differing(task: str, counts: Mapping[str, tuple[int, int | None]]) -> list[str]:
-    """What is not as expected, in words. counts: (found, expected or None where nothing
-    is) by what is counted.
+def differing(
+    task: str, counts: Mapping[str, tuple[int | None, int | None]]
+) -> list[str]:
+    """What is not as expected, in words.
+
+    counts: the number there is and the number expected, by what is counted; nothing is
+    expected where the latter is None
     """
-    return [
-        f"{task} has {found} of {expected} {what}"
-        for what, (found, expected) in counts.items()
-        if expected is not None and found != expected
-    ]
+    differences = []
+    for what, (count, expected) in counts.items():
+        if expected is not None and count != expected:
+            differences.append(f"{task} has {count} of {expected} {what}")
+    return differences
 
 
 def refuse(place: object, odd: Sequence[str], strict: bool) -> None:

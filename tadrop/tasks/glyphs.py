@@ -101,7 +101,6 @@ class GlyphTasks:
     cache: str | None = None
     batch: int = 500
     metric: str = "accuracy"
-    protocol: str = f"glyphs-{VERSION}"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", known_names("glyph", self.names, NAMES))
@@ -110,6 +109,10 @@ class GlyphTasks:
     def _arrays(self, task: str, split: str) -> tuple[np.ndarray, np.ndarray]:
         images, labels = load(task, split, Path(self.cache) if self.cache else None)
         return images[: self.limit], labels[: self.limit]
+
+    def protocol(self) -> str:
+        """The version of the images."""
+        return f"glyphs-{VERSION}"
 
     def needs(self) -> list[str]:
         """Nothing: the images are drawn."""

@@ -28,7 +28,7 @@ from tadrop.tasks.checks import check_limit, differing, not_at_hand, refuse
 from tadrop.tasks.reading import sampling
 from tadrop.tasks.reading.images import VERSION, Images, build, open_images
 from tadrop.tasks.reading.registry import Entry, entries, registry
-from tadrop.tasks.reading.sources import Source, source_of
+from tadrop.tasks.reading.sources import ImageSource, source_of
 from tadrop.types import TadropError
 
 if TYPE_CHECKING:
@@ -83,7 +83,6 @@ class VisionTasks:
     def _resize(self) -> str:
         return self.preprocess.get("resize", "shortest")
 
-    @property
     def protocol(self) -> str:
         """Registry, variants, input, and counts that are not as expected."""
         words = [self.label or self.registry]
@@ -193,7 +192,7 @@ class VisionTasks:
             build(folder, rows, self._size, self._resize, facts)
         return self._checked(task, split, open_images(folder))
 
-    def _key(self, source: Source, split: str) -> str:
+    def _key(self, source: ImageSource, split: str) -> str:
         """The name of a split in the cache: a hash of what its images depend on."""
         words = [
             VERSION,

@@ -15,15 +15,20 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from PIL import Image
 
-from tadrop.app import build
-from tadrop.app.runs import run
+from tadrop.app.places import CONF, REPOSITORY
+from tadrop.app.runs import build, run
 from tadrop.app.verbs import vqa_answers
-from tadrop.models import beit3
-from tadrop.models.beit3 import Inputs
-from tadrop.models.decoding import search
+from tadrop.models.beit3.decoding import search
+from tadrop.models.beit3.heads import Captions, head_of
+from tadrop.models.beit3.model import equip
+from tadrop.models.beit3.transformer import Beit3, Inputs
+from tadrop.models.weights import PrivateTensors
 from tadrop.numerics.seeds import generator
-from tadrop.results import published, table
-from tadrop.tasks import captions, multimodal
+from tadrop.results import formats, published, table
+from tadrop.results.columns import headings
+from tadrop.tasks.metrics import captions
+from tadrop.tasks.metrics.recall import recalls
+from tadrop.tasks.reading.pictures import picture
 from tadrop.types import TadropError
 
 WIDTH, DEPTH, WORDS, ANSWERS = 16, 2, 120, 4
@@ -36,9 +41,14 @@ SENTENCES = [
 ]
 
 
+def whole(state):
+    """All of a task's tensors, merged ones too, as if they were its own."""
+    return PrivateTensors(Path("expert.pth"), state, ["*"])
+
+
 def transformer(side, seed):
     torch.manual_seed(seed)
-    return beit3.Beit3(WIDTH, DEPTH, 2, 32, WORDS, 16, side, 40)
+    return Beit3(WIDTH, DEPTH, 2, 32, WORDS, 16, side, 40)
 
 
 def official(model, heads, drop=()):
@@ -217,21 +227,21 @@ def hub(tmp_path_factory):
     return root
 
 
+SMALL = (
+    *(f"tasks.sources.{task}.side={side}" for task, side in SIDES.items()),
+    f"+model.build.width={WIDTH}",
+    f"+model.build.depth={DEPTH}",
+    "+model.build.hidden=32",
+    f"+model.build.vocabulary={WORDS}",
+    "+model.build.side=32",
+    "+model.build.positions=40",
+    "+model.build.mask=100",
+    "model.build.heads=2",
+    "+model.build.longest=6",
+)
+
+
 def configured(hub, tmp_path, *overrides):
-    sides = [f"tasks.sources.{task}.side={side}" for task, side in SIDES.items()]
-    sizes = {
-        "width": WIDTH,
-        "depth": DEPTH,
-        "hidden": 32,
-        "vocabulary": WORDS,
-        "side": 32,
-        "positions": 40,
-        "mask": 100,
-    }
-    built = [f"+model.build.{k}={v}" for k, v in sizes.items()] + [
-        "model.build.heads=2",
-        "+model.build.longest=6",
-    ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         places = [
             f"paths.hub={hub}",
@@ -241,8 +251,7 @@ def configured(hub, tmp_path, *overrides):
         words = [
             "model=beit3",
             *places,
-            *sides,
-            *built,
+            *SMALL,
             "device=cpu",
             "tasks.strict=false",
         ]
@@ -285,7 +294,7 @@ def test_individual_models_are_the_experts(hub, tmp_path):
         body.load_state_dict(
             {n[6:]: t for n, t in state.items() if n.startswith("beit3.")}, strict=False
         )
-        head = beit3.head_of(None, state)
+        head = head_of(whole(state), Captions())
         with torch.no_grad():
             outputs = [
                 (head(body, inputs), targets)
@@ -311,7 +320,7 @@ def test_individual_models_are_the_experts(hub, tmp_path):
 def test_the_transformer_against_plain_arithmetic():
     """One layer, an image and a text, token by token in float64."""
     torch.manual_seed(3)
-    model = beit3.Beit3(8, 1, 2, 12, 20, 16, 16, 12).double().eval()
+    model = Beit3(8, 1, 2, 12, 20, 16, 16, 12).double().eval()
     image, ids = (
         torch.randn(1, 3, 16, 16, dtype=torch.float64),
         torch.tensor([[0, 7, 2, -1]]),
@@ -392,7 +401,7 @@ def test_captions_are_decoded_greedily(hub, tmp_path):
     cfg = configured(hub, tmp_path)
     module, backbone = instantiate(cfg.model.build)(), instantiate(cfg.model)
     state = backbone.open_expert("captioning").tensors
-    beit3.equip(module, state)
+    equip(module, whole(state))
     image = torch.randn(1, 1, 3, 64, 64)
     with torch.no_grad():
         found = module(Inputs(image))[0].tolist()
@@ -474,7 +483,7 @@ def test_captions_with_beams_are_at_least_as_likely(hub, tmp_path):
                 hub, tmp_path, f"model.build.beams={beams}", "model.build.penalty=0"
             ).model.build
         )()
-        beit3.equip(module, state)
+        equip(module, whole(state))
         with torch.no_grad():
             words = module(Inputs(image))
             logs = []
@@ -507,7 +516,7 @@ def test_recalls_by_hand():
         [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.9, 0.1], [0.8, 0.2], [0.7, 0.3]]
     )
     is_text = torch.tensor([False, False, True, True, True, True])
-    found = multimodal.recalls(vectors, is_text, torch.tensor([0, 1, 0, 0, 1, 1]))
+    found = recalls(vectors, is_text, torch.tensor([0, 1, 0, 0, 1, 1]))
     assert {k: found[k] for k in ("TR@1", "IR@1")} == {"TR@1": 1.0, "IR@1": 0.5}
     assert found["IR@5"] == found["TR@10"] == 1.0
     assert found["mean recall"] == pytest.approx((1 + 1 + 1 + 0.5 + 1 + 1) / 6)
@@ -545,14 +554,14 @@ def test_data_that_are_not_the_official_ones_are_refused_unless_asked_for(
             configured(hub, tmp_path, "tasks.strict=true", *exact).tasks
         ).examples("imagenet", "test")
     lenient = build.tasks(configured(hub, tmp_path, "tasks.names=[vqa,nlvr2]").tasks)
-    assert lenient.protocol.startswith(
+    assert lenient.protocol().startswith(
         "beit3-1, vqa val2014, cut (vqa has 3 of 214354 val2014 rows, vqa has 4 of 3129"
     )
     right = ("tasks.sources.imagenet.classes=3", *exact)
     assert (
         build.tasks(
             configured(hub, tmp_path, "tasks.strict=true", *right).tasks
-        ).protocol
+        ).protocol()
         == "beit3-1"
     )
 
@@ -673,14 +682,14 @@ def test_answers_for_the_vqa_server(hub, tmp_path, monkeypatch, capsys):
     assert [entry["question_id"] for entry in found] == [10, 11, 12]
     module, backbone = instantiate(cfg.model.build)(), instantiate(cfg.model)
     state = backbone.open_expert("vqa").tensors
-    beit3.equip(module, state)
+    equip(module, whole(state))
     module.beit3.load_state_dict(
         {n[6:]: t for n, t in state.items() if n.startswith("beit3.")}, strict=False
     )
     tasks, words = build.tasks(cfg.tasks), ["yes", "no", "blue", "three"]
     for entry, image in zip(found, sorted((root / "test2015").iterdir()), strict=True):
         inputs = Inputs(
-            multimodal.picture(image, 64, False)[None, None],
+            picture(image, 64, False)[None, None],
             tasks.encode(["is it red"]),
         )
         with torch.no_grad():
@@ -693,7 +702,7 @@ def test_answers_for_the_vqa_server(hub, tmp_path, monkeypatch, capsys):
     )
     with pytest.raises(
         TadropError,
-        match=r"a server keeps these answers; python -m experiments\.vqa_answers",
+        match=r"a server keeps these answers; tadrop vqa_answers",
     ):
         test_dev.examples("vqa", "test")
 
@@ -717,7 +726,7 @@ def test_the_table_has_the_papers_columns_and_its_rows_beside_ours(hub, tmp_path
         "vqa",
         "nlvr2",
     )
-    ours = next(row for row in made.rows if row.label == "EMR")
+    ours = next(row for row in made.rows if formats.label(row) == "EMR")
     scores = {s["task"]: s for s in records[1]["scores"]}
     assert (
         ours.values["captioning BLEU-4"]
@@ -726,8 +735,8 @@ def test_the_table_has_the_papers_columns_and_its_rows_beside_ours(hub, tmp_path
     assert ours.average == pytest.approx(
         np.mean([100 * s["value"] for s in scores.values()])
     )
-    row = next(row for row in made.rows if "published: EMR" in row.label)
-    theirs = dict(zip(made.headings, made.cells(row), strict=True))
+    row = next(row for row in made.rows if "published: EMR" in formats.label(row))
+    theirs = dict(zip(headings(made), formats.texts(made, row), strict=True))
     assert (
         theirs["captioning BLEU-4"],
         theirs["captioning"],
@@ -738,4 +747,4 @@ def test_the_table_has_the_papers_columns_and_its_rows_beside_ours(hub, tmp_path
         "53.4",
     )
     assert theirs["retrieval TR@1"] == ""
-    assert table.csv(made).startswith("method,retrieval,retrieval TR@1")
+    assert formats.csv(made).startswith("method,retrieval,retrieval TR@1")

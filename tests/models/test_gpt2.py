@@ -11,10 +11,12 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
-from tadrop.app import build, places, run
+from tadrop.app import places
+from tadrop.app.runs import build, run
 from tadrop.app.runs.opening import open_bench
 from tadrop.models import gpt2
-from tadrop.tasks import glue
+from tadrop.models.weights import private_tensors
+from tadrop.tasks.reading import tokens
 from tadrop.types import TadropError
 from tests import text_hub
 from tests.baselines.test_data_rows import ROWS as DATA_ROWS
@@ -45,7 +47,7 @@ def configured(hub, tmp_path, *overrides):
 
 def parts(hub, tmp_path, *overrides):
     cfg = configured(hub, tmp_path, *overrides)
-    return build.tasks(cfg.model), build.tasks(cfg.tasks)
+    return build.model(cfg.model), build.tasks(cfg.tasks)
 
 
 def texts(hub, task, split="validation"):
@@ -94,7 +96,7 @@ def ours(hub, tmp_path, task):
     module.transformer.load_state_dict(
         {n[12:]: t for n, t in expert.tensors.items() if n != "score.weight"}
     )
-    backbone.equip(module, backbone.private_tensors(expert))
+    backbone.equip(module, private_tensors(backbone, expert))
     with torch.no_grad():
         found = [(module(ids), labels) for ids, labels in tasks.batches(task, "test")]
     assert len(found) > 1
@@ -118,7 +120,7 @@ def test_bucketing_reads_far_fewer_tokens():
     lengths = np.random.default_rng(0).permutation(
         np.concatenate([np.full(60, 10), np.full(20, 100), np.full(2, 700)])
     )
-    batches = list(glue.buckets(lengths, 512))
+    batches = list(tokens.buckets(lengths, 512))
     assert sorted(np.concatenate(batches).tolist()) == list(range(82))
     assert [len(rows) for rows in batches] == [51, 9, 5, 5, 5, 5, 1, 1]
     padded = sum(len(rows) * lengths[rows].max() for rows in batches)
@@ -222,10 +224,10 @@ def test_mnli_mismatched_is_another_protocol(hub, tmp_path):
         "tasks.sources.mnli.test=validation_mismatched",
     )
     assert (
-        matched.protocol
+        matched.protocol()
         == "text-1, mnli validation_matched, cut (mnli has 12 of 9815 validation_matched rows)"
     )
-    assert mismatched.protocol.endswith(
+    assert mismatched.protocol().endswith(
         "cut (mnli has 12 of 9832 validation_mismatched rows)"
     )
     assert matched.fingerprint("mnli", "test") != mismatched.fingerprint("mnli", "test")
@@ -244,7 +246,7 @@ def test_data_that_are_not_the_official_ones_are_refused_unless_asked_for(
         parts(hub, tmp_path, *strict, *exact, "tasks.sources.rte.classes=3")[1].tokens(
             "rte", "test"
         )
-    assert parts(hub, tmp_path, *strict, *exact)[1].protocol == "text-1"
+    assert parts(hub, tmp_path, *strict, *exact)[1].protocol() == "text-1"
     record = run.run(
         configured(hub, tmp_path, "merge=individual", "tadrop=off", *strict[:1])
     )
@@ -281,11 +283,11 @@ def test_tokens_are_cached_by_content(hub, tmp_path, monkeypatch):
     shutil.copytree(hub, world)
     first = parts(world, tmp_path, "tasks.names=[rte]")[1].fingerprint("rte", "test")
     calls = []
-    real = glue.tokenise
+    real = tokens.tokenise
     monkeypatch.setattr(
-        glue, "tokenise", lambda *args: calls.append(args) or real(*args)
+        tokens, "tokenise", lambda *args: calls.append(args) or real(*args)
     )
-    glue.load.cache_clear()
+    tokens.load.cache_clear()
     moved = tmp_path / "moved"
     world.rename(moved)
     assert (
@@ -297,14 +299,14 @@ def test_tokens_are_cached_by_content(hub, tmp_path, monkeypatch):
         moved / "datasets/nyu-mll/glue/mrpc/validation-00000-of-00001.parquet",
         moved / "datasets/nyu-mll/glue/rte/validation-00000-of-00001.parquet",
     )
-    glue.load.cache_clear()
+    tokens.load.cache_clear()
     assert (
         parts(moved, tmp_path, "tasks.names=[rte]")[1].fingerprint("rte", "test")
         != first
     )
     merges = moved / "models/openai-community/gpt2/merges.txt"
     merges.write_text("\n".join(merges.read_text().splitlines()[:-20]) + "\n")
-    glue.load.cache_clear()
+    tokens.load.cache_clear()
     parts(moved, tmp_path, "tasks.names=[rte]")[1].fingerprint("rte", "test")
     assert len(calls) == 2
 
@@ -345,11 +347,11 @@ def test_hidden_labels_and_empty_texts_are_refused(tmp_path):
     file = tmp_path / "test-00000-of-00001.parquet"
     pq.write_table(pa.table({"sentence": ["a"], "label": [-1]}), file)
     with pytest.raises(TadropError, match="hidden test split"):
-        glue.read_rows((file,), ("sentence",))
+        tokens.read_rows((file,), ("sentence",))
     text_hub.write_tokenizer(tmp_path)
     pq.write_table(pa.table({"sentence": ["a", ""], "label": [0, 1]}), file)
     with pytest.raises(TadropError, match="row 1 is an empty text"):
-        glue.load((file,), ("sentence",), tmp_path, 512, None)
+        tokens.load((file,), ("sentence",), tmp_path, 512, None)
 
 
 def test_a_base_with_a_hole_and_texts_too_long_are_refused(hub, tmp_path):

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tadrop.app.runs import run
-from tadrop.tasks import glue
+from tadrop.tasks.glue import TextSource
+from tadrop.tasks.metrics.correlations import correlation, matthews
 from tadrop.types import TadropError
 from tests import text_hub
 from tests.models.test_gpt2 import configure, texts
@@ -17,13 +18,19 @@ TASKS = {"cola": 2, "stsb": 1, "rte": 2}
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
+    root = tmp_path_factory.mktemp("hub")
+    write_hub(root)
+    return root
+
+
+def write_hub(root):
+    """A tiny RoBERTa, three fine-tunings of it, and their data."""
     from transformers import (
         RobertaConfig,
         RobertaForMaskedLM,
         RobertaForSequenceClassification,
     )
 
-    root = tmp_path_factory.mktemp("hub")
     sizes = {
         "vocab_size": 400,
         "hidden_size": 16,
@@ -75,7 +82,6 @@ def hub(tmp_path_factory):
     data = root / "datasets" / "nyu-mll" / "glue"
     text_hub.write_glue(data, rows=24)
     write_stsb(data / "stsb")
-    return root
 
 
 def write_stsb(folder):
@@ -160,9 +166,9 @@ def test_a_run_gives_the_metrics_of_transformers(hub, tmp_path, monkeypatch):
 
 
 def test_metrics_where_they_are_not_defined():
-    assert glue.matthews(np.zeros(3), np.array([0, 1, 1])) == {
+    assert matthews(np.zeros(3), np.array([0, 1, 1])) == {
         "Matthews correlation": 0.0
     }
-    assert glue.correlation(np.zeros(3), np.arange(3.0)) == {"correlation": 0.0}
+    assert correlation(np.zeros(3), np.arange(3.0)) == {"correlation": 0.0}
     with pytest.raises(TadropError, match="no metric is called 'f1'"):
-        glue.Source("a/b", "c", ["text"], metric="f1")
+        TextSource("a/b", "c", ["text"], metric="f1")

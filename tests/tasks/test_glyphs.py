@@ -39,7 +39,7 @@ def test_a_version_says_which_images_there_are():
 
 def test_caches_and_records_are_named_by_the_version(tmp_path, monkeypatch):
     tasks = GlyphTasks(["handwritten_digits"], cache=str(tmp_path))
-    assert tasks.protocol == f"glyphs-{VERSION}"
+    assert tasks.protocol() == f"glyphs-{VERSION}"
     with initialize_config_dir(str(CONF), version_base="1.3"):
         node = compose("config", ["tasks=glyph8"]).tasks
     assert node.family == f"glyphs-{VERSION}"

@@ -139,11 +139,11 @@ def test_a_cut_is_refused_unless_it_is_asked_for(hub, tmp_path):
         suite(hub, tmp_path, strict=True).fingerprint("mnist", "test")
     lenient = suite(hub, tmp_path)
     lenient.fingerprint("mnist", "test")
-    assert "not strict, mnist has 40 of 10000 test examples" in lenient.protocol
+    assert "not strict, mnist has 40 of 10000 test examples" in lenient.protocol()
     entries = {"mnist": {"test": 40}}
     exact = suite(hub, tmp_path, strict=True, entries=entries)
     exact.fingerprint("mnist", "test")
-    assert "strict" not in exact.protocol
+    assert "strict" not in exact.protocol()
 
 
 def test_a_cut_in_classes_is_refused_or_brings_its_own_names(hub, tmp_path):
@@ -326,7 +326,7 @@ def test_a_data_set_needs_no_entry(hub, tmp_path):
 def test_variants_change_an_entry_and_stand_in_the_protocol(hub, tmp_path):
     tasks = suite(hub, tmp_path, ("kmnist",), variants={"kmnist": "romaji"})
     assert tasks.entry("kmnist").classes[2] == "su"
-    assert "kmnist romaji" in tasks.protocol
+    assert "kmnist romaji" in tasks.protocol()
     with pytest.raises(TadropError, match="it has digits"):
         suite(hub, tmp_path, ("emnist",), variants={"emnist": "hieroglyphs"})
     with pytest.raises(TadropError, match="no data set"):

@@ -1,21 +1,21 @@
-"""Makes a task's checkpoint: fine-tunes a backbone's encoder on one classification task
-with a named recipe.
+"""Makes a task's checkpoint: fine-tunes a model's encoder with a named recipe.
 
-    python -m tadrop.app.verbs.finetune model=dinov2_s14 recipe=small paths.hub=DIR               all of the task set
-    python -m tadrop.app.verbs.finetune model=dinov2_s14 task=dtd recipe=small recipe.optimizer=sam paths.hub=DIR
-    python -m tadrop.app.verbs.finetune model=vit_b32 model.projection=frozen task=mnist          CLIP, by the hub's recipe
+    tadrop finetune model=dinov2_s14 recipe=small paths.hub=DIR      all of the task set
+    tadrop finetune model=dinov2_s14 task=dtd recipe=small recipe.optimizer=sam paths.hub=DIR
+    tadrop finetune model=vit_b32 model.projection=frozen task=mnist       CLIP, as the hub's
 
-The head is frozen: CLIP's comes from class names, others are fitted on the base's
-features of the training images. A seeded tenth of the training images is held out for
-validation and never trained on. Runs resume where they stopped (DIR/NAME/.TASK.state)
-with the same batches; a checkpoint that exists is kept. Beside each file, TASK.json
-says how it was made and what it scores on validation; test images are not touched.
+Recipes are the files of conf/finetune. The head is frozen: CLIP's comes from class
+names, others are fitted on the base's features of the training images. A seeded tenth
+of the training images is held out for validation and never trained on. Runs resume
+where they stopped (DIR/NAME/.TASK.state) with the same batches; a checkpoint that exists
+is kept. Beside each file, TASK.json says how it was made and what it scores on
+validation; test images are not touched.
 """
 
 import json
-import math
+import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,316 +23,242 @@ from typing import Any
 import hydra
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from tadrop.app import build
 from tadrop.app.console import err, out
 from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import CONF
+from tadrop.app.runs import build
 from tadrop.app.runs.opening import device_of
-from tadrop.evaluation.bench import install
+from tadrop.evaluation.finetuning import (
+    FinetuneRecipe,
+    accuracy,
+    pixels,
+    shown_at,
+    train_step,
+)
+from tadrop.models.model import Model, Trainable
+from tadrop.models.weights import PrivateTensors, loaded, shared_tensors
 from tadrop.numerics.seeds import generator
-from tadrop.storage.checkpoint import sha256
+from tadrop.protocols import ImageTasks, Tasks
+from tadrop.storage.checkpoint import Checkpoint, sha256
 from tadrop.storage.files import write_atomically, write_tensors, write_text
 from tadrop.types import TadropError
 
 HEAD_IMAGES = 4000  # at most so many training images for fitting a head
-OPTIMIZERS = ("adam", "adamw", "sam")
-SCHEDULES = ("constant", "cosine")
+RECENT = 50  # steps whose mean loss is shown
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """The words of conf/recipe/*.yaml."""
+@dataclass
+class Pupil:
+    """What is trained on a task, and what stays as it is.
 
-    name: str
-    optimizer: str
-    steps: int
-    batch: int
-    rate: float
-    decay: float
-    warmup: int
-    schedule: str
-    clip: float | None
-    rho: float
-    flip: bool
-
-    def __post_init__(self) -> None:
-        for word, value, known in (
-            ("optimizer", self.optimizer, OPTIMIZERS),
-            ("schedule", self.schedule, SCHEDULES),
-        ):
-            if value not in known:
-                raise TadropError(
-                    f"recipe.{word} is {value!r}; it must be {' or '.join(known)}"
-                )
-
-    def factor(self, step: int) -> float:
-        """The rate at a step over its peak: linear warm-up, then constant or a half
-        cosine to zero.
-        """
-        if step < self.warmup:
-            return (step + 1) / self.warmup
-        if self.schedule == "constant":
-            return 1.0
-        return 0.5 * (
-            1
-            + math.cos(
-                math.pi * (step - self.warmup) / max(1, self.steps - self.warmup)
-            )
-        )
-
-    def make(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
-        return kind(parameters, self.rate, weight_decay=self.decay)
-
-
-def batch_at(
-    count: int, step: int, recipe: Recipe, words: tuple[object, ...]
-) -> np.ndarray:
-    """The rows of one step: a function of the step alone, so that a resumed run sees
-    the same ones.
+    slots:      where the tensors that are written lie in the module, by name
+    parameters: the module's, that hold them
+    head:       the task's private tensors
     """
-    size = min(recipe.batch, count)
-    epoch, at = divmod(step, count // size)
-    return generator("finetune", *words, epoch).permutation(count)[
-        at * size : (at + 1) * size
-    ]
 
-
-def pixels(
-    images: np.ndarray, rows: np.ndarray, flip: np.ndarray | None, device: torch.device
-) -> Tensor:
-    """uint8 images of these rows; those in flip mirrored."""
-    chosen = images[np.sort(rows)][np.argsort(np.argsort(rows))]
-    if flip is not None:
-        chosen = np.where(flip[:, None, None, None], chosen[:, :, ::-1], chosen)
-    return torch.from_numpy(np.ascontiguousarray(chosen)).to(device)
-
-
-def backward(
-    module: nn.Module, images: Tensor, labels: Tensor, device: torch.device
-) -> float:
-    """One forward and backward pass; bfloat16 on a GPU."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        loss = F.cross_entropy(module(images).float(), labels)
-    if not torch.isfinite(loss):
-        raise TadropError(f"the loss is {loss.item()}; try a smaller recipe.rate")
-    loss.backward()
-    return loss.item()
-
-
-@torch.no_grad()
-def climb(parameters: Iterable[nn.Parameter], rho: float) -> list[Tensor | None]:
-    """sam's first half: a step of length rho up the gradient. Returns the steps, to go
-    back down.
-    """
-    moved = [p for p in parameters if p.grad is not None]
-    norm = torch.stack([p.grad.norm() for p in moved]).norm().clamp_min(1e-12)
-    steps = [p.grad * (rho / norm) for p in moved]
-    for parameter, step in zip(moved, steps, strict=True):
-        parameter.add_(step)
-        parameter.grad = None
-    return steps
-
-
-def train_step(
-    module: nn.Module, parameters: list, images: Tensor, labels: Tensor, recipe: Recipe
-) -> float:
-    """Leaves the gradient that the optimiser is to use; sam's is taken where the loss
-    is worst nearby.
-    """
-    loss = backward(module, images, labels, images.device)
-    if recipe.optimizer == "sam":
-        moved = [p for p in parameters if p.grad is not None]
-        steps = climb(moved, recipe.rho)
-        backward(module, images, labels, images.device)
-        with torch.no_grad():
-            for parameter, step in zip(moved, steps, strict=True):
-                parameter.sub_(step)
-    if recipe.clip is not None:
-        nn.utils.clip_grad_norm_(parameters, recipe.clip)
-    return loss
-
-
-def accuracy(
-    module: nn.Module, suite: Any, task: str, split: str, device: torch.device
-) -> float:
-    """On one split, in percent."""
-    with torch.inference_mode():
-        right = [
-            suite.grade(module(x.to(device)), y.to(device)).float().cpu()
-            for x, y in suite.batches(task, split)
-        ]
-    return 100 * float(torch.cat(right).mean())
+    module: nn.Module
+    base: Checkpoint
+    slots: Mapping[str, Tensor]
+    parameters: list[nn.Parameter]
+    head: PrivateTensors
 
 
 class Run:
-    """The fine-tuning of one task: set up, resumed if it was interrupted, trained,
-    written.
+    """The fine-tuning of one task.
+
+    It is set up, resumed if it was interrupted, trained and written.
     """
 
-    def __init__(self, cfg: DictConfig, backbone: Any, suite: Any, task: str) -> None:
-        self.cfg, self.backbone, self.suite, self.task = cfg, backbone, suite, task
-        self.recipe = Recipe(**OmegaConf.to_container(cfg.recipe, resolve=True))
+    def __init__(self, cfg: DictConfig, model: Model, tasks: Tasks, task: str) -> None:
+        if not isinstance(model, Trainable) or not isinstance(tasks, ImageTasks):
+            raise TadropError(
+                f"model={model.name} is not fine-tuned here; "
+                "dinov2_s14 and the CLIP models are"
+            )
+        self.cfg, self.model, self.tasks, self.task = cfg, model, tasks, task
+        self.keeps_heads, self.first_head = model.keeps_heads, model.first_head
+        self.recipe = FinetuneRecipe(**OmegaConf.to_object(cfg.recipe))
         self.device = device_of(cfg.device)
-        folder = Path(cfg.paths.experts) / backbone.name
-        self.target, self.state = (
-            folder / f"{task}.safetensors",
-            folder / f".{task}.state",
-        )
-        self.data = suite.images(task, "train")
+        folder = Path(cfg.paths.experts) / model.name
+        self.target = folder / f"{task}.safetensors"
+        self.state = folder / f".{task}.state"
+        self.data = tasks.images(task, "train")
 
-    def set_up(self) -> None:
+    def set_up(self) -> Pupil:
         """The base's weights, the task's head, and which tensors are trained."""
-        self.base = self.backbone.open_base()
-        private = self.backbone.private_tensors(self.base)
-        self.names = [
-            n
-            for n, t in self.base.tensors.items()
-            if n not in private and t.is_floating_point()
-        ]
+        base = self.model.open_base()
         torch.manual_seed(self.cfg.seed)
-        self.module = self.backbone.build().to(self.device).eval().requires_grad_(False)
-        self.places = self.backbone.places(self.module)
-        install(self.places, ((n, self.base[n]) for n in self.names))
-        rows = generator("finetune-head", self.cfg.seed).permutation(
-            len(self.data.labels)
-        )[:HEAD_IMAGES]
-        images = pixels(self.data.images, rows, None, torch.device("cpu"))
-        labels = torch.from_numpy(self.data.labels[rows])
-        self.head = self.backbone.first_head(self.module, images, labels, self.task)
-        self.backbone.equip(self.module, self.head)
-        merged = {self.places[n].untyped_storage().data_ptr() for n in self.names}
-        self.parameters = [
-            p
-            for p in self.module.parameters()
-            if p.untyped_storage().data_ptr() in merged
-        ]
-        for parameter in self.parameters:
+        module = loaded(self.model, base, self.device)
+        head = self._head(module, base.path)
+        self.model.equip(module, head)
+        slots = self.model.slots(module)
+        trained: dict[str, Tensor] = {}
+        for name, tensor in shared_tensors(self.model, base):
+            if tensor.is_floating_point():
+                trained[name] = slots[name]
+        parameters = list(_holding(module, trained))
+        for parameter in parameters:
             parameter.requires_grad_(True)
+        return Pupil(module, base, trained, parameters, head)
 
-    def resume(self, optimizer: torch.optim.Optimizer) -> int:
+    def _head(self, module: nn.Module, source: Path) -> PrivateTensors:
+        """The task's first head. source: the base, of whose features it is made."""
+        order = generator("finetune-head", self.cfg.seed)
+        rows = order.permutation(len(self.data.labels))[:HEAD_IMAGES]
+        images = pixels(self.data.images, rows)
+        labels = torch.from_numpy(self.data.labels[rows])
+        head = self.first_head(module, images, labels, self.task)
+        return PrivateTensors(source, head, self.model.private)
+
+    @property
+    def _made_by(self) -> dict[str, Any]:
+        return {**vars(self.recipe), "seed": self.cfg.seed}
+
+    def resume(self, pupil: Pupil, optimizer: torch.optim.Optimizer) -> int:
         """The step to go on with, its weights and moments in place."""
         if not self.state.exists():
             return 0
         state = torch.load(self.state, map_location=self.device, weights_only=True)
-        if state["recipe"] != vars(self.recipe) | {"seed": self.cfg.seed}:
+        if state["recipe"] != self._made_by:
             raise TadropError(
                 f"{self.state}: is of another recipe; delete it or go on with that one"
             )
         with torch.no_grad():
             for parameter, value in zip(
-                self.parameters, state["parameters"], strict=True
+                pupil.parameters, state["parameters"], strict=True
             ):
                 parameter.copy_(value)
         optimizer.load_state_dict(state["optimizer"])
         return state["step"]
 
-    def keep(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+    def keep(self, pupil: Pupil, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """Writes what is needed to go on after so many steps."""
         parts = {
-            "recipe": vars(self.recipe) | {"seed": self.cfg.seed},
+            "recipe": self._made_by,
             "step": step,
-            "parameters": [p.detach() for p in self.parameters],
+            "parameters": [parameter.detach() for parameter in pupil.parameters],
             "optimizer": optimizer.state_dict(),
         }
         write_atomically(self.state, lambda path: torch.save(parts, path))
 
-    def train(self) -> Mapping[str, float]:
+    def train(self, pupil: Pupil) -> dict[str, float]:
+        """Takes all steps that are left; returns what to say of them."""
         recipe, words = self.recipe, (self.cfg.seed, self.task)
-        optimizer = recipe.make(self.parameters)
-        start, began, losses = self.resume(optimizer), time.perf_counter(), []
-        for step in range(start, recipe.steps):
-            rows = batch_at(len(self.data.labels), step, recipe, words)
-            flip = (
-                generator("flip", *words, step).random(len(rows)) < 0.5
-                if recipe.flip
-                else None
-            )
-            images = pixels(self.data.images, rows, flip, self.device)
-            labels = torch.from_numpy(self.data.labels[rows]).to(self.device)
+        optimizer = recipe.make(pupil.parameters)
+        first, began = self.resume(pupil, optimizer), time.perf_counter()
+        losses: list[float] = []
+        for step in range(first, recipe.steps):
+            images, labels = shown_at(self.data, step, recipe, words)
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate * recipe.factor(step)
-            losses.append(
-                train_step(self.module, self.parameters, images, labels, recipe)
-            )
+            images, labels = images.to(self.device), labels.to(self.device)
+            loss = train_step(pupil.module, pupil.parameters, images, labels, recipe)
+            losses.append(loss)
             optimizer.step()
             optimizer.zero_grad()
-            if (step + 1) % self.cfg.save_every == 0 and step + 1 < recipe.steps:
-                self.keep(optimizer, step + 1)
+            taken = step + 1
+            if taken % self.cfg.save_every == 0 and taken < recipe.steps:
+                self.keep(pupil, optimizer, taken)
+                recent = np.mean(losses[-RECENT:])
                 err.print(
-                    f"{self.task}: step {step + 1} of {recipe.steps}, loss {np.mean(losses[-50:]):.3f}"
+                    f"{self.task}: step {taken} of {recipe.steps}, loss {recent:.3f}"
                 )
         return {
-            "first_step": start,
+            "first_step": first,
             "seconds": time.perf_counter() - began,
-            "loss": float(np.mean(losses[-50:])),
+            "loss": float(np.mean(losses[-RECENT:])),
         }
 
-    def write(self, trained: Mapping[str, float], before: float) -> None:
+    def write(self, pupil: Pupil, training: Mapping[str, float], before: float) -> None:
         """The checkpoint in the base's names, and how it was made."""
-        weights = {
-            n: self.places[n].detach().cpu().clone().contiguous() for n in self.names
-        }
-        heads = (
-            {n: t.detach().cpu().contiguous() for n, t in self.head.items()}
-            if self.backbone.keeps_heads
-            else {}
-        )
-        write_tensors(
-            self.target,
-            weights | heads,
-            {"task": self.task, "recipe": self.recipe.name},
-        )
-        facts = {
+        written: dict[str, Tensor] = {}
+        for name, slot in pupil.slots.items():
+            written[name] = slot.detach().cpu().clone().contiguous()
+        if self.keeps_heads:
+            for name, tensor in pupil.head.items():
+                written[name] = tensor.detach().cpu().contiguous()
+        facts = {"task": self.task, "recipe": self.recipe.name}
+        write_tensors(self.target, written, facts)
+        after = self.validation(pupil)
+        note = {
             "task": self.task,
-            "model": self.backbone.name,
-            "base": self.base.fingerprint(),
+            "model": self.model.name,
+            "base": pupil.base.fingerprint(),
             "recipe": vars(self.recipe),
             "seed": self.cfg.seed,
             "threads": torch.get_num_threads(),  # on which the bits depend
-            "data": self.suite.fingerprint(self.task, "train"),
-            "protocol": self.suite.protocol,
+            "data": self.tasks.fingerprint(self.task, "train"),
+            "protocol": self.tasks.protocol(),
             "validation_before": before,
-            "validation": accuracy(
-                self.module, self.suite, self.task, "validation", self.device
-            ),
-            "training": dict(trained),
+            "validation": after,
+            "training": dict(training),
             "sha256": sha256(self.target),
         }
-        write_text(self.target.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
+        write_text(self.target.with_suffix(".json"), json.dumps(note, indent=1) + "\n")
         self.state.unlink(missing_ok=True)
         out.print(
-            f"{self.target}: validation {before:.1f} -> {facts['validation']:.1f} %, "
-            f"{trained['seconds']:.0f} s, loss {trained['loss']:.3f}",
+            f"{self.target}: validation {before:.1f} -> {after:.1f} %, "
+            f"{training['seconds']:.0f} s, loss {training['loss']:.3f}",
             soft_wrap=True,
         )
+
+    def validation(self, pupil: Pupil) -> float:
+        """The accuracy on validation images, in percent."""
+        return accuracy(pupil.module, self.tasks, self.task, "validation", self.device)
 
     def __call__(self) -> None:
         if self.target.exists():
             out.print(f"{self.target}: kept", soft_wrap=True)
             return
-        self.set_up()
-        before = accuracy(self.module, self.suite, self.task, "validation", self.device)
-        self.write(self.train(), before)
+        pupil = self.set_up()
+        before = self.validation(pupil)
+        training = self.train(pupil)
+        self.write(pupil, training, before)
+
+
+def _holding(
+    module: nn.Module, tensors: Mapping[str, Tensor]
+) -> Iterator[nn.Parameter]:
+    """The module's parameters that hold these tensors, which may be views of them."""
+    addresses = {t.untyped_storage().data_ptr() for t in tensors.values()}
+    for parameter in module.parameters():
+        if parameter.untyped_storage().data_ptr() in addresses:
+            yield parameter
+
+
+def spelled(words: Sequence[str]) -> list[str]:
+    """Words of the command line as Hydra takes them.
+
+    recipe=NAME chooses a file of conf/finetune, whose settings are those of recipe.
+    """
+    plain: list[str] = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        chooses = key in ("recipe", "finetune") and equals
+        plain.append(f"finetune@recipe={value}" if chooses else word)
+    return plain
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="finetune")
-def main(cfg: DictConfig) -> None:
+def _run(cfg: DictConfig) -> None:
     with told_in_one_line():
         config = OmegaConf.to_container(cfg, resolve=True)
-        config["tasks"]["names"] = [cfg.task] if cfg.task else config["tasks"]["names"]
-        suite = build.tasks(config["tasks"])
-        backbone = instantiate(config["model"]).bound(suite)
-        if not hasattr(backbone, "first_head"):
-            raise TadropError(
-                f"model={cfg.model.name} is not fine-tuned here; dinov2_s14 and the CLIP models are"
-            )
-        for task in suite.names:
-            Run(cfg, backbone, suite, task)()
+        assert isinstance(config, dict)
+        if cfg.task:
+            config["tasks"]["names"] = [cfg.task]
+        tasks = build.tasks(config["tasks"])
+        model = build.model(config["model"]).bound(tasks)
+        for task in tasks.names:
+            Run(cfg, model, tasks, task)()
+
+
+def main() -> None:
+    """Fine-tunes what the words of the command line say."""
+    sys.argv = [sys.argv[0], *spelled(sys.argv[1:])]
+    _run()
 
 
 if __name__ == "__main__":

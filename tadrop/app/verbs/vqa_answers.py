@@ -26,9 +26,9 @@ from tadrop.app.meter import Meter
 from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import CONF
 from tadrop.app.runs.preparing import merged, prepare
-from tadrop.evaluation.bench import Bench, install
+from tadrop.evaluation.bench import Bench
+from tadrop.protocols import QuestionTasks
 from tadrop.storage.files import write_text
-from tadrop.tasks.multimodal import vqa_answers, vqa_questions
 from tadrop.types import TadropError
 from tadrop.vectors.merged import Merged, materialise
 
@@ -48,48 +48,40 @@ def answers(
     bench: Bench, outcome: Merged, scale: float, split: str
 ) -> Iterator[dict[str, object]]:
     """The most likely answer to every question of a split."""
-    root = bench.tasks.root("vqa")
-    words, questions = (
-        vqa_answers(root),
-        vqa_questions(root, split)[: bench.tasks.limit],
-    )
-    install(
-        bench.backbone.places(bench.module),
-        materialise(bench.base, outcome, "vqa", scale),
-    )
+    tasks = bench.tasks
+    if not isinstance(tasks, QuestionTasks):
+        raise TadropError("these tasks have no questions: take model=beit3")
+    words = tasks.answers()
+    bench.load(materialise(bench.base, outcome, "vqa", scale))
     bench.equip("vqa")
     with outcome.attached(bench.module, "vqa"):
-        for inputs, numbers in bench.tasks.shown("vqa", questions):
-            best = bench.module(inputs.to(bench.device)).argmax(1).tolist()
-            yield from (
-                {"question_id": q, "answer": words[b]}
-                for q, b in zip(numbers.tolist(), best, strict=True)
-            )
+        for inputs, numbers in tasks.questions(split):
+            likely = bench.module(inputs.to(bench.device)).argmax(1).tolist()
+            for question, word in zip(numbers.tolist(), likely, strict=True):
+                yield {"question_id": question, "answer": words[word]}
 
 
 def main() -> None:
-    out, split, overrides = None, SPLIT, []
+    """The command line of this verb."""
+    target, split, overrides = None, SPLIT, []
     for word in sys.argv[1:]:
         if word.startswith("split="):
             split = word.removeprefix("split=")
         elif "=" in word or word.startswith("+"):
             overrides.append(word)
         else:
-            out = Path(word)
-    if out is None:
+            target = Path(word)
+    if target is None or sys.argv[1] in ("-h", "--help"):
         sys.exit(__doc__)
     with told_in_one_line():
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = compose("config", ["model=beit3", *overrides])
         if "vqa" not in cfg.tasks.names:
             raise TadropError("tasks.names has no vqa: there is nobody to ask")
-        found = list(
-            track(answers(*merged_model(cfg), split), "questions", console=err)
-        )
-    write_text(out, json.dumps(found) + "\n")
-    print(
-        f"wrote {out}: {len(found)} answers of {split}, for the VQA evaluation server"
-    )
+        asked = answers(*merged_model(cfg), split)
+        replies = list(track(asked, "questions", console=err))
+    write_text(target, json.dumps(replies) + "\n")
+    print(f"wrote {target}: {len(replies)} answers of {split}, for the VQA server")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from tadrop.tasks.reading.registry import Entry
 from tadrop.types import TadropError
 
 
-class Source(Protocol):
+class ImageSource(Protocol):
     """Labelled images, split by split. place: where they are, for messages."""
 
     @property
@@ -30,7 +30,7 @@ class Source(Protocol):
         ...
 
 
-def source_of(task: str, entry: Entry, hub: str | None) -> Source:
+def source_of(task: str, entry: Entry, hub: str | None) -> ImageSource:
     """Where a task's data are. Raises TadropError if they are nowhere."""
     splits = dict(entry.splits)
     if entry.folder:

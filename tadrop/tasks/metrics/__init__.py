@@ -1,0 +1,1 @@
+"""Metrics of a whole split that are no mean over its examples."""
