@@ -1,3 +1,3 @@
-"""Task families: data, splits and grading, by the Tasks protocol. Imports models and
-below.
+"""Task sets, one family a file, and the rooms of what they are made of. Imports models
+and below.
 """

@@ -32,7 +32,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from tadrop.models.beit3.transformer import Inputs
 from tadrop.storage.hub import resolve
@@ -48,6 +47,7 @@ from tadrop.tasks.metrics.recall import recalls
 from tadrop.tasks.reading import examples as reading
 from tadrop.tasks.reading.examples import Answers, Example
 from tadrop.tasks.reading.pictures import picture
+from tadrop.tasks.reading.pieces import Pieces
 from tadrop.types import TadropError
 
 if TYPE_CHECKING:
@@ -55,8 +55,6 @@ if TYPE_CHECKING:
 
 # Part of the protocol. To read or grade in another way takes a new version.
 VERSION = 1
-SHIFT = 1  # a piece's token id is its sentencepiece id plus this (XLM-R's habit)
-START, END, UNKNOWN = 0, 2, 3
 
 
 def _of_embeddings(
@@ -71,7 +69,7 @@ def _of_captions(
     captioned = reading.captioned(tasks.root("captioning"), split)
     candidates, references = [], []
     for number, *ids in kept.long().tolist():
-        candidates.append(tasks.decode(ids))
+        candidates.append(tasks.pieces.decode(ids))
         references.append(captioned[number][1])
     return captions.METRICS[tasks.caption_metrics](candidates, references)
 
@@ -116,18 +114,19 @@ def _classes(examples: Sequence[Example]) -> int:
 
 def _parts(examples: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:
     """At most `size` examples at a time: those with images, then those without."""
-    with_images = [example for example in examples if example.images]
-    texts = [example for example in examples if not example.images]
+    with_images, texts = [], []
+    for example in examples:
+        alike = with_images if example.images else texts
+        alike.append(example)
     for alike in (with_images, texts):
         for start in range(0, len(alike), size):
             yield alike[start : start + size]
 
 
-def _targets(examples: Sequence[Example]) -> Tensor:
+def _stacked(targets: Sequence[Any]) -> Tensor:
     """The targets of some examples of one task, [batch, ...]."""
-    targets = [example.target for example in examples]
     if isinstance(targets[0], Answers):
-        return torch.stack([answers.dense() for answers in targets])
+        return torch.stack(list(map(Answers.dense, targets)))
     return torch.tensor(targets)
 
 
@@ -214,31 +213,9 @@ class MultimodalTasks:
         return ", ".join(words)
 
     @cached_property
-    def pieces(self) -> Any:
-        """The sentencepiece model."""
-        from sentencepiece import SentencePieceProcessor
-
-        file = resolve("models", self.tokenizer, self.hub_dir)
-        try:
-            return SentencePieceProcessor(model_file=str(file))
-        except (OSError, RuntimeError) as error:
-            raise TadropError(f"{file}: not a sentencepiece model ({error})") from error
-
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """Token ids between <s> and </s>, [text, longest], -1 after the end."""
-        unknown = self.pieces.unk_id()
-        rows = []
-        for text in texts:
-            ids = []
-            for piece in self.pieces.encode(text):
-                ids.append(UNKNOWN if piece == unknown else piece + SHIFT)
-            rows.append(torch.tensor([START, *ids[: self.longest - 2], END]))
-        return pad_sequence(rows, batch_first=True, padding_value=-1)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids, without special ones and without the end's padding."""
-        most = self.pieces.vocab_size() + SHIFT
-        return self.pieces.decode([i - SHIFT for i in ids if UNKNOWN < i < most])
+    def pieces(self) -> Pieces:
+        """What makes token ids of texts."""
+        return Pieces(resolve("models", self.tokenizer, self.hub_dir))
 
     def needs(self) -> list[str]:
         """The data sets that are in no local folder, a line each."""
@@ -269,15 +246,14 @@ class MultimodalTasks:
         prepare = partial(picture, side=source["side"], crop=source.get("crop", False))
         with ThreadPoolExecutor(4) as pool:
             for part in _parts(examples, self.batch):
-                files = chain.from_iterable(example.images for example in part)
-                pictures = list(pool.map(prepare, files))
+                files, texts, targets = zip(*part, strict=True)
+                pictures = list(pool.map(prepare, chain.from_iterable(files)))
                 images = ids = None
                 if pictures:
                     images = torch.stack(pictures).unflatten(0, (len(part), -1))
-                texts = [example.text for example in part if example.text is not None]
-                if texts:
-                    ids = self.encode(texts)
-                yield Inputs(images, ids), _targets(part)
+                if texts[0] is not None:
+                    ids = self.pieces.encode(texts, self.longest)
+                yield Inputs(images, ids), _stacked(targets)
 
     def grade(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Whether the largest logit is the label's, or how right its answer is.

@@ -86,7 +86,8 @@ class VisionTasks:
     def protocol(self) -> str:
         """Registry, variants, input, and counts that are not as expected."""
         words = [self.label or self.registry]
-        words += [f"{task} {name}" for task, name in self.variants.items()]
+        for task, variant in self.variants.items():
+            words.append(f"{task} {variant}")
         words.append(f"{self._size} px {self._resize}")
         odd = []
         for images in self._opened.values():

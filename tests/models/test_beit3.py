@@ -690,7 +690,7 @@ def test_answers_for_the_vqa_server(hub, tmp_path, monkeypatch, capsys):
     for entry, image in zip(found, sorted((root / "test2015").iterdir()), strict=True):
         inputs = Inputs(
             picture(image, 64, False)[None, None],
-            tasks.encode(["is it red"]),
+            tasks.pieces.encode(["is it red"], 64),
         )
         with torch.no_grad():
             assert entry == {

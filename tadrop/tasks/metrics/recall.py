@@ -15,18 +15,14 @@ def recalls(vectors: Tensor, is_text: Tensor, image: Tensor) -> dict[str, float]
     """
     images, texts = vectors[~is_text], vectors[is_text]
     of_images, of_texts = image[~is_text], image[is_text]
-    measured: dict[str, float] = {}
-    for name, value in _at_ranks(images, of_images, texts, of_texts).items():
-        measured[f"TR@{name}"] = value
-    for name, value in _at_ranks(texts, of_texts, images, of_images).items():
-        measured[f"IR@{name}"] = value
-    mean = sum(measured.values()) / len(measured)
-    return {"mean recall": mean} | measured
+    shares = _at_ranks("TR", images, of_images, texts, of_texts)
+    shares |= _at_ranks("IR", texts, of_texts, images, of_images)
+    return {"mean recall": sum(shares.values()) / len(shares)} | shares
 
 
 def _at_ranks(
-    queries: Tensor, owners: Tensor, answers: Tensor, answer_owners: Tensor
-) -> dict[int, float]:
+    name: str, queries: Tensor, owners: Tensor, answers: Tensor, answer_owners: Tensor
+) -> dict[str, float]:
     """The share of queries with a right answer among the first 1, 5 and 10.
 
     An answer is right where its image is the query's.
@@ -38,4 +34,4 @@ def _at_ranks(
         right = answer_owners[best] == owner[:, None]
         for rank in RANKS:
             hits[rank] += int(right[:, :rank].any(1).sum())
-    return {rank: count / len(queries) for rank, count in hits.items()}
+    return {f"{name}@{rank}": count / len(queries) for rank, count in hits.items()}

@@ -65,11 +65,11 @@ class FolderSource:
         for label, name in enumerate(self.class_names()):
             for file in self._files(folder, name, split):
                 rows.append((file, label))
-        if split != "test":
-            rows = [rows[row] for row in usable(len(rows), split)]
+        chosen = usable(len(rows), split)
         if limit is not None:
-            rows = [rows[row] for row in sample(len(rows), limit)]
-        for file, label in rows:
+            chosen = chosen[sample(len(chosen), limit)]
+        for row in chosen:
+            file, label = rows[row]
             yield file.read_bytes(), label
 
 
