@@ -16,12 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from tadrop.modules.taps import Product, refuse_unused, tapped
 from tadrop.numerics.linalg import svd
 from tadrop.protocols import Stream, Workbench
-from tadrop.types import Slot, TadropError, Taus, check_keep
+from tadrop.types import Slot, TadropError, check_keep
 from tadrop.vectors.merged import Merged
 
 
@@ -119,13 +120,13 @@ class Experts:
 
 
 def layer(
-    taus: Taus,
-    biases: Taus | None,
+    taus: Float[Tensor, "task out in"],
+    biases: Float[Tensor, "task out"] | None,
     bias_name: str | None,
     keep: float,
     gate: int,
 ) -> Layer:
-    """The experts of one layer from its task vectors [task, out, in] and [task, out]."""
+    """The experts of one layer from the task vectors of its weight and its bias."""
     triplets = svd(taus)
     rank = triplets.values.shape[-1]
     kept = triplets.first(max(round(keep * rank), 1))
@@ -177,5 +178,5 @@ def build(
             if experts is not None:
                 layers[name] = experts
         on_step()
-    slots = bench.places(stream.names)
+    slots = bench.slots(stream.names)
     return replace(merged, attachment=Experts(layers, active, slots))

@@ -118,7 +118,7 @@ def test_iso_cts_never_takes_more_directions_than_there_are():
     own = torch.linalg.svdvals(outside)[:, 0]
     expect(values.mean(), (shared[0] + own.sum()) / 3, atol=1e-5)
     with pytest.raises(TadropError, match="common"):
-        iso.merge_cts(taus, common=80)
+        iso.merge_cts(taus, common=80.0)
 
 
 def disturbance(merged, taus):

@@ -97,4 +97,4 @@ def test_pcb_refuses_what_it_does_not_know():
     with pytest.raises(TadropError, match="inter"):
         pcb.survey(golden(), inter="softmax")
     with pytest.raises(TadropError, match="ratio"):
-        pcb.survey(golden(), ratio=20)
+        pcb.survey(golden(), ratio=20.0)
