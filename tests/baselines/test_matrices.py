@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ import torch
 
 from baselines import iso, reference, tsv, wudi
 from tadrop.merging.engine import merge
+from tadrop.storage.checkpoint import Checkpoint
 from tadrop.types import LowRank, MatrixLayout, TadropError
+from tadrop.vectors.merged import Merged, materialise
 from tests.baselines.formulas import MATRIX, delta, draw, expect, matrices, per_matrix
 from tests.golden import TAUS, golden, stream_of
 
@@ -235,3 +238,16 @@ def test_copies_of_one_task_merge_to_it():
     u, s, vt = np.linalg.svd(matrix.double().numpy())
     merged = tsv.merge(torch.stack([matrix] * 3))[0]
     expect(merged, u[:, :2] * s[:2] @ vt[:2], atol=1e-5)
+
+
+def test_weights_of_thin_factors_and_of_one_factor():
+    method = per_matrix(tsv.compress, rest=reference.individual)
+    merged = merge(matrices("t1", "t2"), method)
+    zeros = {name: torch.zeros_like(tau) for name, tau in TAUS["t1"].items()}
+    base = Checkpoint(Path("base"), (), zeros)
+    weights = dict(materialise(base, merged, "t1", 2.0))
+    assert torch.equal(weights["A"], 2 * merged.delta("t1", "A"))
+    deltas, half = {"b": torch.ones(1, 2)}, torch.tensor([0.5])
+    one = Merged(("t1", "t2"), deltas, factors=half)
+    assert one.is_shared
+    assert one.delta("t2", "b").tolist() == [0.5, 0.5]

@@ -1,6 +1,7 @@
 """Breadcrumbs and DELLA, whose cuts go by matrix rows."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from tadrop.types import TadropError, Vector
 from tadrop.vectors import passes
 from tests.baselines.formulas import delta, draw, expect
 from tests.golden import golden, stream_of
+from tests.tiny import normal
 
 
 def test_breadcrumbs_by_rows():
@@ -122,3 +124,23 @@ def test_magprune_refuses_what_is_no_probability(words):
 
 def test_della_takes_a_zero_sum_as_positive():
     expect(della.merge(tensor([[1.0, 2, -3], [-1.0, 4, -1]])), [[1, 3, -2]])
+
+
+def test_cuts_by_rows_see_whole_rows_in_any_piece():
+    taus = {task: {"w": normal(7, 10, words=task)} for task in ("t0", "t1")}
+    rule = MagPrune(0.5, 0.4, seed=0)
+    stream = Sparse(stream_of(taus), rule)
+    whole = stream.taus("w").reshape(2, -1)
+    for start, stop in ((0, 8), (8, 24), (24, 70), (64, 70), (3, 5)):
+        assert torch.equal(stream.taus("w", start, stop), whole[:, start:stop])
+    flat = taus["t0"]["w"].reshape(-1)
+    in_pieces = Vector("t0", "w", (7, 10), 70, lambda: iter(flat.split(16)))
+    source = SimpleNamespace(
+        vector=lambda task, name: in_pieces,
+        tasks=("t0",),
+        names=("w",),
+        shapes={"w": (7, 10)},
+    )
+    pieces = list(Sparse(source, rule).vector(0, "w").pieces())
+    assert len(pieces) > 1
+    assert torch.equal(torch.cat(pieces), whole[0])
