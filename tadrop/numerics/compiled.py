@@ -1,6 +1,4 @@
-"""Whether a tensor is worth the compiled kernels, and tensors as the arrays that they
-take.
-"""
+"""Whether a tensor is worth the compiled kernels, and tensors as they take them."""
 
 import sys
 
@@ -8,25 +6,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-FROM = (
-    1 << 16
-)  # entries of a whole tensor; below, plain torch spares the import of the compiler
+# Entries of a whole tensor; below, plain torch spares the import of the compiler.
+FROM = 1 << 16
+# The same once the kernels are there, relative to FROM.
+THERE = 8
 
 
 def worthwhile(size: int, tensor: Tensor) -> bool:
-    """Whether the kernels are worth importing for a piece of a tensor of so many
-    entries, and take it.
+    """Whether to import the kernels for a piece of a tensor of so many entries.
+
+    They must take it, too.
     """
     return size >= FROM and _takes(tensor)
 
 
 def serves(size: int, tensor: Tensor) -> bool:
-    """The same for what gives the same bits either way: smaller tensors take the
-    kernels too once they are there.
+    """The same for what gives the same bits either way.
+
+    Smaller tensors take the kernels too once they are there.
     """
-    return size >= (
-        FROM >> 8 if "tadrop.numerics.kernels" in sys.modules else FROM
-    ) and _takes(tensor)
+    is_there = "tadrop.numerics.kernels" in sys.modules
+    least = FROM >> THERE if is_there else FROM
+    return size >= least and _takes(tensor)
 
 
 def _takes(tensor: Tensor) -> bool:
@@ -38,6 +39,7 @@ def _takes(tensor: Tensor) -> bool:
 
 
 def array(tensor: Tensor) -> np.ndarray:
+    """The floats, in place."""
     return tensor.detach().numpy()
 
 

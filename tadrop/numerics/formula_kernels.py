@@ -1,8 +1,7 @@
-"""Compiled twins of the formulas that pass over every entry many times; each formula's
-file says what they compute.
+"""Compiled twins of the formulas that pass over every entry many times.
 
-One pass over a block, the same bits as the formula in torch; only sums over entries are
-added in another order.
+Each formula's file says what they compute. They go over a piece once and give the same
+bits as the formula in torch; only sums over entries are added in another order.
 """
 
 import numpy as np
@@ -19,42 +18,43 @@ def balance(taus):
     zero, count = np.float32(0), 0
     sums = np.empty(TILE, np.float32)
     for low in range(0, taus.shape[1], TILE):
-        some = sums[: min(TILE, taus.shape[1] - low)]
-        add_tile(taus, low, some)
-        for i in range(some.size):
-            count += np.int64(some[i] > zero) - np.int64(some[i] < zero)
+        tile = sums[: min(TILE, taus.shape[1] - low)]
+        add_tile(taus, low, tile)
+        for i in range(tile.size):
+            count += np.int64(tile[i] > zero) - np.int64(tile[i] < zero)
     return count
 
 
 @njit(void(Rows, float32, boolean, Floats), nogil=True, cache=True)
 def ties(taus, fallback, mean, out):
-    """The sum, or the mean, over the tasks that agree with the elected sign; fallback:
-    1, -1 or 0 where that is 0.
+    """The sum, or the mean, over the tasks that agree with the elected sign.
+
+    fallback: 1, -1 or 0, the sign where the sum of all is 0
     """
     zero, one = np.float32(0), np.float32(1)
     tie = one if fallback > zero else -one
     signs, counts = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
     for low in range(0, out.size, TILE):
-        some = out[low : low + TILE]
-        size = some.size
+        tile = out[low : low + TILE]
+        size = tile.size
         sign, count = signs[:size], counts[:size]
         add_tile(taus, low, sign)
         for i in range(size):
             x = sign[i]
             sign[i] = one if x > zero else (-one if x < zero else tie)
             count[i] = zero
-            some[i] = zero
+            tile[i] = zero
         for t in range(taus.shape[0]):
             tau = taus[t, low : low + size]
             for i in range(size):
                 x = tau[i]
                 agrees = x * sign[i] > zero
-                some[i] += x if agrees else zero
+                tile[i] += x if agrees else zero
                 count[i] += one if agrees else zero
         if mean:
             for i in range(size):
                 x = count[i]
-                some[i] /= x if x > one else one
+                tile[i] /= x if x > one else one
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc"})
@@ -76,26 +76,23 @@ def _add_sums(tau, mask, largest, sums, t):
 
 @njit(void(Rows, Floats, boolean[:, ::1], float64[:, ::1]), nogil=True, cache=True)
 def emr(taus, unified, masks, sums):
-    """The unified vector, the masks, and per task sum |tau|, |masked|, |tau masked|,
-    |masked|^2: sums [4, task].
+    """The unified vector, the masks, and four sums per task, [4, task].
 
-    An entry agrees with the elected sign if, with that sign taken off, its bits are a
-    positive whole number; the largest of these is the largest magnitude. Compilers
-    vectorise this for whole numbers and not for floats.
+    They are the sums of |tau|, |masked|, |tau masked| and |masked|^2. An entry agrees
+    with the elected sign if, with that sign taken off, its bits are a positive whole
+    number; the largest of these is the largest magnitude. Compilers vectorise this for
+    whole numbers and not for floats.
     """
-    flips, all_bits, all_largest = (
-        np.empty(TILE, np.int32),
-        taus.view(np.int32),
-        unified.view(np.int32),
-    )
+    flips = np.empty(TILE, np.int32)
+    all_bits, all_largest = taus.view(np.int32), unified.view(np.int32)
     bytes_ = masks.view(np.uint8)
     for low in range(0, unified.size, TILE):
-        some, largest = unified[low : low + TILE], all_largest[low : low + TILE]
-        size = some.size
+        tile, largest = unified[low : low + TILE], all_largest[low : low + TILE]
+        size = tile.size
         flip = flips[:size]
-        add_tile(taus, low, some)
+        add_tile(taus, low, tile)
         for i in range(size):
-            flip[i] = np.int32(0) if some[i] > np.float32(0) else SIGN
+            flip[i] = np.int32(0) if tile[i] > np.float32(0) else SIGN
             largest[i] = np.int32(0)
         for t in range(taus.shape[0]):
             bits, mask = all_bits[t, low : low + size], bytes_[t, low : low + size]
@@ -105,7 +102,7 @@ def emr(taus, unified, masks, sums):
                 mask[i] = np.uint8(np.int32(bits[i] ^ flip[i]) > 0)
         for t in range(taus.shape[0]):
             _add_sums(
-                taus[t, low : low + size], bytes_[t, low : low + size], some, sums, t
+                taus[t, low : low + size], bytes_[t, low : low + size], tile, sums, t
             )
         for i in range(size):
             largest[i] ^= flip[i]

@@ -1,11 +1,11 @@
-"""Counts over the magnitudes of one vector: by upper bits, by lower bits inside a few
-bins, and those bins' entries.
+"""Counts over the magnitudes of one vector.
 
-The bits of a non-negative float32 sort like the number itself, so its upper 15 bits are
-a bin that knows its place. Every function reads the pieces of a vector once. Large
-tensors take the compiled kernels, all others plain torch; the results are whole numbers
-and the same either way, and do not depend on the pieces or on the threads that counted
-them.
+They are counted by upper bits, by lower bits inside a few bins, and those bins' entries
+can be taken out. The bits of a non-negative float32 sort like the number itself, so its
+upper 15 bits are a bin that knows its place. Every function reads the pieces of a
+vector once. Large tensors take the compiled kernels, all others plain torch; the
+results are whole numbers and the same either way, and do not depend on the pieces or on
+the threads that counted them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +23,7 @@ LOW_BITS = 16
 LOWS = 1 << LOW_BITS
 BINS = 1 << (31 - LOW_BITS)
 SHARED = 1 << 23  # entries of a piece from which threads share it
+EXACT = 1 << 20  # entries so few that float64 adds their lower bits exactly
 
 Result = TypeVar("Result")
 Placed = tuple[int, Tensor]  # a piece and its first flat index
@@ -42,30 +43,42 @@ def _placed(pieces: Iterable[Tensor]) -> Iterator[Placed]:
 def _spread(
     pieces: Iterable[Tensor], work: Callable[[Iterable[Placed]], Result]
 ) -> list[Result]:
-    """work(pieces), or its results for each thread's share, where the pieces are of a
-    tensor in memory.
+    """work(pieces), or its results for each thread's share of them.
+
+    Pieces are shared where they are large, as those of a tensor in memory are.
     """
     pieces = iter(pieces)
     first = next(pieces)
+    placed = _placed(chain([first], pieces))
     if len(first) < SHARED or first.device.type != "cpu":
-        return [work(_placed(chain([first], pieces)))]
+        return [work(placed)]
     threads = torch.get_num_threads()
     shares: list[list[Placed]] = [[] for _ in range(threads)]
-    for start, piece in _placed(chain([first], pieces)):
+    for start, piece in placed:
         parts = piece.tensor_split(threads)
-        ends = accumulate(len(part) for part in parts)
+        ends = accumulate(map(len, parts))
         for share, part, end in zip(shares, parts, ends, strict=True):
             share.append((start + end - len(part), part))
     return list(in_order(work, shares, threads))
 
 
-def _sum(tables: list[np.ndarray]) -> np.ndarray:
-    return tables[0] if len(tables) == 1 else sum(tables)
+def _sum(tables: Sequence[np.ndarray]) -> np.ndarray:
+    total = tables[0]
+    for table in tables[1:]:
+        total += table
+    return total
+
+
+def _count(bins: Tensor, weights: Tensor | None = None) -> np.ndarray:
+    """How often each bin occurs, or the sums of its weights, which are whole numbers."""
+    counts = torch.bincount(bins, weights, minlength=BINS)
+    return counts.cpu().numpy().astype(np.int64, copy=False)
 
 
 def by_upper_bits(pieces: Iterable[Tensor], size: int) -> np.ndarray:
-    """[2, BINS] by upper bits: counts, and sums of the lower bits. size: of the whole
-    vector.
+    """[2, BINS] by upper bits: counts, and sums of the lower bits.
+
+    size: of the whole vector, here and below
     """
 
     def count(pieces: Iterable[Placed]) -> np.ndarray:
@@ -83,14 +96,11 @@ def by_upper_bits(pieces: Iterable[Tensor], size: int) -> np.ndarray:
 
 
 def _add_upper_bits(piece: Tensor, table: np.ndarray) -> None:
-    for bits in _bits(piece).split(
-        1 << 20
-    ):  # so few that float64 adds their whole numbers exactly
-        upper, low = bits >> LOW_BITS, (bits & (LOWS - 1)).double()
-        table[0] += torch.bincount(upper, minlength=BINS).cpu().numpy()
-        table[1] += (
-            torch.bincount(upper, low, minlength=BINS).cpu().numpy().astype(np.int64)
-        )
+    for bits in _bits(piece).split(EXACT):
+        upper = bits >> LOW_BITS
+        low = (bits & (LOWS - 1)).double()
+        table[0] += _count(upper)
+        table[1] += _count(upper, low)
 
 
 def lower_squares(pieces: Iterable[Tensor], size: int) -> np.ndarray:
@@ -103,26 +113,25 @@ def lower_squares(pieces: Iterable[Tensor], size: int) -> np.ndarray:
                 from tadrop.numerics import kernels
 
                 kernels.sum_squares(compiled.bits(piece), table)
-                continue
-            for bits in _bits(piece).split(1 << 20):
-                upper, low = bits >> LOW_BITS, (bits & (LOWS - 1)).double()
-                table += (
-                    torch.bincount(upper, low.square(), minlength=BINS)
-                    .cpu()
-                    .numpy()
-                    .astype(np.int64)
-                )
+            else:
+                _add_lower_squares(piece, table)
         return table
 
     return _sum(_spread(pieces, count))
 
 
+def _add_lower_squares(piece: Tensor, table: np.ndarray) -> None:
+    for bits in _bits(piece).split(EXACT):
+        low = (bits & (LOWS - 1)).double()
+        table += _count(bits >> LOW_BITS, low.square())
+
+
 def by_lower_bits(
     pieces: Iterable[Tensor], size: int, bins: Sequence[int]
 ) -> np.ndarray:
-    """[len(bins), LOWS]: how many entries with these upper bits have which lower bits."""
-    slots = np.full(BINS, -1, dtype=np.int32)
-    slots[bins] = np.arange(len(bins))
+    """[len(bins), LOWS]: entries with these upper bits by their lower bits."""
+    rows = np.full(BINS, -1, dtype=np.int32)
+    rows[bins] = np.arange(len(bins))
 
     def count(pieces: Iterable[Placed]) -> np.ndarray:
         fine = np.zeros((len(bins), LOWS), dtype=np.int64)
@@ -130,91 +139,104 @@ def by_lower_bits(
             if compiled.serves(size, piece):
                 from tadrop.numerics import kernels
 
-                kernels.count_lower(compiled.bits(piece), slots, fine)
-                continue
-            bits = _bits(piece)
-            upper = bits >> LOW_BITS
-            for row, b in enumerate(bins):
-                lower = bits[upper == b] & (LOWS - 1)
-                fine[row] += torch.bincount(lower, minlength=LOWS).cpu().numpy()
+                kernels.count_lower(compiled.bits(piece), rows, fine)
+            else:
+                _add_lower_bits(piece, bins, fine)
         return fine
 
     return _sum(_spread(pieces, count))
 
 
-def _runs(bins: Sequence[int]) -> list[tuple[int, int]]:
-    """Neighbouring bins as (first, how many)."""
-    runs: list[tuple[int, int]] = []
-    for b in bins:
-        if runs and sum(runs[-1]) == b:
-            runs[-1] = runs[-1][0], runs[-1][1] + 1
+def _add_lower_bits(piece: Tensor, bins: Sequence[int], fine: np.ndarray) -> None:
+    bits = _bits(piece)
+    upper = bits >> LOW_BITS
+    for row, wanted in enumerate(bins):
+        lower = bits[upper == wanted] & (LOWS - 1)
+        fine[row] += torch.bincount(lower, minlength=LOWS).cpu().numpy()
+
+
+def _runs(bins: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The first bins of runs of neighbours, and how many there are in each."""
+    firsts: list[int] = []
+    lengths: list[int] = []
+    for index in bins:
+        if firsts and firsts[-1] + lengths[-1] == index:
+            lengths[-1] += 1
         else:
-            runs.append((b, 1))
-    return runs
+            firsts.append(index)
+            lengths.append(1)
+    return firsts, lengths
 
 
 def gather(
     pieces: Iterable[Tensor], size: int, bins: Sequence[int], count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The bits of the magnitudes with these upper bits (ascending; `count` entries),
-    and their flat indices.
+    """The bits of the magnitudes with these upper bits, and their flat indices.
+
+    bins: ascending; count: the entries in all of them
     """
-    lows, widths = (
-        np.array(runs, dtype=np.uint32) << LOW_BITS
-        for runs in zip(*_runs(bins), strict=True)
-    )
+    firsts, lengths = _runs(bins)
+    lows = np.array(firsts, dtype=np.uint32) << LOW_BITS
+    widths = np.array(lengths, dtype=np.uint32) << LOW_BITS
 
     def collect(pieces: Iterable[Placed]) -> tuple[np.ndarray, np.ndarray]:
-        values, places, found = (
-            np.empty(count, dtype=np.uint32),
-            np.empty(count, dtype=np.int64),
-            0,
-        )
+        values = np.empty(count, dtype=np.uint32)
+        places = np.empty(count, dtype=np.int64)
+        end = 0
         for start, piece in pieces:
             if compiled.serves(size, piece):
                 from tadrop.numerics import kernels
 
-                found = kernels.gather(
-                    compiled.bits(piece), start, lows, widths, values, places, found
+                end = kernels.gather(
+                    compiled.bits(piece), start, lows, widths, values, places, end
                 )
-                continue
-            bits = _bits(piece)
-            upper = bits >> LOW_BITS
-            (at,) = torch.nonzero(
-                torch.isin(upper, torch.tensor(bins, device=upper.device)),
-                as_tuple=True,
-            )
-            end = found + len(at)
-            values[found:end], places[found:end] = (
-                bits[at].cpu().numpy(),
-                at.cpu().numpy() + start,
-            )
-            found = end
-        return values[:found], places[:found]
+            else:
+                end = _take_out(piece, start, bins, values, places, end)
+        return values[:end], places[:end]
 
     shares = _spread(pieces, collect)
-    return (
-        shares[0]
-        if len(shares) == 1
-        else tuple(np.concatenate(parts) for parts in zip(*shares, strict=True))
-    )
+    if len(shares) == 1:
+        return shares[0]
+    values, places = zip(*shares, strict=True)
+    return np.concatenate(values), np.concatenate(places)
+
+
+def _take_out(
+    piece: Tensor,
+    start: int,
+    bins: Sequence[int],
+    values: np.ndarray,
+    places: np.ndarray,
+    end: int,
+) -> int:
+    """Appends at `end` what gather() wants of a piece; returns the new end."""
+    bits = _bits(piece)
+    upper = bits >> LOW_BITS
+    is_wanted = torch.isin(upper, torch.tensor(bins, device=upper.device))
+    (index,) = torch.nonzero(is_wanted, as_tuple=True)
+    begin, end = end, end + len(index)
+    values[begin:end] = bits[index].cpu().numpy()
+    places[begin:end] = index.cpu().numpy() + start
+    return end
 
 
 def nth_equal(pieces: Iterable[Tensor], size: int, bits: int, nth: int) -> int:
-    """The flat index of the nth entry (from 1) whose magnitude has these bits;
-    LookupError if there are fewer.
+    """The flat index of the nth entry (from 1) whose magnitude has these bits.
+
+    Raises LookupError if there are fewer.
     """
     for start, piece in _placed(pieces):
         if compiled.serves(size, piece):
             from tadrop.numerics import kernels
 
-            at = kernels.nth_equal(compiled.bits(piece), np.uint32(bits), nth)
-            if at >= 0:
-                return start + at
-            nth += at + 1
-            continue
-        (equal,) = torch.nonzero(_bits(piece) == bits, as_tuple=True)
-        if len(equal) >= nth:
-            return start + int(equal[nth - 1])
-        nth -= len(equal)
+            # -1 - (how many there are) where they are fewer
+            index = int(kernels.nth_equal(compiled.bits(piece), np.uint32(bits), nth))
+            if index >= 0:
+                return start + index
+            nth -= -1 - index
+        else:
+            (equal,) = torch.nonzero(_bits(piece) == bits, as_tuple=True)
+            if len(equal) >= nth:
+                return start + int(equal[nth - 1])
+            nth -= len(equal)
     raise LookupError(f"{nth} entries fewer have the bits {bits:#x} than were counted")

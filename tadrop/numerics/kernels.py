@@ -1,28 +1,38 @@
-"""Compiled loops for what torch has no single operator for; each has its reference in
-plain torch beside its caller.
+"""Compiled loops for what torch has no single operator for.
 
-Same results to the bit: the loops do what the reference does, in one pass and without
-temporaries. They are compiled when this module is first imported and kept in numba's
-cache; importing it costs a second even then, so callers come here only for tensors of
-at least `compiled.FROM` entries, and with smaller ones once it is there.
+Each has its reference in plain torch beside its caller, with the same results to the
+bit: the loops do what the reference does, in one pass and without temporaries. They are
+compiled when this module is first imported and kept in numba's cache; importing it
+costs a second even then, so callers come here only for tensors of at least
+`compiled.FROM` entries, and with smaller ones once it is there.
 """
 
 import numpy as np
-from numba import carray, float32, int32, int64, njit, types, uint32, uint64, void
+from numba import (
+    carray,  # pyright: ignore[reportPrivateImportUsage]  # numba documents it so
+    float32,
+    int32,
+    int64,
+    njit,
+    types,
+    uint32,
+    uint64,
+    void,
+)
 from numba.extending import intrinsic
 
 Bits, Floats, Rows = uint32[::1], float32[::1], float32[:, ::1]
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-# entries of a row that stay in the innermost cache while all tasks go over them
+# Entries of a task that stay in the innermost cache while all tasks are gone over.
 TILE = 2048
 
 MAGNITUDE = np.uint32(0x7FFFFFFF)
 LOW = np.uint32(0xFFFF)
 LOW_BITS = np.uint32(16)
-COUNT_BITS, LOW_SUM = (
-    np.uint64(40),
-    np.uint64((1 << 40) - 1),
-)  # of a word that counts and adds up lower bits
+# A word that counts entries and adds up their lower bits: where the count begins, and
+# the mask of the sum. There is room for so many entries.
+COUNT_BITS = np.uint64(40)
+LOW_SUM = np.uint64((1 << 40) - 1)
 ROOM = 1 << 23
 STRIP = 256  # entries looked over at once for the few that are wanted
 
@@ -37,14 +47,14 @@ def count_upper(bits, table):
     one, bins = np.uint64(1 << 40), table.shape[1]
     first, second = np.zeros(bins, np.uint64), np.zeros(bins, np.uint64)
     for low in range(0, bits.size, ROOM):
-        some = bits[low : low + ROOM]
-        half = some.size // 2
+        run = bits[low : low + ROOM]
+        half = run.size // 2
         for i in range(half):
-            u, v = some[2 * i] & MAGNITUDE, some[2 * i + 1] & MAGNITUDE
+            u, v = run[2 * i] & MAGNITUDE, run[2 * i + 1] & MAGNITUDE
             first[u >> LOW_BITS] += one + np.uint64(u & LOW)
             second[v >> LOW_BITS] += one + np.uint64(v & LOW)
-        for i in range(2 * half, some.size):
-            u = some[i] & MAGNITUDE
+        for i in range(2 * half, run.size):
+            u = run[i] & MAGNITUDE
             first[u >> LOW_BITS] += one + np.uint64(u & LOW)
         for i in range(bins):
             u, v = first[i], second[i]
@@ -63,61 +73,61 @@ def sum_squares(bits, table):
 
 
 @njit(void(Bits, int32[::1], int64[:, ::1]), nogil=True, cache=True)
-def count_lower(bits, slots, fine):
-    """fine[slot of the upper bits, lower bits] += 1, for the upper bits that have a
-    slot.
+def count_lower(bits, rows, fine):
+    """fine[row of the upper bits, lower bits] += 1.
+
+    rows: by upper bits; -1 for upper bits that have no row
     """
     for i in range(bits.size):
         u = bits[i] & MAGNITUDE
-        slot = slots[u >> LOW_BITS]
-        if slot >= 0:
-            fine[slot, u & LOW] += 1
+        row = rows[u >> LOW_BITS]
+        if row >= 0:
+            fine[row, u & LOW] += 1
 
 
 @njit(int64(Bits, int64, Bits, Bits, Bits, int64[::1], int64), nogil=True, cache=True)
-def gather(bits, start, lows, widths, values, places, found):
-    """Appends the magnitudes inside any of the ranges and their flat indices; returns
-    how many there are by then.
+def gather(bits, start, lows, widths, values, places, end):
+    """Appends the magnitudes inside any of the ranges, and their flat indices.
 
-    A strip is flagged without branches first, and eight flags are looked at as one
-    word, because most are not set.
+    They go to where values and places end; the new end is returned. A strip is flagged
+    without branches first, and eight flags are looked at as one word, because most are
+    not set.
     """
     flags = np.zeros(STRIP, np.uint8)
     words = flags.view(np.uint64)
     for low in range(0, bits.size, STRIP):
-        some = bits[low : low + STRIP]
+        strip = bits[low : low + STRIP]
         for i in range(STRIP):
             flags[i] = 0
         for r in range(lows.size):
             first, width = lows[r], widths[r]
-            for i in range(some.size):
-                flags[i] |= np.uint8(np.uint32((some[i] & MAGNITUDE) - first) < width)
+            for i in range(strip.size):
+                flags[i] |= np.uint8(np.uint32((strip[i] & MAGNITUDE) - first) < width)
         for k in range(words.size):
             if words[k]:
                 for i in range(8 * k, 8 * k + 8):
                     if flags[i]:
-                        values[found], places[found] = (
-                            some[i] & MAGNITUDE,
-                            start + low + i,
-                        )
-                        found += 1
-    return found
+                        values[end] = strip[i] & MAGNITUDE
+                        places[end] = start + low + i
+                        end += 1
+    return end
 
 
 @njit(int64(Bits, uint32, int64), nogil=True, cache=True)
 def nth_equal(bits, value, nth):
-    """The index of the nth magnitude (from 1) with exactly these bits; -1 - how many
-    there are if they are fewer.
+    """The index of the nth magnitude (from 1) with exactly these bits.
+
+    If there are fewer, -1 - (how many there are).
     """
     count = 0
     for low in range(0, bits.size, TILE):
-        some = bits[low : low + TILE]
+        tile = bits[low : low + TILE]
         here = np.uint32(0)
-        for i in range(some.size):
-            here += np.uint32((some[i] & MAGNITUDE) == value)
+        for i in range(tile.size):
+            here += np.uint32((tile[i] & MAGNITUDE) == value)
         if count + here >= nth:
-            for i in range(some.size):
-                count += (some[i] & MAGNITUDE) == value
+            for i in range(tile.size):
+                count += (tile[i] & MAGNITUDE) == value
                 if count == nth:
                     return low + i
         count += here
@@ -136,15 +146,23 @@ def _pointer(context, address):
     return types.CPointer(types.float32)(types.uint64), generate
 
 
+@njit(inline="always")
+def _floats(address, size):
+    """So many floats in memory as an array."""
+    pointer = _pointer(address)  # pyright: ignore[reportCallIssue]  # context is numba's
+    return carray(pointer, (size,))
+
+
 @njit(int64(uint64[::1], uint64, int64, Rows), nogil=True, cache=True)
 def load(thetas, theta0, start, taus):
-    """taus[t] = theta_t - theta0 for a run of entries, given addresses; returns how
-    many are NaN or infinite.
+    """taus[t] = theta_t - theta0 for a run of entries, given addresses.
+
+    Returns how many are NaN or infinite.
     """
     size, bad = taus.shape[1], 0
-    base = carray(_pointer(theta0), (start + size,))[start:]
+    base = _floats(theta0, start + size)[start:]
     for t in range(taus.shape[0]):
-        theta, tau = carray(_pointer(thetas[t]), (start + size,))[start:], taus[t]
+        theta, tau = _floats(thetas[t], start + size)[start:], taus[t]
         for i in range(size):
             x = theta[i] - base[i]
             tau[i] = x
@@ -158,14 +176,16 @@ def load(thetas, theta0, start, taus):
     cache=True,
 )
 def load_cut(thetas, theta0, start, taus, thresholds, ties, scales):
-    """load(), then cut_from() for task t's first ties[t] entries and cut_above() for
-    the rest, in one pass.
+    """load(), then cut_from() or cut_above(), in one pass.
+
+    The former is for task t's first ties[t] entries, the latter for the rest.
     """
     size, bad = taus.shape[1], 0
-    base = carray(_pointer(theta0), (start + size,))[start:]
+    base = _floats(theta0, start + size)[start:]
     for t in range(taus.shape[0]):
-        theta, tau = carray(_pointer(thetas[t]), (start + size,))[start:], taus[t]
-        threshold, scale, tie_end = thresholds[t], scales[t], min(max(ties[t], 0), size)
+        theta, tau = _floats(thetas[t], start + size)[start:], taus[t]
+        threshold, scale = thresholds[t], scales[t]
+        tie_end = min(max(ties[t], 0), size)
         for i in range(tie_end):
             x = theta[i] - base[i]
             bad += x - x != 0
@@ -182,17 +202,18 @@ def count_nonzero(bits):
     """How many floats, given by their bits, are neither 0 nor -0."""
     count = 0
     for row in range(bits.shape[0]):
-        some = np.uint32(0)
+        nonzero = np.uint32(0)
         for i in range(bits.shape[1]):
-            some += np.uint32((bits[row, i] & MAGNITUDE) != 0)
-        count += some
+            nonzero += np.uint32((bits[row, i] & MAGNITUDE) != 0)
+        count += nonzero
     return count
 
 
 @njit(void(Floats, float32, float32), nogil=True, cache=True)
 def cut_above(tau, threshold, scale):
-    """tau times scale where |tau| > threshold, else 0; in place: an array that may be
-    another is not vectorised.
+    """tau times scale where |tau| > threshold, else 0.
+
+    In place, because a loop over two arrays that may overlap is not vectorised.
     """
     for i in range(tau.size):
         x = tau[i]
@@ -217,25 +238,24 @@ def _mixed(z):
 
 @njit(void(Floats, uint64, float32, uint32), nogil=True, cache=True)
 def cut_random(tau, first, scale, limit):
-    """tau times scale where the 32-bit draw of the entry is below the limit, else 0; in
-    place.
+    """tau times scale where the 32-bit draw of the entry is below the limit, else 0.
 
-    Entries come in pairs from one 64-bit word, lower half first; first: the word's
-    state for entry 0. Masking bits and not branching, because a coin cannot be
-    predicted.
+    In place. Entries come in pairs from one 64-bit word, lower half first; first: the
+    word's state for entry 0. Bits are masked instead of a branch, because a coin cannot
+    be predicted.
     """
     words = np.empty(TILE // 2, np.uint64)
     draws = words.view(np.uint32)
     for low in range(0, tau.size, TILE):
-        some = tau[low : low + TILE]
+        tile = tau[low : low + TILE]
         state = first + np.uint64(low // 2) * GOLDEN
-        for i in range((some.size + 1) // 2):
+        for i in range((tile.size + 1) // 2):
             words[i] = _mixed(state)
             state += GOLDEN
-        for i in range(some.size):
-            some[i] *= scale
-        bits = some.view(np.uint32)
-        for i in range(some.size):
+        for i in range(tile.size):
+            tile[i] *= scale
+        bits = tile.view(np.uint32)
+        for i in range(tile.size):
             bits[i] = bits[i] if draws[i] < limit else np.uint32(0)
 
 

@@ -1,17 +1,19 @@
-"""Arithmetic that several formulas share, in an order that does not depend on how a
-tensor is cut into pieces.
+"""Arithmetic that several formulas share.
+
+Its order does not depend on how a tensor is cut into pieces.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tadrop.types import Deltas, Taus
 
 
 def total(taus: Taus) -> Deltas:
-    """The sum over tasks, first to last, [1, *shape]: the same bits whatever the piece
-    it is computed on.
+    """The sum over tasks, first to last, [1, *shape].
+
+    It has the same bits whatever the piece it is computed on.
     """
     result = taus[:1].clone()
     for tau in taus[1:]:
@@ -38,13 +40,16 @@ def along(values: Float[Tensor, " task"], taus: Taus) -> Tensor:
     return values.to(taus).view(-1, *[1] * (taus.dim() - 1))
 
 
-def largest(magnitudes: Tensor, count: int) -> Tensor:
-    """The mask of exactly `count` largest entries along the last axis; among equals the
-    lowest indices.
+def largest(magnitudes: Float[Tensor, "*axes"], count: int) -> Bool[Tensor, "*axes"]:
+    """The mask of exactly `count` largest entries along the last axis.
+
+    Among equals the lowest indices stay.
     """
     size = magnitudes.shape[-1]
     if count <= 0 or count >= size:
         return torch.full_like(magnitudes, count > 0, dtype=torch.bool)
-    at = magnitudes.topk(count, dim=-1).values[..., -1:]
-    above, equal = magnitudes > at, magnitudes == at
-    return above | equal & (equal.cumsum(-1) <= count - above.sum(-1, keepdim=True))
+    smallest = magnitudes.topk(count, dim=-1).values[..., -1:]
+    above = magnitudes > smallest
+    equal = magnitudes == smallest
+    room = count - above.sum(-1, keepdim=True)
+    return above | equal & (equal.cumsum(-1) <= room)

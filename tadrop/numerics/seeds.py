@@ -6,13 +6,16 @@ import numpy as np
 
 
 def _digest(words: tuple[object, ...]) -> bytes:
-    return hashlib.sha256("\0".join(map(str, words)).encode()).digest()
+    text = "\0".join(map(str, words))
+    return hashlib.sha256(text.encode()).digest()
 
 
 def generator(*words: object, offset: int = 0) -> np.random.Generator:
     """A PCG64 generator for these words, `offset` 64-bit draws into its stream."""
     bits = np.random.PCG64(int.from_bytes(_digest(words)[:16], "little"))
-    return np.random.Generator(bits.advance(offset) if offset else bits)
+    if offset:
+        bits = bits.advance(offset)
+    return np.random.Generator(bits)
 
 
 def key(*words: object) -> int:

@@ -7,7 +7,7 @@ index) alone, so the same entries stay whatever the order, the pieces or the mac
 
 from dataclasses import dataclass
 
-from tadrop.sparsify.cut import RandomCut
+from tadrop.sparsify.random_cut import RandomCut
 from tadrop.sparsify.rule import Rule
 from tadrop.types import Vector, check_keep, check_scope
 

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tadrop.numerics.quantile import spectrum
-from tadrop.numerics.top_cut import TopCut, check_norm, restored, top
 from tadrop.sparsify.rule import Rule
+from tadrop.sparsify.top_cut import TopCut, check_norm, restored, top
 from tadrop.types import TadropError, Vector, check_keep, check_scope
 
 

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import floor
 
-from tadrop.numerics.quantile import Bounds, Spectrum, spectrum
-from tadrop.numerics.top_cut import TopCut, check_norm, restored, top
+from tadrop.numerics.quantile import spectrum
+from tadrop.numerics.spectrum import Bounds, Spectrum
 from tadrop.protocols import Cuts, Sparsifier
 from tadrop.sparsify.rule import Rule
+from tadrop.sparsify.top_cut import TopCut, check_norm, restored, top
 from tadrop.types import TadropError, Vector, check_scope
 
 MAPS = ("identity", "power", "affine")

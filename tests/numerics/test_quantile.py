@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from tadrop import tadrop_
 from tadrop.app import library as api
-from tadrop.numerics import compiled, histogram, quantile
+from tadrop.numerics import compiled, counted, histogram, quantile
 from tadrop.numerics.quantile import spectrum
-from tadrop.numerics.top_cut import TopCut, top
-from tadrop.sparsify.cut import RandomCut, draws
+from tadrop.sparsify.random_cut import RandomCut, draws
 from tadrop.sparsify.tadrop import TADrop
+from tadrop.sparsify.top_cut import TopCut, top
 from tadrop.types import TadropError, Vector
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -61,7 +61,7 @@ def way(request, monkeypatch):
     """
     monkeypatch.setattr(quantile, "SMALL", 1 << 60 if request.param == "sorted" else 0)
     monkeypatch.setattr(
-        quantile, "GATHERED", 1 << 60 if request.param == "taken out" else 0
+        counted, "GATHERED", 1 << 60 if request.param == "taken out" else 0
     )
     monkeypatch.setattr(
         quantile, "HELD", 1 << 60 if request.param == "taken out" else 0
@@ -110,7 +110,7 @@ def test_quantiles_are_numpys(name):
 def test_any_floats(values):
     tau = torch.tensor(values, dtype=torch.float32)
     expected = np.sort(np.abs(tau.double().numpy()))
-    magnitudes = quantile.Counted(len(values), pieced(tau, 7).pieces, table_of(tau))
+    magnitudes = counted.Counted(len(values), pieced(tau, 7).pieces, table_of(tau))
     assert [
         s.value for s in magnitudes.order_statistics(list(range(len(values))))
     ] == expected.tolist()
@@ -186,7 +186,7 @@ def test_a_tensor_shared_among_threads_has_the_bits_of_one(
     tau = VALUES["ties"] + VALUES["normal"][:70_000]
     expected = TADrop(0.3, 0.9, norm).plan(pieced(tau))
     monkeypatch.setattr(histogram, "SHARED", 1)
-    monkeypatch.setattr(quantile, "GATHERED", gathered)
+    monkeypatch.setattr(counted, "GATHERED", gathered)
     monkeypatch.setattr(api, "PIECE", 10_000)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tadrop.numerics.quantile import spectrum
-from tadrop.sparsify.cut import RandomCut
 from tadrop.sparsify.dare import Dare
 from tadrop.sparsify.magnitude import Magnitude
 from tadrop.sparsify.magprune import MagPrune
+from tadrop.sparsify.random_cut import RandomCut
 from tadrop.sparsify.row_magnitude import RowMagnitude
 from tadrop.sparsify.tadrop import TADrop
 from tadrop.types import TadropError, Vector

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tadrop.numerics.quantile import spectrum
-from tadrop.numerics.top_cut import TopCut, restored, top
 from tadrop.protocols import Cuts
 from tadrop.sparsify.rule import Rule
 from tadrop.sparsify.tadrop import TADrop
+from tadrop.sparsify.top_cut import TopCut, restored, top
 from tadrop.types import Facts, Vector
 
 # From a task and the sparsities of its vectors, the same sparsities in another order.

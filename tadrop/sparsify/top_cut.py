@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tadrop.numerics import compiled
-from tadrop.numerics.quantile import Spectrum
+from tadrop.numerics.spectrum import Spectrum
 from tadrop.protocols import Cut
 from tadrop.types import Facts, TadropError, Tau, Threshold
 

@@ -1,6 +1,6 @@
 """Cuts that are drawn: small enough to keep, and exact to replay piece by piece.
 
-The cut by magnitude is tadrop/numerics/top_cut.py.
+The cut by magnitude is top_cut.py.
 """
 
 from dataclasses import dataclass
