@@ -1,10 +1,12 @@
-"""Inputs of a task for methods that look at data: re-batched and shuffled by words, in
-memory that does not grow.
+"""Inputs of a task for methods that look at data, shuffled and put into batches.
+
+Words decide the order; memory does not grow with the split.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,42 +15,38 @@ from tadrop.numerics.seeds import generator
 from tadrop.protocols import Tasks
 from tadrop.types import TadropError
 
-if TYPE_CHECKING:
-    from numpy.random import Generator
-
-WINDOW = (
-    4096  # inputs held for shuffling: a split of at most so many is shuffled as a whole
-)
+# Inputs held for shuffling: a split of at most so many is shuffled as a whole.
+WINDOW = 4096
 
 
 def shuffled(
     tasks: Tasks, task: str, split: str, size: int, *words: object
 ) -> Iterator[Any]:
-    """One epoch in batches of `size` inputs without targets, in an order the words
-    decide; the last may be short.
-    """
+    """One epoch in batches of `size` inputs without targets; the last may be short."""
     rng = generator("samples", task, split, *words)
     held, count = [], 0
     for inputs, _ in tasks.batches(task, split):
         if not isinstance(inputs, Tensor):
             raise TadropError(
-                f"task {task!r} shows its model more than one tensor: no row that looks at data takes it"
+                f"task {task!r} shows its model more than one tensor: "
+                "no row that looks at data takes it"
             )
         held.append(inputs)
         count += batching.count(inputs)
         if count >= WINDOW:
-            whole, rest = _mixed(held, rng), count % size
-            yield from batching.split(batching.take(whole, slice(count - rest)), size)
-            held, count = [batching.take(whole, slice(count - rest, None))], rest
+            mixed = _mixed(held, rng)
+            full = count - count % size
+            yield from batching.split(batching.take(mixed, slice(full)), size)
+            held, count = [batching.take(mixed, slice(full, None))], count - full
     if count:
         yield from batching.split(_mixed(held, rng), size)
 
 
-def _mixed(held: list[Any], rng: "Generator") -> Any:
-    whole = batching.join(held)
-    return batching.take(
-        whole, torch.from_numpy(rng.permutation(batching.count(whole)))
-    )
+def _mixed(held: list[Any], rng: np.random.Generator) -> Any:
+    """One batch of all examples of these, in random order."""
+    joined = batching.join(held)
+    order = rng.permutation(batching.count(joined))
+    return batching.take(joined, torch.from_numpy(order))
 
 
 def endless(

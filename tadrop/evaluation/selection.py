@@ -21,13 +21,15 @@ RULES = ("fixed", "grid")
 
 @dataclass(frozen=True)
 class Selection:
-    """What was taken, the rule that took it, and for a grid the validation metric at
-    every point.
+    """What was taken, and the rule that took it.
 
-    grid:   (scale, mean over tasks) with the chosen knobs
-    knobs:  the value of every knob; a list, in the order of tasks, where each task has its own
-    trials: one mapping per point that was tried: the knobs, the scale, and per task the
-    validation metric
+    scale:  the scale that was taken
+    split:  where the rule looked; None where it looked at nothing
+    grid:   (scale, mean over tasks) for every scale, with the knobs that were taken
+    knobs:  the value of every knob; a list, in the order of tasks, where each task has
+            its own
+    trials: every point that was tried: its knobs, its scale, and the validation metric
+            of each task
     """
 
     rule: str
@@ -44,7 +46,8 @@ def check_rule(rule: str, tuned: str | None = None) -> None:
         raise TadropError(f"select is {rule!r}; it must be one of {', '.join(RULES)}")
     if tuned and rule != "fixed":
         raise TadropError(
-            f"tuned={tuned} says that a study chose the values and select={rule} chooses them anew"
+            f"tuned={tuned} says that a study chose the values "
+            f"and select={rule} chooses them anew"
         )
 
 
@@ -52,11 +55,8 @@ def trial(
     knobs: Mapping[str, Any], scale: float, scores: Sequence[Score]
 ) -> dict[str, Any]:
     """One point of a grid, as it stands in the record."""
-    return {
-        "knobs": dict(knobs),
-        "scale": float(scale),
-        "validation": {s.task: s.value for s in scores},
-    }
+    validation = {score.task: score.value for score in scores}
+    return {"knobs": dict(knobs), "scale": float(scale), "validation": validation}
 
 
 def average(point: Mapping[str, Any]) -> float:
@@ -67,11 +67,12 @@ def average(point: Mapping[str, Any]) -> float:
 
 def per_task(name: str, points: Sequence[Mapping[str, Any]]) -> list[Any]:
     """The best value of one knob for each task, in the order of the tasks."""
-    tasks = list(points[0]["validation"])
-    return [
-        max(points, key=lambda point: point["validation"][task])["knobs"][name]
-        for task in tasks
-    ]
+    values = []
+    for task in points[0]["validation"]:
+        metrics = [point["validation"][task] for point in points]
+        best_point = points[metrics.index(max(metrics))]
+        values.append(best_point["knobs"][name])
+    return values
 
 
 def is_per_task(rule: Mapping[str, Any]) -> bool:
@@ -80,25 +81,27 @@ def is_per_task(rule: Mapping[str, Any]) -> bool:
 
 
 def combinations(tune: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Every combination of the knobs that all tasks share, ascending; one that is empty
-    where there is no such knob.
+    """Every combination of the knobs that all tasks share, ascending.
+
+    Where there is no such knob, there is one combination, which is empty.
     """
-    grids = {
-        name: sorted(rule["grid"])
-        for name, rule in tune.items()
-        if not is_per_task(rule)
-    }
-    return [
-        dict(zip(grids, values, strict=True)) for values in product(*grids.values())
-    ]
+    grids = {}
+    for name, rule in tune.items():
+        if not is_per_task(rule):
+            grids[name] = sorted(rule["grid"])
+    points = []
+    for values in product(*grids.values()):
+        points.append(dict(zip(grids, values, strict=True)))
+    return points
 
 
 def count(tune: Mapping[str, Mapping[str, Any]], scales: int) -> int:
     """How many points a grid has."""
-    return (
-        sum(len(rule["grid"]) for rule in tune.values() if is_per_task(rule))
-        + len(combinations(tune)) * scales
-    )
+    points = len(combinations(tune)) * scales
+    for rule in tune.values():
+        if is_per_task(rule):
+            points += len(rule["grid"])
+    return points
 
 
 def best(
@@ -106,13 +109,15 @@ def best(
 ) -> Selection:
     """The point of the highest mean over tasks, with all that was tried."""
     chosen = max(points, key=average)
-    same = [point for point in points if point["knobs"] == chosen["knobs"]]
-    grid = tuple((point["scale"], average(point)) for point in same)
+    grid = []
+    for point in points:
+        if point["knobs"] == chosen["knobs"]:
+            grid.append((point["scale"], average(point)))
     return Selection(
-        "grid",
-        chosen["scale"],
-        "validation",
-        grid,
-        chosen["knobs"],
-        (*earlier, *points),
+        rule="grid",
+        scale=chosen["scale"],
+        split="validation",
+        grid=tuple(grid),
+        knobs=chosen["knobs"],
+        trials=(*earlier, *points),
     )

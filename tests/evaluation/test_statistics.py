@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from baselines import average, fisher, regmean
 from tadrop.evaluation import samples
-from tadrop.evaluation.statistics import Recipe, TaskStatistics, gather
+from tadrop.evaluation.statistics import Measurement, TaskStatistics, gather
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
 from tadrop.modules import batches as batching
@@ -60,7 +60,7 @@ def test_exact_fisher_is_the_sum_over_examples_and_classes(bench):
     names, inputs = merged_names(bench), bench.tasks.inputs("t0", "train")[:9]
     module = on_task(bench)
     expected = looped_fisher(module, inputs, names)
-    found = fisher.exact(module, iter(inputs.split(4)), bench.places(names))
+    found = fisher.exact(module, iter(inputs.split(4)), bench.slots(names))
     assert set(found) == set(names)
     for name in names:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-7)
@@ -71,11 +71,11 @@ def test_only_the_exact_fisher_does_not_depend_on_the_batch_size(bench):
     names, inputs = merged_names(bench), bench.tasks.inputs("t0", "train")[:12]
     module = on_task(bench)
     exact = [
-        fisher.exact(module, iter(inputs.split(size)), bench.places(names))
+        fisher.exact(module, iter(inputs.split(size)), bench.slots(names))
         for size in (3, 12)
     ]
     ports = [
-        fisher.batch_squared(module, iter(inputs.split(size)), bench.places(names))
+        fisher.batch_squared(module, iter(inputs.split(size)), bench.slots(names))
         for size in (3, 12)
     ]
     for name in names:
@@ -86,7 +86,7 @@ def test_only_the_exact_fisher_does_not_depend_on_the_batch_size(bench):
 def test_batch_squared_is_the_square_of_the_batchs_gradient(bench):
     names, inputs = merged_names(bench), bench.tasks.inputs("t0", "train")[:6]
     module = on_task(bench)
-    found = fisher.batch_squared(module, iter([inputs]), bench.places(names))
+    found = fisher.batch_squared(module, iter([inputs]), bench.slots(names))
     weight = module.first.weight.requires_grad_()
     p = module(inputs).softmax(-1)
     (p.detach().sqrt() * p.log()).sum().backward()
@@ -98,8 +98,8 @@ def test_batch_squared_is_the_square_of_the_batchs_gradient(bench):
 FISHER = Method(fisher.merge, survey=fisher.survey)
 
 
-def fisher_recipe(**changes):
-    return Recipe(
+def fisher_measurement(**changes):
+    return Measurement(
         **(
             {"collect": fisher.exact, "split": "train", "examples": 8, "batch": 4}
             | changes
@@ -109,7 +109,7 @@ def fisher_recipe(**changes):
 
 def test_fisher_merge_is_the_weighted_mean_of_the_models(bench, tmp_path):
     stream = tiny.stream(bench)
-    statistics = gather(fisher_recipe(), bench, stream.names, tmp_path / "cache")
+    statistics = gather(fisher_measurement(), bench, stream.names, tmp_path / "cache")
     merged = merge(stream, FISHER, statistics=statistics)
     diagonals = {name: statistics.read(name) for name in stream.names}
     norms = sum(d.flatten(1).square().sum(1) for d in diagonals.values()).sqrt()
@@ -127,7 +127,7 @@ def test_the_ports_add_the_floor_before_they_weigh(bench, tmp_path):
     (F_t + f).
     """
     stream = tiny.stream(bench)
-    statistics = gather(fisher_recipe(), bench, stream.names, tmp_path / "cache")
+    statistics = gather(fisher_measurement(), bench, stream.names, tmp_path / "cache")
     ports = Method(
         partial(fisher.merge, floored="information", floor=0.1),
         survey=partial(fisher.survey, floor=0.1),
@@ -161,10 +161,8 @@ def test_an_entry_that_no_task_uses_is_averaged():
 
 def test_fisher_weights_are_one_over_the_norm_or_equal(bench, tmp_path):
     stream = tiny.stream(bench)
-    statistics = gather(fisher_recipe(), bench, stream.names, tmp_path / "cache")
-    flat = torch.cat(
-        [statistics.read(name).flatten(1) for name in stream.names], dim=1
-    )
+    statistics = gather(fisher_measurement(), bench, stream.names, tmp_path / "cache")
+    flat = torch.cat([statistics.read(name).flatten(1) for name in stream.names], dim=1)
     torch.testing.assert_close(
         fisher.survey(stream, statistics).float(), 1 / flat.norm(dim=1)
     )
@@ -189,7 +187,7 @@ def test_fisher_weights_are_one_over_the_norm_or_equal(bench, tmp_path):
 def test_gram_matrices_are_those_of_the_layers_inputs(bench):
     module, inputs = on_task(bench), bench.tasks.inputs("t0", "train")[:10]
     grams = regmean.gram(
-        module, iter(inputs.split(3)), bench.places(merged_names(bench))
+        module, iter(inputs.split(3)), bench.slots(merged_names(bench))
     )
     assert set(grams) == {"first.weight", "second.weight"}
     hidden = torch.tanh(module.norm(module.first(inputs)))
@@ -260,14 +258,14 @@ def test_regmean_with_fewer_examples_than_inputs_is_finite_and_fits_them():
 
 def test_regmean_beats_averaging_on_the_models_outputs(bench, tmp_path):
     stream = tiny.stream(bench)
-    recipe = Recipe(regmean.gram, "train", 20, 8)
+    measurement = Measurement(regmean.gram, "train", 20, 8)
     method = Method(
         partial(regmean.merge, off_diagonal=1.0),
         "matrix",
         rest=average.merge,
         kinds=("linear",),
     )
-    statistics = gather(recipe, bench, stream.names, tmp_path / "cache")
+    statistics = gather(measurement, bench, stream.names, tmp_path / "cache")
     ours, mean = (
         merge(stream, method, statistics=statistics),
         merge(stream, Method(average.merge)),
@@ -287,9 +285,9 @@ def test_regmean_beats_averaging_on_the_models_outputs(bench, tmp_path):
 
 def test_statistics_are_kept_and_measured_anew_when_anything_changes(bench, tmp_path):
     names, cache = merged_names(bench), tmp_path / "cache"
-    first = gather(fisher_recipe(), bench, names, cache)
+    first = gather(fisher_measurement(), bench, names, cache)
     files = {f: f.stat().st_mtime_ns for f in cache.rglob("*.safetensors")}
-    again = gather(fisher_recipe(), bench, names, cache)
+    again = gather(fisher_measurement(), bench, names, cache)
     assert {f: f.stat().st_mtime_ns for f in cache.rglob("*.safetensors")} == files
     assert torch.equal(first.read("first.weight"), again.read("first.weight"))
     for changed in (
@@ -300,7 +298,7 @@ def test_statistics_are_kept_and_measured_anew_when_anything_changes(bench, tmp_
         {"split": "test"},
     ):
         before = len(list(cache.rglob("*.safetensors")))
-        gather(fisher_recipe(**changed), bench, names, cache)
+        gather(fisher_measurement(**changed), bench, names, cache)
         assert len(list(cache.rglob("*.safetensors"))) == before + len(bench.experts)
 
 
@@ -308,7 +306,7 @@ def test_the_same_bits_twice(bench, tmp_path):
     names = merged_names(bench)
     for collect in (fisher.exact, fisher.batch_squared, regmean.gram):
         runs = [
-            gather(fisher_recipe(collect=collect), bench, names, tmp_path / str(i))
+            gather(fisher_measurement(collect=collect), bench, names, tmp_path / str(i))
             for i in range(2)
         ]
         for name in ("first.weight", "second.weight"):
@@ -316,7 +314,9 @@ def test_the_same_bits_twice(bench, tmp_path):
 
 
 def test_blocks_are_sliced_as_task_vectors_are(bench, tmp_path):
-    statistics = gather(fisher_recipe(), bench, merged_names(bench), tmp_path / "cache")
+    statistics = gather(
+        fisher_measurement(), bench, merged_names(bench), tmp_path / "cache"
+    )
     whole = statistics.read("second.weight")
     assert whole.shape == (3, tiny.WIDTH, tiny.WIDTH)
     assert torch.equal(
