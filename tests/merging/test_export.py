@@ -34,7 +34,7 @@ TA = Method(task_arithmetic.merge, compiled=task_arithmetic.fused)
 @pytest.mark.parametrize("layout", ["single", "sharded", "torch"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_task_arithmetic_by_hand(tmp_path, layout, dtype):
-    base, experts, theta0, thetas = family(tmp_path, dtype=dtype, layout=layout)
+    base, experts, theta0, thetas = family(tmp_path, dtype=dtype, form=layout)
     written = merge_checkpoints(
         base, experts, tmp_path / "out", "task_arithmetic", scale=0.3
     )
