@@ -1,4 +1,4 @@
-"""The few core types. Imports nothing of ours.
+"""The few core types. Imports the error alone.
 
 Words used everywhere: theta0 is the pretrained model, theta_t the model fine-tuned on
 task t, tau_t = theta_t - theta0 its task vector, taus all of them stacked, task axis
@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from tadrop.errors import TadropError
+
 # One task's delta of one tensor, or a piece of it.
 Tau = Float[Tensor, "*shape"]
 # All tasks stacked; the task axis always comes first.
@@ -21,10 +23,6 @@ Taus = Float[Tensor, "task *shape"]
 # The model axis has one entry for one shared model, and one a task for models that
 # differ.
 Deltas = Float[Tensor, "model *shape"]
-
-
-class TadropError(Exception):
-    """A mistake in what the user gave us; the message names it and says what to do."""
 
 
 class Masked(NamedTuple):

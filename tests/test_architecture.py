@@ -23,6 +23,7 @@ SOURCES = sorted(
 # low to high: a module imports from lower rooms, or from its own where that makes no
 # circle
 ROOMS = (
+    "tadrop.errors",
     "tadrop.types",
     "tadrop.protocols",
     "tadrop.numerics",

@@ -1,6 +1,4 @@
-"""The suite as a library: two functions. Nothing heavy is imported before one of them
-is called.
-"""
+"""The suite as a library: two functions. Nothing heavy is imported before a call."""
 
 from __future__ import annotations
 
@@ -15,6 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tadrop.merging.export import Written
+
+PIECE = 1 << 20  # entries cut at a time
 
 
 def merge_checkpoints(
@@ -31,36 +31,32 @@ def merge_checkpoints(
     overwrite: bool = False,
     overrides: Sequence[str] = (),
 ) -> Written:
-    """Merges checkpoints of one architecture on disk into the folder `out`; returns
-    what was written and where.
+    """Merges checkpoints of one architecture on disk into the folder `out`.
 
     base, experts: folders or files, safetensors (also sharded) or torch zip
-    merge:         a row of conf/merge, for example average, task_arithmetic, ties, dare, emr
-    tadrop:        whether Tensor-wise Adaptive Drop sparsifies the task vectors, in the place of the row's own rule
+    merge:         a row of conf/merge: average, task_arithmetic, ties, dare, emr, ...
+    tadrop:        whether Tensor-wise Adaptive Drop sparsifies the task vectors, in the
+                   place of the row's own rule
     scale:         lambda; None for the row's own
-    private:       patterns of tensors that are each expert's own (heads) and not merged
+    private:       patterns of tensors that stay each expert's own (heads)
     dtype:         fp32, fp16 or bf16; None for the base's
-    expand:        also write each task's full checkpoint, out/TASK, where tasks get weights of their own
-    overrides:     anything else as on the command line, for example "tadrop.q_lo=0.7"
+    expand:        also write each task's full checkpoint to out/TASK, where tasks get
+                   weights of their own
+    overrides:     anything else as on the command line, such as "tadrop.q_lo=0.7"
 
-    Raises TadropError, naming the file and the tensor, if the checkpoints do not fit.
+    Returns what was written and where. Raises TadropError, naming the file and the
+    tensor, if the checkpoints do not fit.
     """
     from omegaconf import OmegaConf
 
     from tadrop.app.runs.exporting import merge_only
 
-    cfg = _compose(
-        [
-            "model=local",
-            f"merge={merge}",
-            f"tadrop={'on' if tadrop else 'off'}",
-            *overrides,
-        ]
-    )
+    switch = "on" if tadrop else "off"
+    cfg = _compose(["model=local", f"merge={merge}", f"tadrop={switch}", *overrides])
     values = {
         "model": {
             "base": str(base),
-            "experts": [str(path) for path in experts],
+            "experts": list(map(str, experts)),
             "private": list(private),
         },
         "merge": {} if scale is None else {"scale": scale},
@@ -72,8 +68,9 @@ def merge_checkpoints(
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
-    """The configuration that these words select, also inside an application that uses
-    Hydra itself.
+    """The configuration that these words select.
+
+    It is composed aside, so that an application that uses Hydra itself keeps its own.
     """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -93,8 +90,8 @@ def tadrop_(
     """Tensor-wise Adaptive Drop of one task vector's tensor, in place; returns it.
 
     Drops the fraction Q_lo / Q_hi of the smallest magnitudes and rescales the survivors
-    to the tensor's l1 or l2 norm. The defaults are those of conf/tadrop/on.yaml. Raises
-    TadropError if an entry is NaN or infinite.
+    to the tensor's l1 or l2 norm (arXiv 2508.06163). The defaults are those of
+    conf/tadrop/on.yaml. Raises TadropError if an entry is NaN or infinite.
     """
     import torch
 
@@ -108,17 +105,12 @@ def tadrop_(
         cut = rule.plan(Vector.of(flat, name="tau"))
         starts = range(0, flat.numel(), PIECE)
         threads = torch.get_num_threads() if tau.device.type == "cpu" else 1
-        for _ in in_order(
-            lambda start: cut.apply_(flat[start : start + PIECE], start),
-            starts,
-            threads,
-        ):
+
+        def cut_piece(start: int) -> None:
+            cut.apply_(flat[start : start + PIECE], start)
+
+        for _ in in_order(cut_piece, starts, threads):
             pass
-        return (
-            tau
-            if flat.data_ptr() == tau.data_ptr()
-            else tau.copy_(flat.view(tau.shape))
-        )
-
-
-PIECE = 1 << 20  # entries cut at a time
+        if flat.data_ptr() != tau.data_ptr():  # flat is a copy, of another dtype say
+            tau.copy_(flat.view(tau.shape))
+        return tau

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
-from tadrop.types import TadropError
+from tadrop.errors import TadropError
 
 # Words of the command line that have another name now.
 RENAMED = {
@@ -37,10 +37,11 @@ def mistake(error: BaseException | None) -> TadropError | None:
 def check_renamed(words: Sequence[str]) -> None:
     """Raises TadropError for a word that has another name now."""
     for word in words:
-        key, _, value = word.lstrip("+~").partition("=")
+        prefix = word[: len(word) - len(word.lstrip("+~"))]
+        key, _, value = word.removeprefix(prefix).partition("=")
         for old, new in RENAMED.items():
             if key == old or key.startswith(f"{old}."):
-                now = WHY.get(old, f"{new}{key.removeprefix(old)}={value}")
+                now = WHY.get(old, f"{prefix}{new}{key.removeprefix(old)}={value}")
                 raise TadropError(f"{key} has another name now: {now}")
 
 

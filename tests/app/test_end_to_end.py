@@ -207,7 +207,7 @@ def test_a_recipe_ends_in_its_table(tmp_path):
     before = {
         path: path.stat().st_mtime_ns for path in (ROOT / "results").glob("demo*")
     }
-    few = ("+experiment=demo", "merge=average")
+    few = ("+board=demo", "merge=average")
     done = run(tmp_path, *few)
     assert done.returncode == 0, done.stderr
     assert "glyph_vit, 2 tasks" in done.stdout
@@ -226,7 +226,7 @@ def test_a_recipe_ends_in_its_table(tmp_path):
 
 
 def test_a_dry_run_runs_nothing(tmp_path):
-    done = run(tmp_path, "+experiment=demo", "--dry-run")
+    done = run(tmp_path, "+board=demo", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "17 runs, 0 recorded, 17 owed" in done.stdout
     assert not (tmp_path / "records").exists()

@@ -35,7 +35,7 @@ def test_what_is_searched_and_what_is_not():
 
 def test_optuna_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(TadropError, match=r"pip install 'tadrop\[optuna\]'"):
+    with pytest.raises(TadropError, match=r"pip install -e '\.\[optuna\]'"):
         tune.open_study("x", tmp_path, 0)
 
 

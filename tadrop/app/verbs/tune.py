@@ -87,7 +87,7 @@ def objective(
     trial: Any, fixed: Sequence[str], searched: Mapping[str, Override], folder: Path
 ) -> float:
     """The mean over tasks on validation data of one run, whose record is kept."""
-    from optuna import TrialPruned
+    from optuna import TrialPruned  # pyright: ignore[reportMissingImports]  # an extra
 
     words = list(fixed)
     for key, override in searched.items():
@@ -109,9 +109,14 @@ def open_study(name: str, folder: Path, seed: int) -> Any:
     Raises TadropError without Optuna.
     """
     try:
-        import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
+        # Optuna is an extra, which the type checker may not find.
+        import optuna  # pyright: ignore[reportMissingImports]
+        from optuna.storages import (  # pyright: ignore[reportMissingImports]
+            JournalStorage,
+        )
+        from optuna.storages.journal import (  # pyright: ignore[reportMissingImports]
+            JournalFileBackend,
+        )
     except ImportError as error:
         raise TadropError("tuning needs Optuna: pip install -e '.[optuna]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
