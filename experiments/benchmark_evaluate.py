@@ -17,7 +17,7 @@ are no experts, the base stands in with a head fitted to a batch.
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
+from operator import truediv
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -122,15 +122,23 @@ def forward(bench: Bench, batches: Sequence[Any]) -> None:
         torch.cuda.synchronize(bench.device)
 
 
-def turns(subject: Opened, batches: Sequence[Any]) -> list[tuple[float, float]]:
-    """Seconds of the suite's evaluation and of the forward passes alone, in turn."""
+class Seconds(NamedTuple):
+    """What every turn took: the suite's evaluation, and forward passes alone."""
+
+    suite: list[float]
+    bare: list[float]
+
+
+def in_turns(subject: Opened, batches: Sequence[Any]) -> Seconds:
+    """Measures the suite's evaluation and the forward passes, one after the other."""
     _, bench, untouched, task = subject
     bench.equip(task)
     forward(bench, batches[:1])  # warms up
-    seconds: list[tuple[float, float]] = []
+    seconds = Seconds([], [])
     for _ in range(ROUNDS):
-        whole = seconds_of(lambda: score(bench, untouched, task, "test"))
-        seconds.append((whole, seconds_of(lambda: forward(bench, batches))))
+        suite = seconds_of(lambda: score(bench, untouched, task, "test"))
+        seconds.suite.append(suite)
+        seconds.bare.append(seconds_of(lambda: forward(bench, batches)))
     return seconds
 
 
@@ -138,15 +146,16 @@ def measured(config: Mapping[str, Any]) -> Row:
     """One row of the page."""
     subject = opened(config)
     bench = subject.bench
-    inputs = [batch for batch, _ in bench.tasks.batches(subject.task, "test")]
+    first, _ = next(iter(bench.tasks.batches(subject.task, "test")))
     batches: list[Any] = []
-    for batch in inputs:
-        random = batching.each(random_like, batch)
+    for batch, _ in bench.tasks.batches(subject.task, "test"):
+        random = batching.mapped(random_like, batch)
         batches.append(batching.moved(random, bench.device))
     examples = sum(map(batching.count, batches))
-    seconds = turns(subject, batches)
-    rounds = [[round(whole, 4), round(bare, 4)] for whole, bare in seconds]
-    first = inputs[0]
+    seconds = in_turns(subject, batches)
+    rounds: list[list[float]] = []
+    for suite, bare in zip(*seconds, strict=True):
+        rounds.append([round(suite, 4), round(bare, 4)])
     is_image = isinstance(first, Tensor) and first.dim() == 4
     return {
         "model": subject.model.name,
@@ -157,9 +166,9 @@ def measured(config: Mapping[str, Any]) -> Row:
         "threads": torch.get_num_threads(),
         "dtype": config["dtype"],
         "examples": examples,
-        "suite": examples / median(map(itemgetter(0), seconds)),
-        "bare": examples / median(map(itemgetter(1), seconds)),
-        "ratio": median(bare / whole for whole, bare in seconds),
+        "suite": examples / median(seconds.suite),
+        "bare": examples / median(seconds.bare),
+        "ratio": median(map(truediv, seconds.bare, seconds.suite)),
         "rounds": rounds,
         "torch": torch.__version__,
     }
@@ -182,10 +191,11 @@ def markdown(rows: Sequence[Row]) -> str:
         "| " + " | ".join(COLUMNS) + " |",
         "|:--|:--|--:|:--|--:|:--|--:|--:|--:|",
     ]
+    processors: set[str] = set()
     for row in rows:
         cells = [cell(column, row[column]) for column in COLUMNS]
         lines.append("| " + " | ".join(cells) + " |")
-    processors = {f"{row['processor']}, torch {row['torch']}" for row in rows}
+        processors.add(f"{row['processor']}, torch {row['torch']}")
     made_by = "Made by `python -m experiments.benchmark_evaluate`."
     return "\n".join([*lines, "", *sorted(processors), "", made_by]) + "\n"
 

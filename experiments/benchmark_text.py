@@ -13,6 +13,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from operator import truediv
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -94,14 +95,15 @@ def evaluation_rate(page: Page, folder: Path, examples: int, repeat: int) -> Non
         "evaluate": lambda: score(bench, untouched, "sst2", "test"),
     }
     times = in_turns(work, repeat)
-    ratios: list[float] = []
-    for bare, whole in zip(times["forward"], times["evaluate"], strict=True):
-        ratios.append(bare / whole)
-    share = median(ratios)
+    share = median(map(truediv, times["forward"], times["evaluate"]))
+    tokens = padded = 0
+    for inputs in batches:
+        tokens += int((inputs >= 0).sum())
+        padded += inputs.numel()
     row = [
         examples,
-        sum(int((inputs >= 0).sum()) for inputs in batches),
-        sum(inputs.numel() for inputs in batches),
+        tokens,
+        padded,
         f"{examples / median(times['evaluate']):.2f}",
         f"{examples / median(times['forward']):.2f}",
         f"{share:.3f}",

@@ -114,7 +114,7 @@ def clean(task: str) -> Family:
 @torch.inference_mode()
 def features(model: GlyphViT, images: Tensor) -> Tensor:
     """What the model hands to its head, [image, width]."""
-    return torch.cat([model.features(part) for part in images.split(500)])
+    return torch.cat(list(map(model.features, images.split(500))))
 
 
 def fit_head(model: GlyphViT, task: str) -> tuple[Tensor, Tensor]:
@@ -153,15 +153,16 @@ def fit_head(model: GlyphViT, task: str) -> tuple[Tensor, Tensor]:
 def accuracy(model: GlyphViT, task: str, split: str) -> float:
     """The share of a task's images that the model names."""
     images, labels = glyphs.generate(task, split)
-    guesses = [model(part).argmax(1) for part in tensors(images).split(500)]
-    hits = torch.cat(guesses) == torch.from_numpy(labels)
+    logits = torch.cat(list(map(model, tensors(images).split(500))))
+    hits = logits.argmax(1) == torch.from_numpy(labels)
     return float(hits.double().mean())
 
 
 def save(path: Path, state: dict[str, Tensor], metadata: dict[str, object]) -> None:
     """Writes float16 safetensors, atomically."""
     half = {name: tensor.half().contiguous() for name, tensor in state.items()}
-    write_tensors(path, half, {key: str(value) for key, value in metadata.items()})
+    words = {key: str(value) for key, value in metadata.items()}
+    write_tensors(path, half, words)
 
 
 def base_images(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -64,10 +64,12 @@ class TensorFile:
 
     def __init__(self, path: Path, forms: Forms, metadata: Mapping[str, str]) -> None:
         self.path = path
-        starts = _starts(forms)
+        starts, total = _starts(forms)
         header = _header(forms, starts, metadata)
-        self.offsets = {name: len(header) + start for name, start in starts.items()}
-        self.size = len(header) + _total_bytes(forms)
+        self.size = len(header) + total
+        self.offsets: dict[str, int] = {}  # of each tensor's first byte
+        for name, start in starts.items():
+            self.offsets[name] = len(header) + start
         self.handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
             os.truncate(self.handle, self.size)
@@ -126,7 +128,7 @@ class CheckpointWriter:
                 stack.enter_context(file)
                 self.files |= dict.fromkeys(names, file)
             if len(runs) > 1:
-                _write_index(folder, self.files, _total_bytes(forms))
+                _write_index(folder, self.files, forms)
             self._opened = stack.pop_all()
 
     def write(self, name: str, start: int, tensor: Tensor) -> None:
@@ -164,18 +166,14 @@ def _shard_file(number: int, count: int) -> str:
     return f"model-{number:05}-of-{count:05}.safetensors"
 
 
-def _total_bytes(forms: Forms) -> int:
-    return sum(form.nbytes for form in forms.values())
-
-
-def _starts(forms: Forms) -> dict[str, int]:
-    """Every tensor's first byte, counted from the end of the header."""
+def _starts(forms: Forms) -> tuple[dict[str, int], int]:
+    """Every tensor's first byte, counted from the end of the header, and their total."""
     starts: dict[str, int] = {}
     end = 0
     for name, form in forms.items():
         starts[name] = end
         end += form.nbytes
-    return starts
+    return starts, end
 
 
 def _header(
@@ -194,11 +192,13 @@ def _header(
     return struct.pack("<Q", len(text)) + text
 
 
-def _write_index(folder: Path, files: Mapping[str, TensorFile], total: int) -> None:
-    index = {
-        "metadata": {"total_size": total},
-        "weight_map": {name: files[name].path.name for name in sorted(files)},
-    }
+def _write_index(folder: Path, files: Mapping[str, TensorFile], forms: Forms) -> None:
+    weight_map: dict[str, str] = {}
+    total = 0
+    for name in sorted(files):
+        weight_map[name] = files[name].path.name
+        total += forms[name].nbytes
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     text = json.dumps(index, indent=1) + "\n"
     (folder / f"{WEIGHTS}{INDEX}").write_text(text, encoding="utf-8")
 
