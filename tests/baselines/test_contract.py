@@ -1,20 +1,19 @@
-"""What every row keeps, discovered from conf/merge/*.yaml: a new row is checked because it is
-there.
+"""What every row keeps; rows are found by conf/merge/*.yaml, new ones too.
 
 A row that breaks a rule by design says so under `exceptions:` in its YAML, with the reason.
 """
 
 from dataclasses import replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
-from tadrop.app import build
 from omegaconf import OmegaConf
 
+from tadrop.app.runs import build
 from tadrop.merging.engine import merge
 from tadrop.sparsify.cut_stream import Sparse
 from tadrop.storage.checkpoint import Checkpoint
@@ -54,38 +53,53 @@ def config(row):
 
 @pytest.fixture(params=ROWS)
 def row(request):
-    """The configuration of every row that reads no data; what a row reads is said in its YAML."""
+    """The configuration of every row that reads no data, as its YAML says it."""
     cfg = config(request.param)
-    assert "data" in cfg.merge, (
-        f"conf/merge/{request.param}.yaml does not say what data it reads"
-    )
+    file = f"conf/merge/{request.param}.yaml"
+    assert "data" in cfg.merge, f"{file} does not say what data it reads"
     if cfg.merge.data != "none":
         pytest.skip(f"reads data: {cfg.merge.data}")
     return cfg
 
 
 def excused(cfg, rule):
+    """Skips a rule that the row breaks by design."""
     if reason := cfg.merge.get("exceptions", {}).get(rule):
         pytest.skip(reason)
 
 
 def draw(count, seed=0):
-    """Random task vectors with exact zeros, values met twice and every kind of tensor."""
+    """Random task vectors with exact zeros, repeated values, every kind of tensor."""
     generator = torch.Generator().manual_seed(seed)
-    normal = lambda shape: torch.randn(shape, generator=generator)  # noqa: E731
-    taus = {
-        f"t{t}": {n: 1e-2 * normal(s) * (normal(s) > -1.2) for n, s in SHAPES.items()}
-        for t in range(count)
-    }
+    taus = {}
+    for t in range(count):
+        tensors = {}
+        for name, shape in SHAPES.items():
+            values = torch.randn(shape, generator=generator)
+            stays = torch.randn(shape, generator=generator) > -1.2
+            tensors[name] = 1e-2 * values * stays
+        taus[f"t{t}"] = tensors
     taus["t0"]["table"][1] = taus["t0"]["table"][0]
     return taus
 
 
+def filled(value, shapes=SHAPES):
+    """Tensors of one value."""
+    return {name: torch.full(shape, value) for name, shape in shapes.items()}
+
+
+def changed(tensors, change):
+    """Tensors with a function applied to each."""
+    return {name: change(tensor) for name, tensor in tensors.items()}
+
+
 def open_stream(taus, theta0=None):
+    """A stream whose tensors are what their names say; a random base unless given."""
     generator = torch.Generator().manual_seed(99)
-    theta0 = theta0 or {
-        n: torch.randn(s, generator=generator) for n, s in SHAPES.items()
-    }
+    if theta0 is None:
+        theta0 = {}
+        for name, shape in SHAPES.items():
+            theta0[name] = torch.randn(shape, generator=generator)
     return replace(stream_of(taus, theta0), matrix_layouts=LAYOUTS)
 
 
@@ -95,19 +109,22 @@ def tasks_of(cfg):
 
 def cut(stream, cfg):
     """The stream behind the row's own sparsifier."""
-    return stream if cfg.sparsify is None else Sparse(stream, build.rule(cfg.sparsify))
+    rule = build.rule(cfg.sparsify)
+    return stream if rule is None else Sparse(stream, rule)
 
 
 def deltas(stream, cfg):
-    """{(task, tensor): delta} of a row on a stream, without a sparsifier unless the stream has one."""
-    merged = merge(stream, instantiate(cfg.merge.method))
-    return {(t, n): merged.delta(t, n) for t in stream.tasks for n in stream.names}
+    """{(task, tensor): delta} of a row's method on a stream."""
+    merged = merge(stream, build.part(cfg.merge.method))
+    keys = product(stream.tasks, stream.names)
+    return {(task, name): merged.delta(task, name) for task, name in keys}
 
 
-def same_bits(ours, theirs):
-    return ours.keys() == theirs.keys() and all(
-        torch.equal(v, theirs[k]) for k, v in ours.items()
-    )
+def same_bits(first, second):
+    """Whether tensors by name are equal, bit for bit."""
+    if first.keys() != second.keys():
+        return False
+    return all(torch.equal(tensor, second[key]) for key, tensor in first.items())
 
 
 def test_there_are_rows():
@@ -142,62 +159,46 @@ def dropped(count):
 
 @pytest.mark.parametrize("tadrop", [False, True], ids=["plain", "tadrop"])
 def test_shapes_and_finiteness(row, tadrop):
-    stream = (
-        dropped(tasks_of(row)) if tadrop else cut(open_stream(draw(tasks_of(row))), row)
-    )
-    merged = merge(stream, instantiate(row.merge.method))
+    count = tasks_of(row)
+    stream = dropped(count) if tadrop else cut(open_stream(draw(count)), row)
+    merged = merge(stream, build.part(row.merge.method))
     assert set(merged.names) == set(SHAPES)
-    for task in stream.tasks:
-        for name, shape in SHAPES.items():
-            delta = merged.delta(task, name)
-            assert delta.shape == shape, name
-            assert delta.dtype == torch.float32, name
-            assert torch.isfinite(delta).all(), name
-    stores = any(
-        merged.delta(task, name).any() for task in stream.tasks for name in SHAPES
-    )
+    stores = False
+    for task, name in product(stream.tasks, SHAPES):
+        delta = merged.delta(task, name)
+        assert delta.shape == SHAPES[name], name
+        assert delta.dtype == torch.float32, name
+        assert torch.isfinite(delta).all(), name
+        stores = stores or bool(delta.any())
     assert (merged.stored_bytes() > 0) == stores
     assert 0 <= merged.density <= 1
 
 
 def test_inputs_stay_as_they_were(row):
     stream = open_stream(draw(tasks_of(row)))
-    before = {
-        t: {n: v.clone() for n, v in e.tensors.items()}
-        for t, e in stream.experts.items()
-    }
-    base = {n: v.clone() for n, v in stream.base.tensors.items()}
+    checkpoints = [stream.base, *stream.experts.values()]
+    before = [changed(checkpoint.tensors, torch.clone) for checkpoint in checkpoints]
     deltas(cut(stream, row), row)
-    assert all(
-        torch.equal(v, before[t][n])
-        for t, e in stream.experts.items()
-        for n, v in e.tensors.items()
-    )
-    assert all(torch.equal(v, base[n]) for n, v in stream.base.tensors.items())
+    for checkpoint, tensors in zip(checkpoints, before, strict=True):
+        assert same_bits(checkpoint.tensors, tensors)
 
 
 def test_a_merge_does_not_write_into_its_task_vectors(row):
-    """Formulas are pure: a stream that hands out its own storage gets it back unchanged."""
-    method = instantiate(row.merge.method)
+    """Formulas are pure: a stream that hands out its own storage finds it unchanged."""
+    method = build.part(row.merge.method)
     stream = cut(open_stream(draw(tasks_of(row))), row)
     survey = {} if method.survey is None else {"survey": method.survey(stream)}
     for name in stream.names:
         layout = stream.matrix_layouts.get(name, MatrixLayout())
+        taus, function, handed = stream.taus(name), method.merge, dict(survey)
         if method.scope == "matrix" and layout.kind not in method.kinds:
-            taus, function, handed = stream.taus(name), method.rest, {}
-        else:
-            (taus,) = (
-                layout.split(stream.taus(name), "whole")
-                if method.scope == "matrix"
-                else [stream.taus(name)]
-            )
-            function, handed = method.merge, dict(survey)
-            handed |= (
-                {"uncut": stream.uncut.taus(name)} if "uncut" in method.needs else {}
-            )
-            handed |= (
-                {"theta0": stream.theta0(name)} if "theta0" in method.needs else {}
-            )
+            function, handed = method.rest, {}
+        elif method.scope == "matrix":
+            (taus,) = layout.split(taus, "whole")
+        if "uncut" in method.needs:
+            handed["uncut"] = stream.uncut.taus(name)
+        if "theta0" in method.needs:
+            handed["theta0"] = stream.theta0(name)
         before = taus.clone()
         function(taus, **handed)
         assert torch.equal(taus, before), name
@@ -205,34 +206,28 @@ def test_a_merge_does_not_write_into_its_task_vectors(row):
 
 def test_zero_in_zero_out(row):
     excused(row, "zero")
-    taus = {
-        t: {n: torch.zeros(s) for n, s in SHAPES.items()} for t in draw(tasks_of(row))
-    }
-    assert not any(
-        delta.any() for delta in deltas(cut(open_stream(taus), row), row).values()
-    )
+    taus = {f"t{t}": filled(0.0) for t in range(tasks_of(row))}
+    for key, delta in deltas(cut(open_stream(taus), row), row).items():
+        assert not delta.any(), key
 
 
 def test_one_task_is_itself(row):
-    """Without its sparsifier and at scale 1, a method gives a single task its own model."""
+    """Without its sparsifier and at scale 1 a method gives one task its own model."""
     excused(row, "one_task")
-    taus = draw(1)
-    stream = open_stream(taus)
-    for (task, name), delta in deltas(stream, row).items():
-        torch.testing.assert_close(
-            delta, stream.taus(name)[0], atol=1e-6, rtol=1e-5, msg=f"{task} {name}"
-        )
+    stream, close = open_stream(draw(1)), {"atol": 1e-6, "rtol": 1e-5}
+    for (_, name), delta in deltas(stream, row).items():
+        expected = stream.taus(name)[0]
+        torch.testing.assert_close(delta, expected, **close, msg=name)
 
 
 def test_the_order_of_tasks_does_not_matter(row):
     excused(row, "task_order")
-    taus = draw(tasks_of(row))
+    taus, close = draw(tasks_of(row)), {"atol": 1e-5, "rtol": 1e-3}
+    reordered = dict(reversed(taus.items()))
     forward = deltas(cut(open_stream(taus), row), row)
-    backward = deltas(cut(open_stream(dict(reversed(taus.items()))), row), row)
+    backward = deltas(cut(open_stream(reordered), row), row)
     for key, delta in forward.items():
-        torch.testing.assert_close(
-            backward[key], delta, atol=1e-5, rtol=1e-3, msg=str(key)
-        )
+        torch.testing.assert_close(backward[key], delta, **close, msg=str(key))
 
 
 def test_same_bits_twice(row):
@@ -256,48 +251,52 @@ def test_pieces_and_whole_tensors_give_the_same_bits(row, monkeypatch):
         assert same_bits(whole, deltas(stream, row)), block
 
 
+def negative(tensors):
+    return changed(tensors, torch.neg)
+
+
 def degenerate():
-    """Task vectors that divide by zero where a formula is careless; the last fits every number of
-    tasks.
+    """Task vectors that divide by zero where a formula is careless.
+
+    There are three of each case; a row for fewer tasks takes the first.
     """
-    ones = {n: torch.ones(s) for n, s in SHAPES.items()}
-    zeros = {n: torch.zeros(s) for n, s in SHAPES.items()}
-    some = draw(1)["t0"]
-    return {
-        "one task is zero": (zeros, some, some),
-        "all equal": (some, some, some),
-        "opposites": (some, {n: -v for n, v in some.items()}, zeros),
-        "constant tensors": (ones, ones, {n: -v for n, v in ones.items()}),
-        "tiny": tuple(
-            {n: v * 1e-30 for n, v in each.items()} for each in draw(3).values()
-        ),
-        "large": tuple(
-            {n: v * 1e6 for n, v in each.items()} for each in draw(3).values()
-        ),
-        "half precision": tuple(
-            {n: v.half().float() for n, v in each.items()} for each in draw(3).values()
-        ),
+    ones, zeros = filled(1.0), filled(0.0)
+    drawn, vectors = draw(1)["t0"], draw(3).values()
+    changes = {
+        "tiny": lambda tensor: tensor * 1e-30,
+        "large": lambda tensor: tensor * 1e6,
+        "half precision": lambda tensor: tensor.half().float(),
     }
+    cases = {
+        "one task is zero": [zeros, drawn, drawn],
+        "all equal": [drawn, drawn, drawn],
+        "opposites": [drawn, negative(drawn), zeros],
+        "constant tensors": [ones, ones, negative(ones)],
+    }
+    for case, change in changes.items():
+        cases[case] = [changed(tensors, change) for tensors in vectors]
+    return cases
 
 
 @pytest.mark.parametrize("case", degenerate())
 def test_degenerate_input_is_finite(row, case):
     excused(row, "degenerate")
-    taus = {f"t{t}": each for t, each in enumerate(degenerate()[case][: tasks_of(row)])}
-    stream = open_stream(taus, {n: torch.zeros(s) for n, s in SHAPES.items()})
+    vectors = degenerate()[case][: tasks_of(row)]
+    taus = {f"t{t}": tensors for t, tensors in enumerate(vectors)}
+    stream = open_stream(taus, filled(0.0))
     for key, delta in deltas(cut(stream, row), row).items():
         assert torch.isfinite(delta).all(), key
 
 
 def test_half_precision_checkpoints(row):
+    def half(checkpoint):
+        tensors = changed(checkpoint.tensors, torch.Tensor.half)
+        return Checkpoint(checkpoint.path, (), tensors)
+
     stream = open_stream(draw(tasks_of(row)))
-    half = lambda c: Checkpoint(c.path, (), {n: v.half() for n, v in c.tensors.items()})  # noqa: E731
-    stream = replace(
-        stream,
-        base=half(stream.base),
-        experts={t: half(e) for t, e in stream.experts.items()},
-    )
-    merged = merge(cut(stream, row), instantiate(row.merge.method))
+    experts = {task: half(expert) for task, expert in stream.experts.items()}
+    stream = replace(stream, base=half(stream.base), experts=experts)
+    merged = merge(cut(stream, row), build.part(row.merge.method))
     for task in stream.tasks:
         for name, weight in materialise(stream.base, merged, task, row.merge.scale):
             assert torch.isfinite(weight).all(), name
@@ -306,19 +305,15 @@ def test_half_precision_checkpoints(row):
 def test_the_scale_is_applied_after_merging(row):
     """One merge serves a grid: weights are affine in the scale."""
     stream = cut(open_stream(draw(tasks_of(row))), row)
-    merged = merge(stream, instantiate(row.merge.method))
-    at = {
-        s: dict(
-            materialise(
-                stream.source.base if row.sparsify else stream.base, merged, "t0", s
-            )
-        )
-        for s in (0, 1, 2)
-    }
-    for name, base in at[0].items():
-        torch.testing.assert_close(
-            at[2][name] - base, 2 * (at[1][name] - base), atol=1e-5, rtol=1e-4
-        )
+    merged = merge(stream, build.part(row.merge.method))
+    checkpoint = stream.source.base if row.sparsify else stream.base
+    base, once, twice = (
+        dict(materialise(checkpoint, merged, "t0", scale)) for scale in (0.0, 1.0, 2.0)
+    )
+    for name, theta0 in base.items():
+        expected = 2 * (once[name] - theta0)
+        close = {"atol": 1e-5, "rtol": 1e-4}
+        torch.testing.assert_close(twice[name] - theta0, expected, **close)
 
 
 def test_a_row_is_plain_data(row):
