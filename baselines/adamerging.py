@@ -91,7 +91,7 @@ def weight_gradients(
     There is one backward pass a task. A tensor that is no part of the module (CLIP's
     text tower) has no gradient.
     """
-    slots = bench.places(names)
+    slots = bench.slots(names)
     leaves = parameters(bench.module, slots.values())
     sums = {}
     for name, leaf in leaves.items():

@@ -1,5 +1,4 @@
-"""A vision transformer of 0.66 M parameters for 28x28 grey images: the embedded
-backbone.
+"""The embedded backbone: a vision transformer of 0.66 M parameters for 28x28 grey images.
 
 A convolutional stem turns the image into 4x4 tokens (Xiao et al., arXiv 2106.14881),
 pre-norm transformer blocks follow (Dosovitskiy et al., arXiv 2010.11929), and the mean
@@ -8,11 +7,11 @@ on the base's features and only the encoder is fine-tuned, as CLIP's zero-shot h
 are.
 """
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from tadrop.models.private import PrivateTensors
 
 
 class Block(nn.Module):
@@ -29,12 +28,12 @@ class Block(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
     def attend(self, x: Tensor) -> Tensor:
+        """What attention adds to x, [batch, token, width]."""
         batch, tokens, width = x.shape
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        return self.proj(
-            F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
-        )
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(mixed.transpose(1, 2).reshape(x.shape))
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attend(self.norm1(x))
@@ -48,30 +47,20 @@ class GlyphViT(nn.Module):
         self, classes: int, width: int = 96, depth: int = 5, heads: int = 3
     ) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(1, width // 3, 3, stride=2, padding=1),
-            nn.GELU(),
-            nn.Conv2d(width // 3, 2 * width // 3, 3, stride=2, padding=1),
-            nn.GELU(),
-            nn.Conv2d(2 * width // 3, width, 3, stride=2, padding=1),
-        )
+        third, two_thirds = width // 3, 2 * width // 3
+        convolutions = [
+            nn.Conv2d(1, third, 3, stride=2, padding=1),
+            nn.Conv2d(third, two_thirds, 3, stride=2, padding=1),
+            nn.Conv2d(two_thirds, width, 3, stride=2, padding=1),
+        ]
+        first, second, last = convolutions
+        self.stem = nn.Sequential(first, nn.GELU(), second, nn.GELU(), last)
         self.position = nn.Parameter(torch.randn(1, 16, width) * 0.2)
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        blocks = [Block(width, heads) for _ in range(depth)]
+        self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, classes)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """Unit-variance stem and small residual branches: without them training stalls
-        for a thousand steps.
-        """
-        for module in self.stem:
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
-                nn.init.zeros_(module.bias)
-        for block in self.blocks:
-            block.proj.weight.data.mul_(0.3)
-            block.fc2.weight.data.mul_(0.3)
+        _initialise(convolutions, blocks)
 
     def features(self, images: Tensor) -> Tensor:
         """The mean token of the last layer, [batch, width]: what the frozen heads read."""
@@ -84,15 +73,28 @@ class GlyphViT(nn.Module):
         return self.head(self.features(images))
 
 
+def _initialise(convolutions: list[nn.Conv2d], blocks: list[Block]) -> None:
+    """Makes the stem of unit variance and the residual branches small.
+
+    Without that training stalls for a thousand steps.
+    """
+    for convolution in convolutions:
+        nn.init.kaiming_normal_(convolution.weight)
+        if convolution.bias is not None:
+            nn.init.zeros_(convolution.bias)
+    for block in blocks:
+        block.proj.weight.data.mul_(0.3)
+        block.fc2.weight.data.mul_(0.3)
+
+
 def build() -> GlyphViT:
     """The module without weights; its head is replaced task by task."""
     return GlyphViT(classes=1)
 
 
-def equip(module: GlyphViT, private: Mapping[str, Tensor]) -> None:
+def equip(module: GlyphViT, private: PrivateTensors) -> None:
     """Puts a task's frozen head in: head.weight [classes, width], head.bias [classes]."""
     weight, bias = private["head.weight"].float(), private["head.bias"].float()
-    module.head = nn.Linear(
-        weight.shape[1], weight.shape[0], device=module.position.device
-    )
+    classes, width = weight.shape
+    module.head = nn.Linear(width, classes, device=module.position.device)
     module.head.load_state_dict({"weight": weight, "bias": bias})

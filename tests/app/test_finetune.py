@@ -10,9 +10,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from tadrop.app import build
+from tadrop.app.runs import build
 from tadrop.app.runs import run as runner
-from tadrop.app.verbs.finetune import Recipe, Run, batch_at, climb
+from tadrop.app.verbs.finetune import Run, spelled
+from tadrop.evaluation.finetuning import FinetuneRecipe, batch_at, climb
 from tadrop.models.hf_vision import file_name, fit_head
 from tadrop.storage.checkpoint import open_checkpoint
 from tadrop.types import TadropError
@@ -60,16 +61,21 @@ def write_classes(hub, task, count):
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hub")
+    write_hub(folder)
+    return folder
+
+
+def write_hub(folder):
+    """A tiny DINOv2 in half precision, and two data sets."""
     from transformers import Dinov2Config, Dinov2Model
 
-    folder = tmp_path_factory.mktemp("hub")
     torch.manual_seed(0)
     Dinov2Model(Dinov2Config(**TINY)).half().save_pretrained(
         folder / "models/extra/tiny"
     )
     for task in ("mnist", "eurosat"):
         write_classes(folder, task, 90)
-    return folder
 
 
 def configured(hub, tmp_path, *overrides, name="finetune"):
@@ -82,9 +88,8 @@ def configured(hub, tmp_path, *overrides, name="finetune"):
         f"paths.experts={tmp_path / 'experts'}",
     ]
     with initialize_config_dir(CONF, version_base="1.3"):
-        return compose(
-            name, ["model=dinov2_s14", *places, *WORDS, *entries, *overrides]
-        )
+        words = ["model=dinov2_s14", *places, *WORDS, *entries, *overrides]
+        return compose(name, spelled(words))
 
 
 SMALL = (
@@ -133,7 +138,10 @@ def test_an_interrupted_run_ends_with_the_same_bits(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(
         cut,
         "keep",
-        lambda optimizer, step: (keep(optimizer, step), step == 10 and 1 / 0),
+        lambda pupil, optimizer, step: (
+            keep(pupil, optimizer, step),
+            step == 10 and 1 / 0,
+        ),
     )
     with pytest.raises(ZeroDivisionError):
         cut()
@@ -155,8 +163,8 @@ def test_an_interrupted_run_ends_with_the_same_bits(hub, tmp_path, monkeypatch):
 
 def test_a_state_of_another_recipe_is_refused(hub, tmp_path):
     run = tuned(hub, tmp_path)
-    run.set_up()
-    run.keep(run.recipe.make(run.parameters), 5)
+    pupil = run.set_up()
+    run.keep(pupil, run.recipe.make(pupil.parameters), 5)
     other = tuned(hub, tmp_path, "recipe.rate=1e-4")
     with pytest.raises(TadropError, match="another recipe"):
         other()
@@ -176,7 +184,7 @@ def test_finetuned_experts_merge_through_run(hub, tmp_path):
 def test_missing_experts_say_how_to_make_them(hub, tmp_path):
     with pytest.raises(
         TadropError,
-        match=r"python -m tadrop.app.verbs.finetune model=dinov2_s14 task=mnist",
+        match=r"tadrop finetune model=dinov2_s14 task=mnist",
     ):
         runner.run(
             configured(hub, tmp_path, f"paths.records={tmp_path}", name="config")
@@ -184,14 +192,16 @@ def test_missing_experts_say_how_to_make_them(hub, tmp_path):
 
 
 def test_batches_cover_an_epoch_and_depend_on_the_step_alone():
-    recipe = Recipe("x", "adam", 10, 4, 1e-3, 0.0, 0, "constant", None, 0.05, False)
+    recipe = FinetuneRecipe(
+        "x", "adam", 10, 4, 1e-3, 0.0, 0, "constant", None, 0.05, False
+    )
     rows = np.concatenate([batch_at(12, step, recipe, (0, "a")) for step in range(3)])
     assert sorted(rows) == list(range(12))
     assert (
         batch_at(12, 4, recipe, (0, "a")) == batch_at(12, 4, recipe, (0, "a"))
     ).all()
     assert [recipe.factor(s) for s in (0, 9)] == [1.0, 1.0]
-    warm = Recipe("x", "adam", 12, 4, 1e-3, 0.0, 2, "cosine", None, 0.05, False)
+    warm = FinetuneRecipe("x", "adam", 12, 4, 1e-3, 0.0, 2, "cosine", None, 0.05, False)
     assert [round(warm.factor(s), 3) for s in (0, 1, 2, 7, 12)] == [
         0.5,
         1.0,
@@ -200,7 +210,7 @@ def test_batches_cover_an_epoch_and_depend_on_the_step_alone():
         0.0,
     ]
     with pytest.raises(TadropError, match="sgd"):
-        Recipe("x", "sgd", 10, 4, 1e-3, 0.0, 0, "constant", None, 0.05, False)
+        FinetuneRecipe("x", "sgd", 10, 4, 1e-3, 0.0, 0, "constant", None, 0.05, False)
 
 
 def test_sams_step_is_of_length_rho_along_the_gradient():
@@ -281,7 +291,7 @@ def test_clip_is_fine_tuned_and_what_came_out_merges(
     ]
     steps = ["recipe=small", "recipe.steps=4", "recipe.warmup=1", "recipe.rate=1e-3"]
     with initialize_config_dir(CONF, version_base="1.3"):
-        cfg = compose("finetune", [*words, *steps])
+        cfg = compose("finetune", spelled([*words, *steps]))
     config = OmegaConf.to_container(cfg, resolve=True)
     suite = build.tasks(config["tasks"])
     backbone = instantiate(config["model"]).bound(suite)

@@ -25,12 +25,13 @@ from baselines import (
     twin,
 )
 from tadrop.app.runs import run as runner
-from tadrop.evaluation.bench import install, set_up
+from tadrop.evaluation.bench import set_up
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
-from tadrop.models.matrices import matrix_layouts
 from tadrop.models.clip.model import HEAD
 from tadrop.models.clip.names import vision_pairs
+from tadrop.models.matrices import matrix_layouts
+from tadrop.models.weights import install
 from tadrop.vectors.merged import materialise
 from tadrop.vectors.task_vectors import TaskVectors
 from tests import tiny_clip as tiny
@@ -46,14 +47,14 @@ SEEDS = {
 
 
 @pytest.fixture(params=BOTH)
-def layout(request):
+def packaging(request):
     return request.param
 
 
-def made(hub, tmp_path, layout, *words):
+def made(hub, tmp_path, packaging, *words):
     """(bench, stream) of the three experts whose files carry a projection."""
     backbone = opened(
-        hub, tmp_path, f"model.layout={layout}", "model.source=tall_masks", *words
+        hub, tmp_path, f"model.packaging={packaging}", "model.source=tall_masks", *words
     )
     base, experts = (
         backbone.open_base(),
@@ -112,9 +113,9 @@ def individual(bench, model, task):
     return bench.module, Reference(model, bench.experts[task][HEAD], SEEDS[task])
 
 
-def as_split(found, layout):
-    """Tensors by split names, whatever the layout."""
-    if layout == "split":
+def as_split(found, packaging):
+    """Tensors by split names, whatever the packaging."""
+    if packaging == "split":
         return dict(found)
     out = {}
     for pair in PAIRS:
@@ -137,12 +138,12 @@ def close(found, expected, rtol=2e-3):
 # --- Fisher
 
 
-def test_exact_fisher(clip_model, clip_hub, tmp_path, layout):
-    bench, stream = made(clip_hub, tmp_path, layout)
+def test_exact_fisher(clip_model, clip_hub, tmp_path, packaging):
+    bench, stream = made(clip_hub, tmp_path, packaging)
     module, ours = individual(bench, clip_model, "fer2013")
     images = images_of(bench, "fer2013", count=2)
     found = as_split(
-        fisher.exact(module, iter([images]), bench.places(stream.names)), layout
+        fisher.exact(module, iter([images]), bench.slots(stream.names)), packaging
     )
     leaves = dict(ours.clip.requires_grad_().named_parameters())
     expected = dict.fromkeys(leaves, 0)
@@ -172,12 +173,12 @@ def test_batch_squared_fisher_is_the_same_in_both_layouts(
     clip_model, clip_hub, tmp_path
 ):
     found = {}
-    for layout in BOTH:
-        bench, stream = made(clip_hub, tmp_path, layout)
+    for packaging in BOTH:
+        bench, stream = made(clip_hub, tmp_path, packaging)
         module, _ = individual(bench, clip_model, "eurosat")
         batches = iter([images_of(bench, "eurosat")])
-        found[layout] = as_split(
-            fisher.batch_squared(module, batches, bench.places(stream.names)), layout
+        found[packaging] = as_split(
+            fisher.batch_squared(module, batches, bench.slots(stream.names)), packaging
         )
     assert found["split"].keys() == found["fused"].keys()
     for name, diagonal in found["split"].items():
@@ -187,11 +188,11 @@ def test_batch_squared_fisher_is_the_same_in_both_layouts(
 # --- RegMean
 
 
-def test_gram_matrices(clip_model, clip_hub, tmp_path, layout):
-    bench, stream = made(clip_hub, tmp_path, layout)
+def test_gram_matrices(clip_model, clip_hub, tmp_path, packaging):
+    bench, stream = made(clip_hub, tmp_path, packaging)
     module, ours = individual(bench, clip_model, "mnist")
     images = images_of(bench, "mnist")
-    grams = regmean.gram(module, iter(images.split(2)), bench.places(stream.names))
+    grams = regmean.gram(module, iter(images.split(2)), bench.slots(stream.names))
     seen = {}
     for name, layer in ours.clip.vision_model.named_modules():
         if isinstance(layer, nn.Linear):
@@ -200,8 +201,8 @@ def test_gram_matrices(clip_model, clip_hub, tmp_path, layout):
                 lambda _, args, weight=weight: seen.update({weight: args[0]})
             )
     ours(images)
-    names = {name: pair.names(layout)[0] for pair in PAIRS for name in pair.split}
-    names |= {name: name for name in seen} if layout == "split" else {}
+    names = {name: pair.names(packaging)[0] for pair in PAIRS for name in pair.split}
+    names |= {name: name for name in seen} if packaging == "split" else {}
     assert set(grams) == {names[name] for name in seen}
     for name, x in seen.items():
         x = x.reshape(-1, x.shape[-1])
@@ -211,11 +212,11 @@ def test_gram_matrices(clip_model, clip_hub, tmp_path, layout):
 # --- AdaMerging
 
 
-def test_the_gradient_by_the_coefficients(clip_model, clip_hub, tmp_path, layout):
+def test_the_gradient_by_the_coefficients(clip_model, clip_hub, tmp_path, packaging):
     """Straight from the definition: weights as a function of the coefficients, and autograd through
     all of it.
     """
-    bench, stream = made(clip_hub, tmp_path, layout)
+    bench, stream = made(clip_hub, tmp_path, packaging)
     batches = {task: images_of(bench, task, "test") for task in stream.tasks}
     at = torch.full((3, len(stream.names)), 0.3) + 0.1 * torch.rand(
         3, len(stream.names)
@@ -233,7 +234,7 @@ def test_the_gradient_by_the_coefficients(clip_model, clip_hub, tmp_path, layout
     columns = {
         name: stream.names.index(n)
         for pair in PAIRS
-        for n in pair.names(layout)
+        for n in pair.names(packaging)
         for name in of(pair, n)
     }
     state, total = tiny.vision_state(clip_model), 0
@@ -263,8 +264,8 @@ def refined(build, stream, bench, formula, scale=1.0, **knobs):
 
 def test_task_wise_adaptation_is_the_same_in_both_layouts(clip_hub, tmp_path):
     found = {}
-    for layout in BOTH:
-        bench, stream = made(clip_hub, tmp_path, layout)
+    for packaging in BOTH:
+        bench, stream = made(clip_hub, tmp_path, packaging)
         knobs = {
             "wise": "task",
             "split": "test",
@@ -274,8 +275,8 @@ def test_task_wise_adaptation_is_the_same_in_both_layouts(clip_hub, tmp_path):
             "rate": 0.05,
         }
         merged = refined(adamerging.adapt, stream, bench, reference.pretrained, **knobs)
-        found[layout] = as_split(
-            {n: merged.delta("mnist", n) for n in stream.names}, layout
+        found[packaging] = as_split(
+            {n: merged.delta("mnist", n) for n in stream.names}, packaging
         )
     for name, delta in found["split"].items():
         torch.testing.assert_close(found["fused"][name], delta, rtol=1e-4, atol=1e-6)
@@ -300,9 +301,9 @@ def test_text_tensors_that_nothing_reads_leave_adaptation_alone(clip_hub, tmp_pa
 # --- Surgery
 
 
-def test_surgery_reads_the_image_features(clip_model, clip_hub, tmp_path, layout):
+def test_surgery_reads_the_image_features(clip_model, clip_hub, tmp_path, packaging):
     """Before they are normalised: what the image encoder gives in the authors' code."""
-    bench, _ = made(clip_hub, tmp_path, layout)
+    bench, _ = made(clip_hub, tmp_path, packaging)
     _, ours = individual(bench, clip_model, "mnist")
     images = torch.cat([x for x, _ in bench.tasks.batches("mnist", "test")])
     close(bench.features("mnist", "test"), ours.features(images))
@@ -310,14 +311,14 @@ def test_surgery_reads_the_image_features(clip_model, clip_hub, tmp_path, layout
 
 def test_surgery_corrects_what_the_head_reads(clip_hub, tmp_path):
     found = []
-    for layout in BOTH:
-        bench, stream = made(clip_hub, tmp_path, layout)
+    for packaging in BOTH:
+        bench, stream = made(clip_hub, tmp_path, packaging)
         knobs = {"split": "test", "seed": 0, "rank": 4, "steps": 20}
         merged = refined(
             surgery.adapt, stream, bench, task_arithmetic.merge, 0.3, **knobs
         )
         install(
-            bench.backbone.places(bench.module),
+            bench.model.slots(bench.module),
             materialise(bench.base, merged, "mnist", 0.3),
         )
         bench.equip("mnist")
@@ -352,7 +353,7 @@ def test_smile_routes_every_projection(clip_model, clip_hub, tmp_path):
         )
     images = images_of(bench, "eurosat")
     install(
-        bench.backbone.places(bench.module),
+        bench.model.slots(bench.module),
         materialise(bench.base, merged, "eurosat", 1.0),
     )
     bench.equip("eurosat")
@@ -363,11 +364,11 @@ def test_smile_routes_every_projection(clip_model, clip_hub, tmp_path):
 
 
 def test_smile_of_full_rank_with_one_expert_is_the_dense_layers(
-    clip_model, clip_hub, tmp_path, layout
+    clip_model, clip_hub, tmp_path, packaging
 ):
-    bench, stream = made(clip_hub, tmp_path, layout, "tasks.names=[mnist]")
+    bench, stream = made(clip_hub, tmp_path, packaging, "tasks.names=[mnist]")
     merged = refined(smile.build, stream, bench, reference.pretrained, keep=1.0)
-    assert len(merged.attachment.layers) == {"split": 12, "fused": 8}[layout]
+    assert len(merged.attachment.layers) == {"split": 12, "fused": 8}[packaging]
     ours = Reference(clip_model, bench.experts["mnist"][HEAD])
     moved = tiny.moved(tiny.vision_state(clip_model), SEEDS["mnist"])
     dense = {
@@ -394,14 +395,14 @@ class Fixed(nn.Module):
 
 
 def test_twin_runs_every_input_on_its_own_weights(
-    clip_model, clip_hub, tmp_path, layout
+    clip_model, clip_hub, tmp_path, packaging
 ):
-    bench, stream = made(clip_hub, tmp_path, layout)
+    bench, stream = made(clip_hub, tmp_path, packaging)
     knobs = {"split": "train", "seed": 0, "epochs": 1, "size": 16, "keep": 1.0}
     merged = refined(twin.build, stream, bench, task_arithmetic.merge, 0.3, **knobs)
     merged = replace(merged, attachment=replace(merged.attachment, router=Fixed()))
     install(
-        bench.backbone.places(bench.module),
+        bench.model.slots(bench.module),
         materialise(bench.base, merged, "mnist", 0.3),
     )
     bench.equip("mnist")
@@ -430,7 +431,7 @@ SAME = (
     "regmean",
     "adamerging_task",
     "surgery",
-)  # whose results do not depend on the layout
+)  # whose results do not depend on the packaging
 FEW = [
     row if row in ("regmean", "twin") else pytest.param(row, marks=pytest.mark.slow)
     for row in ROWS
@@ -440,9 +441,9 @@ FEW = [
 @pytest.mark.parametrize("row", FEW)
 def test_rows_run(clip_hub, tmp_path, row):
     found = {}
-    for layout in BOTH:
+    for packaging in BOTH:
         words = (
-            f"model.layout={layout}",
+            f"model.packaging={packaging}",
             f"merge={row}",
             "tadrop=off",
             "limit=16",
@@ -450,5 +451,5 @@ def test_rows_run(clip_hub, tmp_path, row):
         )
         record = runner.run(configured(clip_hub, tmp_path, *words, *ROWS[row]))
         assert record["stored_bytes"] > 0
-        found[layout] = json.dumps([score["value"] for score in record["scores"]])
+        found[packaging] = json.dumps([score["value"] for score in record["scores"]])
     assert found["split"] == found["fused"] or row not in SAME

@@ -9,8 +9,8 @@ import torch
 from omegaconf import OmegaConf
 
 from baselines import regmean, smile
-from tadrop.app.runs.opening import open_bench
 from tadrop.app import run
+from tadrop.app.runs.opening import open_bench
 from tadrop.evaluation import samples
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
@@ -111,7 +111,7 @@ def test_regmean_sees_no_padding_and_conv1d_inputs_as_they_are(gpt2):
     batch = next(samples.first(bench.tasks, "cola", "train", 8, 8))
     assert (batch < 0).any()
     names = [f"transformer.h.0.{name}.weight" for name in ("attn.c_attn", "mlp.c_fc")]
-    found = regmean.gram(bench.module, iter([batch]), bench.places(names))
+    found = regmean.gram(bench.module, iter([batch]), bench.slots(names))
     block, expected = bench.module.transformer.h[0], dict.fromkeys(names, 0)
     for row in batch:
         ids = row[row >= 0]

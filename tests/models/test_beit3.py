@@ -22,7 +22,7 @@ from tadrop.models.beit3.decoding import search
 from tadrop.models.beit3.heads import Captions, head_of
 from tadrop.models.beit3.model import equip
 from tadrop.models.beit3.transformer import Beit3, Inputs
-from tadrop.models.weights import PrivateTensors
+from tadrop.models.private import PrivateTensors
 from tadrop.numerics.seeds import generator
 from tadrop.results import formats, published, table
 from tadrop.results.columns import headings

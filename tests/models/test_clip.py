@@ -1,4 +1,4 @@
-"""CLIP in every packaging: names, layouts, heads, sources, and the whole way through run.py on a
+"""CLIP in every packaging: names, heads, sources, and the whole way through run.py on a
 local hub folder.
 """
 
@@ -11,15 +11,17 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
-from tadrop.app import build, places
-from tadrop.app.runs import opening
+from tadrop.app import places
+from tadrop.app.runs import build, opening
 from tadrop.app.runs import run as runner
-from tadrop.evaluation.bench import install, precision, set_up
+from tadrop.evaluation.bench import precision, set_up
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
 from tadrop.models.clip import names as clip_names
 from tadrop.models.clip import zeroshot
+from tadrop.models.clip.convert import convert
 from tadrop.models.clip.model import HEAD, Clip
+from tadrop.models.weights import install, private_tensors
 from tadrop.results import identity
 from tadrop.storage import hub as hubs
 from tadrop.storage.checkpoint import open_checkpoint
@@ -63,7 +65,7 @@ def configured(hub, tmp_path, *overrides):
 def opened(hub, tmp_path, *overrides):
     """The backbone bound to its tasks."""
     config = OmegaConf.to_container(configured(hub, tmp_path, *overrides), resolve=True)
-    return build.tasks(config["model"]).bound(build.tasks(config["tasks"]))
+    return build.model(config["model"]).bound(build.tasks(config["tasks"]))
 
 
 def stream_of(backbone):
@@ -88,9 +90,9 @@ def test_models_are_openais_quick_gelu_and_bring_their_tasks(name):
     assert visual.conv1.weight.shape[-1] == size
 
 
-@pytest.mark.parametrize("layout", clip_names.LAYOUTS)
-def test_the_forward_pass_agrees_with_transformers(model, hub, tmp_path, layout):
-    backbone = opened(hub, tmp_path, f"model.layout={layout}")
+@pytest.mark.parametrize("packaging", clip_names.PACKAGINGS)
+def test_the_forward_pass_agrees_with_transformers(model, hub, tmp_path, packaging):
+    backbone = opened(hub, tmp_path, f"model.packaging={packaging}")
     base = backbone.open_base()
     bench = set_up(
         backbone,
@@ -99,7 +101,7 @@ def test_the_forward_pass_agrees_with_transformers(model, hub, tmp_path, layout)
         backbone.tasks,
         torch.device("cpu"),
     )
-    backbone.equip(bench.module, backbone.private_tensors(bench.experts["mnist"]))
+    backbone.equip(bench.module, private_tensors(backbone, bench.experts["mnist"]))
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         ours = torch.nn.functional.normalize(bench.module.features(images), dim=-1)
@@ -142,14 +144,14 @@ def test_heads_are_cached_by_content(hub, tmp_path, monkeypatch):
         backbone.head("fer2013")
 
 
-@pytest.mark.parametrize("layout", clip_names.LAYOUTS)
+@pytest.mark.parametrize("packaging", clip_names.PACKAGINGS)
 @pytest.mark.parametrize("source", ["tall_masks", "task_vectors"])
-def test_every_source_gives_the_same_task_vectors(hub, tmp_path, layout, source):
-    reference = stream_of(opened(hub, tmp_path, f"model.layout={layout}"))
+def test_every_source_gives_the_same_task_vectors(hub, tmp_path, packaging, source):
+    reference = stream_of(opened(hub, tmp_path, f"model.packaging={packaging}"))
     legacy = stream_of(
-        opened(hub, tmp_path, f"model.layout={layout}", f"model.source={source}")
+        opened(hub, tmp_path, f"model.packaging={packaging}", f"model.source={source}")
     )
-    projection = clip_names.PROJECTION[layout]
+    projection = clip_names.PROJECTION[packaging]
     assert set(legacy.names) - set(reference.names) == {projection}
     assert set(reference.names) < set(legacy.names)
     for name in reference.names:
@@ -157,11 +159,11 @@ def test_every_source_gives_the_same_task_vectors(hub, tmp_path, layout, source)
     assert (
         legacy.taus(projection).abs().max() == 0
     )  # these experts were moved in the tower alone
-    assert len(reference.names) == {"split": 39, "fused": 31}[layout]
+    assert len(reference.names) == {"split": 39, "fused": 31}[packaging]
 
 
 def test_never_trained_text_tensors_count_only_when_asked(hub, tmp_path):
-    words = ("model.source=tall_masks", "model.layout=fused")
+    words = ("model.source=tall_masks", "model.packaging=fused")
     without, with_them = (
         stream_of(opened(hub, tmp_path, *words, f"model.leftovers={on}"))
         for on in ("false", "true")
@@ -184,13 +186,13 @@ def test_splitting_and_fusing_are_lossless(model):
         if n.startswith(("vision_model.", "visual_projection"))
     }
     split = {n: t for n, t in split.items() if t.is_floating_point()}
-    fused = clip_names.convert(split, pairs, "fused", "here")
+    fused = convert(split, pairs, "fused", "here")
     expected = {
         n: t for n, t in tiny.encoder_state(model).items() if n.startswith("visual.")
     }
     assert set(fused) == set(expected)
     assert all(torch.equal(fused[n], t) for n, t in expected.items())
-    back = clip_names.convert(dict(fused), pairs, "split", "here")
+    back = convert(dict(fused), pairs, "split", "here")
     assert set(back) == set(split)
     assert all(torch.equal(back[n], t) for n, t in split.items())
 
@@ -205,8 +207,8 @@ def test_both_forms_give_the_same_merge(hub, tmp_path):
         [],
     )
     for words in (
-        ("model.layout=split",),
-        ("model.layout=fused", "model.source=tall_masks"),
+        ("model.packaging=split",),
+        ("model.packaging=fused", "model.source=tall_masks"),
     ):
         backbone = opened(hub, tmp_path, *words)
         stream = stream_of(backbone)
@@ -214,10 +216,10 @@ def test_both_forms_give_the_same_merge(hub, tmp_path):
             backbone, stream.base, stream.experts, backbone.tasks, torch.device("cpu")
         )
         install(
-            backbone.places(bench.module),
+            backbone.slots(bench.module),
             materialise(stream.base, merge(stream, average), "mnist", 1.0),
         )
-        backbone.equip(bench.module, backbone.private_tensors(stream.experts["mnist"]))
+        backbone.equip(bench.module, private_tensors(backbone, stream.experts["mnist"]))
         with torch.inference_mode():
             found.append(bench.module(images))
     torch.testing.assert_close(
@@ -332,7 +334,7 @@ def test_nothing_here_and_no_network_is_one_clear_line(tmp_path, monkeypatch):
 
 def test_mistakes_in_the_configuration_are_named(hub, tmp_path):
     for override, message in (
-        ("model.layout=diagonal", "split or fused"),
+        ("model.packaging=diagonal", "split or fused"),
         ("model.source=attic", "task_vectors"),
         ("model.source=local", "model.sources.local="),
         ("model.architecture=ViT-Z", "open_clip has no such model"),
@@ -344,11 +346,12 @@ def test_mistakes_in_the_configuration_are_named(hub, tmp_path):
 
 
 def test_the_whole_way_through_run(hub, tmp_path):
-    """Three sources and two layouts, in one process; elementwise merges agree, per-tensor ones are
-    their layout's.
+    """Three sources and two packagings, in one process.
+
+    Elementwise merges agree, per-tensor ones are their packaging's.
     """
     accuracy = {}
-    for source, layout in (
+    for source, packaging in (
         ("hub", "split"),
         ("tall_masks", "fused"),
         ("task_vectors", "split"),
@@ -357,13 +360,13 @@ def test_the_whole_way_through_run(hub, tmp_path):
             hub,
             tmp_path,
             f"model.source={source}",
-            f"model.layout={layout}",
+            f"model.packaging={packaging}",
             "merge=average",
             "tadrop=off",
         )
         record = runner.run(config)
         accuracy[source] = [score["value"] for score in record["scores"]]
-        assert record["config"]["model"]["layout"] == layout
+        assert record["config"]["model"]["packaging"] == packaging
         assert "fer2013 has 40 of 7178 test examples" in record["protocol"]["tasks"]
     assert accuracy["hub"] == accuracy["tall_masks"] == accuracy["task_vectors"]
     record = runner.run(configured(hub, tmp_path, "merge=emr", "tadrop=on"))
@@ -450,7 +453,7 @@ def test_bfloat16_is_for_the_evaluation_alone(hub, tmp_path):
 
 
 def test_zero_dimensional_tensors_go_through_every_stage(hub, tmp_path):
-    words = ("model.source=tall_masks", "model.layout=fused", "model.leftovers=true")
+    words = ("model.source=tall_masks", "model.packaging=fused", "model.leftovers=true")
     record = runner.run(
         configured(
             hub,

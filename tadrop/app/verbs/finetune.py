@@ -39,7 +39,8 @@ from tadrop.evaluation.finetuning import (
     train_step,
 )
 from tadrop.models.model import Model, Trainable
-from tadrop.models.weights import PrivateTensors, loaded, shared_tensors
+from tadrop.models.private import PrivateTensors
+from tadrop.models.weights import loaded, shared_tensors
 from tadrop.numerics.seeds import generator
 from tadrop.protocols import ImageTasks, Tasks
 from tadrop.storage.checkpoint import Checkpoint, sha256
@@ -80,7 +81,7 @@ class Run:
             )
         self.cfg, self.model, self.tasks, self.task = cfg, model, tasks, task
         self.keeps_heads, self.first_head = model.keeps_heads, model.first_head
-        self.recipe = FinetuneRecipe(**OmegaConf.to_object(cfg.recipe))
+        self.recipe = FinetuneRecipe(**cfg.recipe)
         self.device = device_of(cfg.device)
         folder = Path(cfg.paths.experts) / model.name
         self.target = folder / f"{task}.safetensors"

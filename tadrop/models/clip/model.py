@@ -1,42 +1,45 @@
-"""CLIP vision transformers from public checkpoints, with zero-shot heads that are made
-from class names.
+"""CLIP vision transformers from public checkpoints, with heads made from class names.
 
 The base is OpenAI's model in its Hugging Face packaging, the forward pass is
 open_clip's (with QuickGELU, which the weights were trained with). Experts come from one
-of four sources; whatever their packaging, a run works in one layout: see clip_names. A
-tower's projection is merged where the experts carry their own (the open_clip lineage
+of four sources; whatever their packaging, a run works in one: see tadrop.models.clip.names.
+A tower's projection is merged where the experts carry their own (the open_clip lineage
 trains it); where they do not, the base's is used frozen, as part of the head. Heads are
 never merged.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
-from functools import cached_property, lru_cache
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from tadrop.models.clip import zeroshot
-from tadrop.models.clip.names import (
-    LAYOUTS,
-    PROJECTION,
+from tadrop.models.clip.architecture import configuration, empty_tower
+from tadrop.models.clip.classifier import Classifier
+from tadrop.models.clip.convert import (
     Lazy,
-    Pair,
+    check_tower,
     convert,
-    depth,
-    layout_of,
+    normalise,
+    split_slots,
+)
+from tadrop.models.clip.names import (
+    PACKAGINGS,
+    PROJECTION,
+    PROJECTION_PAIR,
+    Pair,
     leftover_pairs,
     matrices,
-    normalise,
-    refuse_extra,
-    split_places,
     text_pairs,
     vision_pairs,
 )
+from tadrop.models.model import Model, Trainable
+from tadrop.models.private import PrivateTensors
+from tadrop.protocols import ImageTasks, Tasks
 from tadrop.storage import hub as hubs
 from tadrop.storage.checkpoint import Checkpoint
 from tadrop.storage.legacy import open_any
@@ -44,89 +47,19 @@ from tadrop.types import TadropError
 from tadrop.vectors.names import is_private
 
 HEAD, FROZEN = "head.weight", "head.projection"
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-
-
-class ZeroShot(nn.Module):
-    """features [batch, embedding], of any length -> 100 x cosine to each class [batch,
-    classes].
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("weight", torch.empty(0, 0), persistent=False)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return 100 * F.normalize(features, dim=-1) @ self.weight.T
-
-
-class Classifier(nn.Module):
-    """images -> 100 x cosine to each class [batch, classes].
-
-    Images are uint8 [batch, height, width, 3] as the cache holds them, or float [batch,
-    3, height, width] normalised.
-    """
-
-    def __init__(
-        self, visual: nn.Module, mean: Sequence[float], std: Sequence[float]
-    ) -> None:
-        super().__init__()
-        self.visual = visual
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        self.head = ZeroShot()
-        self.leftovers: dict[str, Tensor] = {}
-
-    def features(self, images: Tensor) -> Tensor:
-        """The projected class token [batch, embedding], not normalised: what the
-        authors' adapters read.
-        """
-        if images.dtype == torch.uint8:
-            images = (
-                images.permute(0, 3, 1, 2)
-                .float()
-                .div(255)
-                .sub_(self.mean)
-                .div_(self.std)
-            )
-        return self.visual(images)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.features(images))
-
-
-@lru_cache(maxsize=8)
-def configuration(architecture: str) -> dict[str, Any]:
-    """open_clip's description of a model: one of its names, or a JSON file of the same
-    form.
-    """
-    import json
-
-    import open_clip
-
-    if architecture.endswith(".json"):
-        try:
-            return json.loads(Path(architecture).read_text())
-        except (OSError, ValueError) as error:
-            raise TadropError(f"model.architecture={architecture}: {error}") from error
-    found = open_clip.get_model_config(architecture)
-    if found is None:
-        raise TadropError(
-            f"model.architecture={architecture}: open_clip has no such model; ViT-B-32-quickgelu is one"
-        )
-    return found
+PROJECTIONS = ("auto", "merged", "frozen")
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One CLIP architecture, its base, and its experts in one of several packagings.
+    """One CLIP architecture, its base and its experts; see Model and Trainable.
 
-    sources: per word a template of the experts' place on the hub or on disk; {hub},
-             {tall} and {task} are the task's names in the two lineages and in the suite
-    layout:  split | fused, see clip_names
+    sources:    by word a template of the experts' place on the hub or on disk; {hub},
+                {tall} and {task} are the task's names in the two lineages and in the suite
+    packaging:  split | fused, see tadrop.models.clip.names
     projection: merged | frozen | auto, whichever the experts' files imply
-    leftovers: whether never-trained text tensors, which some files carry, count as
-    entries of a task vector
+    leftovers:  whether never-trained text tensors, which some files carry, count as
+                entries of a task vector
     """
 
     name: str
@@ -134,227 +67,231 @@ class Clip:
     base: str
     source: str
     sources: Mapping[str, str | None]
-    layout: str
+    packaging: str
     preprocess: Mapping[str, Any]
     projection: str = "auto"
     leftovers: bool = False
-    keeps_heads = False  # an expert's file has no head: it is made from class names
-    head_module = "head"
     base_revision: str | None = None
     hub_dir: str | None = None
     cache: str | None = None
     private: Sequence[str] = ("head.*",)
-    tasks: Any = field(default=None, compare=False)
+    tasks: ImageTasks | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        if self.layout not in LAYOUTS:
-            raise TadropError(
-                f"model.layout is {self.layout!r}; it must be {' or '.join(LAYOUTS)}"
-            )
-        if self.projection not in ("auto", "merged", "frozen"):
-            raise TadropError(
-                f"model.projection is {self.projection!r}; it must be auto, merged or frozen"
-            )
+        _check("packaging", self.packaging, PACKAGINGS)
+        _check("projection", self.projection, PROJECTIONS)
         if self.source not in self.sources:
             raise TadropError(
                 f"model.source is {self.source!r}; there are {', '.join(self.sources)}"
             )
         if self.sources[self.source] is None:
             raise TadropError(
-                f"model.source={self.source} needs a place, quoted so: 'model.sources.{self.source}=\"DIR/{{task}}\"'"
+                f"model.source={self.source} needs a place, quoted so: "
+                f"'model.sources.{self.source}=\"DIR/{{task}}\"'"
             )
 
-    def bound(self, tasks: Any) -> "Clip":
-        """This backbone for these tasks: their names in each lineage and their class
-        names.
-        """
-        if not hasattr(tasks, "entry"):
+    @property
+    def keeps_heads(self) -> bool:
+        """An expert's file has no head: it is made from class names."""
+        return False
+
+    @property
+    def head_module(self) -> str:
+        """The submodule whose input is a task's features."""
+        return "head"
+
+    @property
+    def own_tasks(self) -> None:
+        """The tasks are those of `tasks=`."""
+
+    def bound(self, tasks: Tasks) -> "Clip":
+        """This model for these tasks: their names in each lineage, their class names."""
+        if not isinstance(tasks, ImageTasks):
             raise TadropError(
-                f"model={self.name} needs tasks of images with class names, such as tasks=vision8"
+                f"model={self.name} needs tasks of images with class names, "
+                "such as tasks=vision8"
             )
         return replace(self, tasks=tasks)
 
     @property
+    def _bound_tasks(self) -> ImageTasks:
+        if self.tasks is None:
+            raise RuntimeError("bound(tasks) comes first")
+        return self.tasks
+
+    @property
     def config(self) -> dict[str, Any]:
+        """open_clip's description of the architecture."""
         return configuration(self.architecture)
 
     @property
     def layers(self) -> int:
+        """Of the vision tower."""
         return self.config["vision_cfg"]["layers"]
+
+    @property
+    def text_layers(self) -> int:
+        """Of the text tower."""
+        return self.config["text_cfg"]["layers"]
 
     @cached_property
     def _projects(self) -> bool:
-        """Whether the projection is merged: if the experts carry their own, unless the
-        configuration says so.
+        """Whether the projection is merged.
+
+        Where `projection` does not say, it is if the experts carry their own.
         """
         if self.projection != "auto":
             return self.projection == "merged"
-        first = self._raw_expert(self.tasks.names[0])
-        return any(name in first.tensors for name in PROJECTION.values())
+        return _has_projection(self._raw_expert(self._bound_tasks.names[0]))
 
     @property
     def matrices(self) -> list[dict[str, Any]]:
-        """What per-matrix methods are told, in the run's layout."""
-        return matrices(self.layout, self._projects)
+        """What per-matrix methods are told, in the run's packaging."""
+        return matrices(self.packaging, self._projects)
 
     @property
     def pairs(self) -> list[Pair]:
         """Every tensor that is merged."""
-        return vision_pairs(self.layers, self._projects) + (
-            leftover_pairs() if self.leftovers else []
-        )
+        tower = vision_pairs(self.layers, self._projects)
+        return tower + leftover_pairs() if self.leftovers else tower
 
     @cached_property
     def _raw_base(self) -> Checkpoint:
-        return self._raw(
-            hubs.model(
-                self.base, self.hub_dir, f"model={self.name}", self.base_revision
-            )
-        )
+        wanted_by = f"model={self.name}"
+        path = hubs.model(self.base, self.hub_dir, wanted_by, self.base_revision)
+        return self._raw(path)
 
     def _raw_expert(self, task: str) -> Checkpoint:
-        entry = self.tasks.entry(task)
-        place = self.sources[self.source].format(
-            hub=entry.hub, tall=entry.tall, task=task
-        )
-        return self._raw(
-            hubs.model(
-                place,
-                self.hub_dir,
-                f"model={self.name} source={self.source} task={task}",
-            )
-        )
+        entry = self._bound_tasks.entry(task)
+        template = self.sources[self.source]
+        assert template is not None  # checked when this was made
+        place = template.format(hub=entry.hub, tall=entry.tall, task=task)
+        wanted_by = f"model={self.name} source={self.source} task={task}"
+        return self._raw(hubs.model(place, self.hub_dir, wanted_by))
 
     def _raw(self, path: Path) -> Checkpoint:
-        found = open_any(path)
-        # the suite's own exports carry heads, which are made anew
-        tower = {
-            name: tensor
-            for name, tensor in found.tensors.items()
-            if not is_private(name, self.private)
-        }
-        return Checkpoint(found.path, found.files, normalise(tower))
+        """A file's weights under plain names.
+
+        Heads, which the suite's own exports carry, are left out: they are made anew.
+        """
+        opened = open_any(path)
+        tower: dict[str, Tensor] = {}
+        for name, tensor in opened.tensors.items():
+            if not is_private(name, self.private):
+                tower[name] = tensor
+        return Checkpoint(opened.path, opened.files, normalise(tower))
+
+    def _packaged(self, raw: Checkpoint) -> Lazy:
+        """The merged tensors of a file in the run's packaging."""
+        return convert(raw.tensors, self.pairs, self.packaging, raw.path)
 
     def open_base(self) -> Checkpoint:
-        """The base's merged tensors in the run's layout."""
+        """The base's merged tensors in the run's packaging."""
         raw = self._raw_base
-        return Checkpoint(
-            raw.path, raw.files, convert(raw.tensors, self.pairs, self.layout, raw.path)
-        )
+        return Checkpoint(raw.path, raw.files, self._packaged(raw))
 
     def open_expert(self, task: str) -> Checkpoint:
-        """A task's tensors in the run's layout, and its head."""
+        """A task's tensors in the run's packaging, and its head."""
         raw = self._raw_expert(task)
         self._check(raw)
-        merged = convert(raw.tensors, self.pairs, self.layout, raw.path)
-        private = {HEAD: lambda: self.head(task)} | (
-            {} if self._projects else {FROZEN: lambda: self._projection}
-        )
-        return Checkpoint(
-            raw.path,
-            raw.files,
-            Lazy({n: lambda n=n: merged[n] for n in merged} | private),
-        )
+        makers = dict(self._packaged(raw).makers)
+        makers[HEAD] = partial(self.head, task)
+        if not self._projects:
+            makers[FROZEN] = self._base_projection
+        return Checkpoint(raw.path, raw.files, Lazy(makers))
 
     def _check(self, raw: Checkpoint) -> None:
-        have = layout_of(raw.tensors, raw.path)
-        layers = depth(
-            raw.tensors,
-            "vision_model.encoder.layers."
-            if have == "split"
-            else "visual.transformer.resblocks.",
-        )
-        if layers != self.layers:
+        """Raises TadropError for a file that does not fit the others."""
+        layers = (self.layers, self.text_layers)
+        check_tower(raw.tensors, layers, self.name, raw.path)
+        if self.projection == "auto" and not self._projects and _has_projection(raw):
             raise TadropError(
-                f"{raw.path}: a vision tower of {layers} layers; model={self.name} has {self.layers}"
+                f"{raw.path}: carries a projection, and another expert of these tasks "
+                "does not; set model.projection=frozen to use the base's for all"
             )
-        text = text_pairs(self.config["text_cfg"]["layers"])
-        refuse_extra(raw.tensors, [*vision_pairs(layers, True), *text], have, raw.path)
 
-    @cached_property
-    def _projection(self) -> Tensor:
+    def settled(self, base: Checkpoint, experts: Mapping[str, Checkpoint]) -> "Clip":
+        """This model: `private` names all that is private."""
+        return self
+
+    def _base_projection(self) -> Tensor:
         """The base's projection [width, embedding]."""
-        pair = Pair(PROJECTION["fused"], (PROJECTION["split"],))
-        return convert(self._raw_base.tensors, [pair], "fused", self._raw_base.path)[
-            pair.fused
-        ]
+        raw = self._raw_base
+        fused = convert(raw.tensors, [PROJECTION_PAIR], "fused", raw.path)
+        return fused[PROJECTION["fused"]]
+
+    def _text_tower(self) -> Mapping[str, Tensor]:
+        """The base's text tower in open_clip's names."""
+        raw = self._raw_base
+        return convert(raw.tensors, text_pairs(self.text_layers), "fused", raw.path)
 
     def head(self, task: str) -> Tensor:
-        """The zero-shot head of a task [classes, embedding], from the cache or the text
-        tower.
-        """
-        entry = self.tasks.entry(task)
-        raw, text = self._raw_base, text_pairs(self.config["text_cfg"]["layers"])
+        """The zero-shot head of a task [classes, embedding], perhaps from the cache."""
+        tasks = self._bound_tasks
         return zeroshot.head(
             self.config,
-            lambda: convert(raw.tensors, text, "fused", raw.path),
-            raw.fingerprint,
-            self.tasks.classes(task),
-            entry.templates,
+            self._text_tower,
+            self._raw_base.fingerprint,
+            tasks.classes(task),
+            tasks.entry(task).templates,
             Path(self.cache) if self.cache else None,
         )
 
     def published(self) -> dict[str, float]:
-        """Accuracies in percent that the source's authors report for the individual
-        models, by task.
-        """
-        return self.tasks.published(self.source, self.name)
-
-    def private_tensors(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
-        """A task's head, and the frozen projection that goes with it."""
-        names = [
-            n
-            for n in checkpoint.tensors
-            if any(fnmatchcase(n, pattern) for pattern in self.private)
-        ]
-        return {name: checkpoint[name] for name in names}
+        """Accuracies in percent that the source's authors report, by task."""
+        return self._bound_tasks.published(self.source, self.name)
 
     def build(self) -> Classifier:
-        """The module with memory but without weights: every one of its tensors is
-        installed from the base.
-        """
-        import open_clip
-
-        with torch.device("meta"):
-            visual = open_clip.model.CLIP(**self.config).visual
-        module = Classifier(
-            visual.to_empty(device="cpu"),
-            self.preprocess["mean"],
-            self.preprocess["std"],
-        )
+        """The module with memory but without weights."""
+        mean, std = self.preprocess["mean"], self.preprocess["std"]
+        module = Classifier(empty_tower(self.config), mean, std)
         if self.leftovers:
-            module.leftovers = {
-                p.fused: torch.empty_like(t) for p, t in self._text_leftovers()
-            }
+            raw = self._raw_base
+            text = convert(raw.tensors, leftover_pairs(), "fused", raw.path)
+            for name in text:
+                module.leftovers[name] = torch.empty_like(text[name])
         return module
 
-    def _text_leftovers(self) -> list[tuple[Pair, Tensor]]:
-        found = convert(
-            self._raw_base.tensors, leftover_pairs(), "fused", self._raw_base.path
-        )
-        return [(pair, found[pair.fused]) for pair in leftover_pairs()]
+    def slots(self, module: Classifier) -> dict[str, Tensor]:
+        """Where each tensor goes: to the module's own, or to views of their q, k and v."""
+        own = dict(module.named_parameters()) | module.leftovers
+        slots: dict[str, Tensor] = {}
+        for pair in self.pairs:
+            if self.packaging == "split":
+                slots |= split_slots(own[pair.fused], pair)
+            else:
+                slots[pair.fused] = own[pair.fused]
+        if not self._projects:
+            slots[FROZEN] = own[PROJECTION["fused"]]
+        return slots
+
+    def equip(self, module: Classifier, private: PrivateTensors) -> None:
+        """Puts a task's head in, and the frozen projection if there is one."""
+        projection = module.get_parameter(PROJECTION["fused"])
+        module.head.weight = private[HEAD].to(projection)
+        if FROZEN in private:
+            projection.data.copy_(private[FROZEN])
 
     def first_head(
         self, module: Classifier, images: Tensor, labels: Tensor, task: str
     ) -> dict[str, Tensor]:
         """The zero-shot head, whatever the images."""
-        return {HEAD: self.head(task)} | (
-            {} if self._projects else {FROZEN: self._projection}
+        if self._projects:
+            return {HEAD: self.head(task)}
+        return {HEAD: self.head(task), FROZEN: self._base_projection()}
+
+
+def _check(word: str, value: str, choices: Sequence[str]) -> None:
+    *others, last = choices
+    if value not in choices:
+        raise TadropError(
+            f"model.{word} is {value!r}; it must be {', '.join(others)} or {last}"
         )
 
-    def places(self, module: Classifier) -> dict[str, Tensor]:
-        """Where each tensor of a checkpoint goes: the module's own, or views of their
-        q, k and v.
-        """
-        own = dict(module.named_parameters()) | module.leftovers
-        if self.layout == "split":
-            own = split_places(own, self.pairs)
-        return {
-            name: own[name] for pair in self.pairs for name in pair.names(self.layout)
-        }
 
-    def equip(self, module: Classifier, private: Mapping[str, Tensor]) -> None:
-        """Puts a task's head in, and the frozen projection if there is one."""
-        module.head.weight = private[HEAD].to(module.visual.proj)
-        if FROZEN in private:
-            module.visual.proj.data.copy_(private[FROZEN])
+def _has_projection(raw: Checkpoint) -> bool:
+    return any(name in raw.tensors for name in PROJECTION.values())
+
+
+_MODEL: type[Model] = Clip  # a type checker compares all members
+_TRAINABLE: type[Trainable] = Clip

@@ -22,17 +22,21 @@ from tadrop.types import TadropError
 VERSION = 1  # raise it when this file computes something else
 BATCH = 256  # prompts at once
 
+Config = Mapping[str, Any]
+
 
 def head(
-    config: Mapping[str, Any],
+    config: Config,
     tower: Callable[[], Mapping[str, Tensor]],
     fingerprint: Callable[[], str],
     classes: Sequence[str],
     templates: Sequence[str],
     cache: Path | None,
 ) -> Tensor:
-    """The head [classes, embedding] of these classes. tower() gives the text tower's
-    weights in open_clip's names.
+    """The head [classes, embedding] of these classes.
+
+    tower() gives the text tower's weights in open_clip's names, fingerprint() a hash of
+    the file that they are from; neither is asked more than need be.
     """
     for template in templates:
         if "{}" not in template:
@@ -41,22 +45,14 @@ def head(
             )
     if cache is None:
         return encode(build(config, tower()), config, classes, templates)
-    words = json.dumps(
-        [VERSION, _version(), config, fingerprint(), list(classes), list(templates)],
-        sort_keys=True,
-    )
-    file = (
-        cache
-        / "heads"
-        / f"{hashlib.sha256(words.encode()).hexdigest()[:24]}.safetensors"
-    )
+    facts = [VERSION, _version(), config, fingerprint(), list(classes), list(templates)]
+    words = json.dumps(facts, sort_keys=True).encode()
+    name = hashlib.sha256(words).hexdigest()[:24]
+    file = cache / "heads" / f"{name}.safetensors"
     if not file.exists():
         weight = encode(build(config, tower()), config, classes, templates)
-        write_tensors(
-            file,
-            {"head.weight": weight},
-            {"classes": json.dumps(list(classes), ensure_ascii=False)},
-        )
+        shown = json.dumps(list(classes), ensure_ascii=False)
+        write_tensors(file, {"head.weight": weight}, {"classes": shown})
     return open_checkpoint(file)["head.weight"]
 
 
@@ -66,52 +62,50 @@ def _version() -> str:
     return open_clip.__version__
 
 
-def build(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> torch.nn.Module:
-    """open_clip's model with these text weights; its vision tower is never run and
-    takes no memory.
+def build(config: Config, weights: Mapping[str, Tensor]) -> Any:
+    """open_clip's model with these text weights.
+
+    Its vision tower is never run and takes no memory.
     """
     import open_clip
 
     with torch.device("meta"):
         visual = open_clip.model.CLIP(**config).visual
-    small = {
-        **config,
-        "vision_cfg": {
-            **config["vision_cfg"],
-            "layers": 1,
-            "width": 64,
-            "head_width": 64,
-        },
-    }
+    thin = {"layers": 1, "width": 64, "head_width": 64}
+    small = {**config, "vision_cfg": {**config["vision_cfg"], **thin}}
     model = open_clip.model.CLIP(**small)
     model.visual = visual
-    wanted = {n for n in model.state_dict() if not n.startswith("visual.")}
+    wanted = {name for name in model.state_dict() if not name.startswith("visual.")}
     missing, extra = sorted(wanted - set(weights)), sorted(set(weights) - wanted)
     if missing or extra:
         raise TadropError(
-            f"the text tower does not fit: missing {missing[:3]}, not expected {extra[:3]}"
+            f"the text tower does not fit: missing {missing[:3]}, "
+            f"not expected {extra[:3]}"
         )
-    model.load_state_dict({n: weights[n] for n in wanted}, strict=False)
+    model.load_state_dict({name: weights[name] for name in wanted}, strict=False)
     return model.eval().requires_grad_(False)
+
+
+def prompts_of(classes: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """Every class name in every template, the templates of a class side by side."""
+    prompts: list[str] = []
+    for name in classes:
+        prompts += [template.replace("{}", name) for template in templates]
+    return prompts
 
 
 @torch.inference_mode()
 def encode(
-    model: torch.nn.Module,
-    config: Mapping[str, Any],
-    classes: Sequence[str],
-    templates: Sequence[str],
+    model: Any, config: Config, classes: Sequence[str], templates: Sequence[str]
 ) -> Tensor:
     """[classes, embedding] of length 1, the mean over templates."""
     from open_clip import SimpleTokenizer
 
     tokenize = SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
-    prompts = [
-        template.replace("{}", name) for name in classes for template in templates
-    ]
-    encoded = [
-        model.encode_text(tokenize(prompts[at : at + BATCH]), normalize=True)
-        for at in range(0, len(prompts), BATCH)
-    ]
-    mean = torch.cat(encoded).view(len(classes), len(templates), -1).mean(1)
-    return F.normalize(mean, dim=-1).float().clone()
+    prompts = prompts_of(classes, templates)
+    embeddings: list[Tensor] = []
+    for start in range(0, len(prompts), BATCH):
+        tokens = tokenize(prompts[start : start + BATCH])
+        embeddings.append(model.encode_text(tokens, normalize=True))
+    by_class = torch.cat(embeddings).view(len(classes), len(templates), -1)
+    return F.normalize(by_class.mean(1), dim=-1).float().clone()
