@@ -1,135 +1,19 @@
-"""Image tasks: the transform to the last bit, the cache, expected counts, columns, splits, folders,
-registries.
-"""
+"""Image tasks: expected counts, columns, splits, samples, folders, mistakes."""
 
-import io
-import shutil
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
-import open_clip
 import pytest
 import torch
-import yaml
-from hydra import compose, initialize_config_dir
-from PIL import Image
 from pyarrow.parquet import ParquetFile
 
 from tadrop.storage import hub as hubs
-from tadrop.tasks.reading import images as cache_module
 from tadrop.tasks.reading import sampling
 from tadrop.tasks.reading.hub_source import HubSource
-from tadrop.tasks.reading.images import prepare
-from tadrop.tasks.reading.registry import REGISTRIES, registry
 from tadrop.tasks.reading.sampling import validation_indices
-from tadrop.tasks.vision import VisionTasks
 from tadrop.types import TadropError
 from tests import tiny_clip as tiny
-
-CONF = str(Path(__file__).parents[2] / "conf")
-SIZE = {"size": 24}
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("hub")
-    for task in tiny.TASKS:
-        tiny.write_dataset(folder, task)
-    return folder
-
-
-def suite(hub, tmp_path, names=("mnist",), **options):
-    words = {
-        "strict": False,
-        "batch": 16,
-        "registry": "vision",
-        "preprocess": SIZE,
-    } | options
-    return VisionTasks(
-        names=names, hub_dir=str(hub), cache=str(tmp_path / "cache"), **words
-    )
-
-
-def gathered(tasks, task, split="test"):
-    pairs = list(tasks.batches(task, split))
-    return torch.cat([images for images, _ in pairs]), torch.cat(
-        [labels for _, labels in pairs]
-    )
-
-
-def picture(mode, width, height):
-    rng = np.random.default_rng(width * height)
-    image = Image.fromarray(
-        rng.integers(0, 256, (height, width, 4), dtype=np.uint8), "RGBA"
-    )
-    return image if mode == "RGBA" else image.convert("RGB").convert(mode)
-
-
-@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "1", "LA", "CMYK"])
-@pytest.mark.parametrize(
-    "shape", [(64, 48), (31, 57), (224, 224), (28, 28), (500, 333), (225, 226)]
-)
-def test_the_transform_is_open_clips_to_the_last_bit(mode, shape):
-    image = picture(mode, *shape)
-    mean, std = (
-        (0.48145466, 0.4578275, 0.40821073),
-        (0.26862954, 0.26130258, 0.27577711),
-    )
-    theirs = open_clip.image_transform(224, is_train=False, mean=mean, std=std)(image)
-    pixels = (
-        torch.from_numpy(prepare(image, 224).copy()).permute(2, 0, 1).float().div(255)
-    )
-    ours = pixels.sub_(torch.tensor(mean).view(3, 1, 1)).div_(
-        torch.tensor(std).view(3, 1, 1)
-    )
-    assert torch.equal(ours, theirs)
-
-
-def test_squash_keeps_the_whole_image():
-    image = Image.new("RGB", (40, 20))
-    image.paste((255, 0, 0), (0, 0, 5, 20))
-    assert prepare(image, 16, "squash")[8, 0, 0] > 200
-    assert prepare(image, 16, "shortest")[8, 0, 0] < 50
-
-
-def test_images_are_decoded_once(hub, tmp_path, monkeypatch):
-    first = gathered(suite(hub, tmp_path), "mnist")
-    monkeypatch.setattr(
-        cache_module, "prepare", lambda *_: pytest.fail("decoded again")
-    )
-    again = gathered(suite(hub, tmp_path), "mnist")
-    assert torch.equal(first[0], again[0])
-    assert torch.equal(first[1], again[1])
-    assert first[0].dtype == torch.uint8
-    assert first[0].shape == (40, 24, 24, 3)
-    with pytest.raises(pytest.fail.Exception):
-        gathered(suite(hub, tmp_path, preprocess={"size": 20}), "mnist")
-
-
-def test_new_data_are_seen(hub, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(hub, copy)
-    before = suite(copy, tmp_path).fingerprint("mnist", "test")
-    tiny.write_dataset(copy, "mnist", count=30)
-    after = suite(copy, tmp_path)
-    assert after.fingerprint("mnist", "test") != before
-    assert len(gathered(after, "mnist")[0]) == 30
-
-
-def test_a_damaged_cache_is_named(hub, tmp_path):
-    suite(hub, tmp_path).fingerprint("mnist", "test")
-    file = next((tmp_path / "cache").rglob("images.u8"))
-    file.write_bytes(file.read_bytes()[:-5])
-    with pytest.raises(TadropError, match="damaged"):
-        suite(hub, tmp_path).fingerprint("mnist", "test")
-
-
-def test_an_interrupted_build_leaves_nothing(hub, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache_module, "_decode", lambda data: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        suite(hub, tmp_path).fingerprint("mnist", "test")
-    assert list((tmp_path / "cache" / "images").iterdir()) == []
+from tests.tasks.photographs import folder_of, gathered, suite
 
 
 def test_a_cut_is_refused_unless_it_is_asked_for(hub, tmp_path):
@@ -285,16 +169,6 @@ def test_train_and_validation_do_not_meet(hub, tmp_path):
     assert len(validation_indices(600_000)) == 5000
 
 
-def folder_of(root, splits):
-    for split in splits:
-        for level, name in enumerate(("cat", "dog")):
-            (root / split / name).mkdir(parents=True)
-            for i in range(10):
-                Image.new("RGB", (20, 20), (level * 100, 10 * i, 0)).save(
-                    root / split / name / f"{i}.png"
-                )
-
-
 @pytest.mark.parametrize("splits", [("train", "test"), ("",)])
 def test_folders_of_images(tmp_path, splits):
     folder_of(tmp_path / "pets", splits)
@@ -317,24 +191,6 @@ def test_folders_of_images(tmp_path, splits):
         }
 
 
-def test_a_data_set_needs_no_entry(hub, tmp_path):
-    tasks = suite(hub, tmp_path, ("tanganke/eurosat",))
-    assert tasks.classes("tanganke/eurosat")[9] == "class 9"
-    assert tasks.entry("tanganke/eurosat").templates == ("a photo of a {}.",)
-
-
-def test_variants_change_an_entry_and_stand_in_the_protocol(hub, tmp_path):
-    tasks = suite(hub, tmp_path, ("kmnist",), variants={"kmnist": "romaji"})
-    assert tasks.entry("kmnist").classes[2] == "su"
-    assert "kmnist romaji" in tasks.protocol()
-    with pytest.raises(TadropError, match="it has digits"):
-        suite(hub, tmp_path, ("emnist",), variants={"emnist": "hieroglyphs"})
-    with pytest.raises(TadropError, match="no data set"):
-        suite(hub, tmp_path, ("emnist",), variants={"emnist": "digits"}).classes(
-            "emnist"
-        )
-
-
 def test_mistakes_are_named(hub, tmp_path, monkeypatch):
     with pytest.raises(
         TadropError, match=r"no task is called 'minst'; there are sun397"
@@ -352,118 +208,6 @@ def test_mistakes_are_named(hub, tmp_path, monkeypatch):
         match=r"needs tanganke/gtsrb; looked in .*no network.*DIR/datasets/tanganke/gtsrb",
     ):
         suite(hub, tmp_path, ("gtsrb",)).classes("gtsrb")
-
-
-@pytest.mark.parametrize("damage", ["truncated", "not an image"])
-def test_a_bad_image_is_an_error(tmp_path, damage):
-    folder_of(tmp_path / "pets", ("train", "test"))
-    file = tmp_path / "pets/test/cat/3.png"
-    buffer = io.BytesIO()
-    picture("RGB", 50, 50).save(buffer, "PNG")
-    file.write_bytes(buffer.getvalue()[:900] if damage == "truncated" else b"hello")
-    tasks = suite(
-        tmp_path,
-        tmp_path,
-        ("pets",),
-        entries={"pets": {"folder": str(tmp_path / "pets")}},
-    )
-    with pytest.raises(TadropError, match="cannot be decoded"):
-        tasks.classes("pets")
-
-
-def test_registries_hold_together():
-    vision = registry("vision")
-    assert len(vision) == 20
-    assert {len(e["classes"]) for e in vision.values()} >= {
-        397,
-        196,
-        102,
-        101,
-        100,
-        47,
-        45,
-        43,
-        37,
-        26,
-    }
-    for name, entry in vision.items():
-        assert len(set(entry["classes"])) == len(entry["classes"]), name
-        assert all(isinstance(c, str) for c in entry["classes"]), name
-        assert all("{}" in t for t in entry["templates"]), name
-    assert [
-        len(vision[t]["templates"])
-        for t in ("sun397", "stanford-cars", "resisc45", "cifar100")
-    ] == [2, 8, 18, 18]
-
-
-@pytest.mark.parametrize("family", ["vision", "offline"])
-@pytest.mark.parametrize("count", [8, 14, 20, 30])
-def test_each_list_contains_the_one_before(family, count):
-    with initialize_config_dir(CONF, version_base="1.3"):
-        names = compose(
-            "config", ["model=vit_b32", f"tasks={family}{count}"]
-        ).tasks.names
-        assert len(set(names)) == count
-        if family == "offline" or count < 30:
-            assert set(names) <= set(
-                registry("offline" if family == "offline" else "vision")
-            )
-        if count in (14, 20):
-            smaller = compose(
-                "config", ["model=vit_b32", f"tasks={family}{ {14: 8, 20: 14}[count] }"]
-            ).tasks.names
-            assert names[: len(smaller)] == smaller
-
-
-def test_published_accuracies_average_to_what_their_sources_print():
-    table = yaml.safe_load((REGISTRIES / "published.yaml").read_text())
-    assert {
-        len(table[s][m])
-        for s in ("hub", "tall_masks")
-        for m in ("vit_b32", "vit_b16", "vit_l14")
-    } == {20}
-    means = {
-        m: np.mean(list(table["tall_masks"][m].values()))
-        for m in ("vit_b32", "vit_b16", "vit_l14")
-    }
-    assert {m: round(v, 2) for m, v in means.items()} == {
-        "vit_b32": 91.37,
-        "vit_b16": 93.17,
-        "vit_l14": 94.73,
-    }
-    assert (
-        round(np.mean(list(table["vision30"]["vit_b16_linear"].values())), 2) == 93.02
-    )
-    for source, models in table.items():
-        known = set(registry(source if source == "vision30" else "vision"))
-        assert all(set(models[m]) <= known for m in models if m != "source")
-
-
-SUFFIXES = (  # dashes and lines mixed
-    "sun397 stanford-cars resisc45 eurosat svhn gtsrb mnist dtd oxford_flowers102 pcam fer2013 oxford-iiit-pet "
-    "stl10 cifar100 cifar10 food101 fashion_mnist emnist_letters kmnist rendered-sst2"
-)
-TALL = (
-    "SUN397 Cars RESISC45 EuroSAT SVHN GTSRB MNIST DTD Flowers102 PCAM FER2013 OxfordIIITPet STL10 CIFAR100 CIFAR10 "
-    "Food101 FashionMNIST EMNIST KMNIST RenderedSST2"
-)
-
-
-def test_names_are_spelled_as_each_lineage_spells_them():
-    with initialize_config_dir(CONF, version_base="1.3"):
-        names = compose("config", ["model=vit_b32", "tasks=vision20"]).tasks.names
-    tasks = VisionTasks(names=names, registry="vision", preprocess=SIZE)
-    assert {tasks.entry(name).hub for name in names} == set(SUFFIXES.split())
-    assert {tasks.entry(name).tall for name in names} == set(TALL.split())
-    assert (
-        tasks.entry("stanford-cars").id == "tanganke/stanford_cars"
-    )  # the model's name has a dash, the data's none
-    assert all(
-        "/" in tasks.entry(name).id for name in names
-    )  # ids without an organisation are gone from the hub
-    assert list(tasks.entry("fer2013").classes) == sorted(
-        tasks.entry("fer2013").classes
-    )  # not Kaggle's order
 
 
 def test_splits_and_columns_beyond_the_usual_are_left_alone(tmp_path):
@@ -506,33 +250,3 @@ def test_splits_and_columns_beyond_the_usual_are_left_alone(tmp_path):
             {level},
             {0},
         )
-
-
-def test_letters_stay_as_they_are_stored():
-    """EMNIST's images lie on their side on the hub, and its checkpoints were trained on them so."""
-    letter = np.zeros((24, 24), np.uint8)
-    letter[:4] = 255
-    assert (prepare(Image.fromarray(letter), 24)[:, :, 0] == letter).all()
-
-
-def test_accuracies_of_another_protocol_are_not_shown_as_this_ones():
-    """EMNIST is letters on the hub and digits with TALL-masks; 95 and 99 % do not compare."""
-    names = ["emnist", "mnist"]
-    letters = VisionTasks(names=names, registry="vision", preprocess=SIZE)
-    digits = VisionTasks(
-        names=names, registry="vision", preprocess=SIZE, variants={"emnist": "digits"}
-    )
-    shown = {"hub": (letters, digits), "tall_masks": (digits, letters)}
-    for source, (same, other) in shown.items():
-        assert set(same.published(source, "vit_b32")) == {"emnist", "mnist"}
-        assert set(other.published(source, "vit_b32")) == {"mnist"}
-
-
-def test_individual_accuracies_are_not_the_leaked_ones():
-    """TALL-masks' published DTD numbers (97.98, 98.51) were of models that had been trained on the
-    test images.
-    """
-    tasks = VisionTasks(names=["dtd", "mnist"], registry="vision", preprocess=SIZE)
-    for model in ("vit_b32", "vit_b16", "vit_l14"):
-        assert set(tasks.published("tall_masks", model)) == {"mnist"}
-        assert tasks.published("hub", model)["dtd"] < 90
