@@ -3,7 +3,7 @@
 import torch
 from safetensors.torch import load_file
 
-from tadrop.storage.checkpoint_writer import Form, TensorFile
+from tadrop.storage.checkpoint_writer import Form, TensorFile, shard_names
 
 
 def test_tensor_file_is_what_safetensors_writes(tmp_path):
@@ -24,3 +24,14 @@ def test_tensor_file_is_what_safetensors_writes(tmp_path):
     for name, tensor in tensors.items():
         assert torch.equal(again[name], tensor)
         assert again[name].dtype == tensor.dtype
+
+
+def test_shards_are_filled_in_order_and_wide_dtypes_come_first():
+    forms = {
+        "half": Form(torch.float16, (10,)),
+        "b": Form(torch.float32, (10,)),
+        "a": Form(torch.float32, (10,)),
+        "large": Form(torch.float32, (100,)),
+    }
+    assert shard_names(forms, 1000) == [["a", "b", "large", "half"]]
+    assert shard_names(forms, 100) == [["a", "b"], ["large"], ["half"]]
