@@ -138,4 +138,4 @@ def adapt(
         own = bench.features(task, split)
         weights[task] = train(features, own, rank, rate, steps, size, task, seed)
         on_step()
-    return replace(merged, attachment=Adapters(bench.head, weights))
+    return replace(merged, attachment=Adapters(bench.head(), weights))

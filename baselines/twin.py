@@ -163,7 +163,7 @@ class Mixture:
                 used.add(product.weight)
                 return output + added(product, factored[product.weight], mix)
 
-            batch = batching.each(lambda tensor: tensor[None], example)
+            batch = batching.mapped(lambda tensor: tensor[None], example)
             with tapped(module, tapped_slots, visit):
                 return functional_call(module, own, (batch,))[0]
 
@@ -278,6 +278,6 @@ def build(
     features, labels = _labelled_features(stream, bench, split, examples, seed)
     tasks = len(stream.tasks)
     router = twin_router.train(features, labels, tasks, epochs, rate, size, seed)
-    slots = bench.places(stream.names)
-    mixture = Mixture(bench.head, exclusive, router, slots, _linear(stream))
+    slots = bench.slots(stream.names)
+    mixture = Mixture(bench.head(), exclusive, router, slots, _linear(stream))
     return replace(merged, attachment=mixture)

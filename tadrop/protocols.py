@@ -338,9 +338,11 @@ class Workbench(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    @property
     def head(self) -> str:
-        """The name of the submodule whose input is the features."""
+        """The name of the submodule whose input is the features.
+
+        Raises TadropError for a model that names none.
+        """
         ...
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:

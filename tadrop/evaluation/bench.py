@@ -42,9 +42,11 @@ class Bench:
     device: torch.device
     dtype: torch.dtype = torch.float32
 
-    @property
     def head(self) -> str:
-        """The name of the submodule whose input is the features."""
+        """The name of the submodule whose input is the features.
+
+        Raises TadropError for a model that names none.
+        """
         name = self.model.head_module
         if name is None:
             raise TadropError(
@@ -101,7 +103,7 @@ class Bench:
         """
         self.equip(task)
         seen: list[Tensor] = []
-        head = self.module.get_submodule(self.head)
+        head = self.module.get_submodule(self.head())
         handle = head.register_forward_pre_hook(
             lambda module, args: seen.append(args[0])
         )
@@ -147,7 +149,7 @@ def set_up(
     module = loaded(model, base, device)
     bench = Bench(module, base, experts, model, tasks, device, dtype)
     if dtype != torch.float32:
-        _ = bench.head  # precision() needs it: better told before anything is merged
+        bench.head()  # precision() needs it: better told before anything is merged
     return bench
 
 
@@ -160,7 +162,7 @@ def precision(bench: Bench) -> Iterator[None]:
     if bench.dtype == torch.float32:
         yield
         return
-    head, kind = bench.module.get_submodule(bench.head), bench.device.type
+    head, kind = bench.module.get_submodule(bench.head()), bench.device.type
     plain = head.forward
 
     def exact(features: Tensor) -> Tensor:
