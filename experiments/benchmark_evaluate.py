@@ -87,7 +87,10 @@ def opened(config: Mapping[str, Any]) -> Opened:
 
 
 def expert_or_base(
-    model: Model, base: Checkpoint, tasks: Tasks, task: str
+    model: Model,
+    base: Checkpoint,
+    tasks: Tasks,
+    task: str,
 ) -> Checkpoint:
     """A task's expert, or the base with a first head where there is none."""
     try:

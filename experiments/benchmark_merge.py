@@ -76,7 +76,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def measures(
-    page: Page, options: argparse.Namespace
+    page: Page,
+    options: argparse.Namespace,
 ) -> dict[str, Callable[[Path], None]]:
     """What measures each section, in a folder for its files."""
     return {

@@ -124,7 +124,8 @@ def evaluation_rate(page: Page, folder: Path, examples: int, repeat: int) -> Non
 
 
 def in_turns(
-    work: Mapping[str, Callable[[], object]], repeat: int
+    work: Mapping[str, Callable[[], object]],
+    repeat: int,
 ) -> dict[str, list[float]]:
     """Seconds of every kind of work, each done so often, one after the other."""
     for warm_up in work.values():

@@ -150,7 +150,8 @@ def pretraining(tasks: TextTasks) -> tuple[int, Iterator[Tensor]]:
 
 
 def fine_tuning(
-    task: str, tokens: Tokens
+    task: str,
+    tokens: Tokens,
 ) -> tuple[int, Iterator[tuple[Tensor, Tensor]]]:
     """How many steps there are, and the batches of token ids and labels.
 
@@ -193,7 +194,11 @@ def train_base(tasks: TextTasks, folder: Path, begin: Begin) -> None:
 
 
 def train_task(
-    tasks: TextTasks, task: str, base: Path, folder: Path, begin: Begin
+    tasks: TextTasks,
+    task: str,
+    base: Path,
+    folder: Path,
+    begin: Begin,
 ) -> float:
     """Fine-tunes all weights and a new head, and saves them.
 

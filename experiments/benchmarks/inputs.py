@@ -14,7 +14,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def vision_tower(
-    width: int, layers: int, patch: int, tokens: int
+    width: int,
+    layers: int,
+    patch: int,
+    tokens: int,
 ) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a CLIP vision tower as transformers stores it."""
     shapes: dict[str, tuple[int, ...]] = {

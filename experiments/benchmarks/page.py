@@ -64,7 +64,12 @@ def earlier(stem: Path) -> Page:
 
 
 def write(
-    page: Page, parts: Sequence[str], stem: Path, title: str, how: str, command: str
+    page: Page,
+    parts: Sequence[str],
+    stem: Path,
+    title: str,
+    how: str,
+    command: str,
 ) -> None:
     """Writes the page as stem.md and stem.json, its sections in the order of parts.
 

@@ -99,7 +99,11 @@ def _write(source: Source, base: Checkpoint, folder: Path, plan: Plan) -> Summar
 
 
 def _attempt(
-    source: Source, base: Checkpoint, folder: Path, plan: Plan, kind: str
+    source: Source,
+    base: Checkpoint,
+    folder: Path,
+    plan: Plan,
+    kind: str,
 ) -> Summary:
     if kind == "shared" and not source.rescaled:
         with Full(folder, base, {}, plan) as full:

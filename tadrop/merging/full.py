@@ -24,7 +24,11 @@ class Full:
     """
 
     def __init__(
-        self, folder: Path, base: Checkpoint, own: Mapping[str, Tensor], plan: Plan
+        self,
+        folder: Path,
+        base: Checkpoint,
+        own: Mapping[str, Tensor],
+        plan: Plan,
     ) -> None:
         self.base, self.plan, self.own = base, plan, own
         self.tensors = {**base.tensors, **own}

@@ -94,7 +94,9 @@ def kind_of(merged: Deltas | Masked) -> str:
 
 
 def streamed(
-    stream: Stream, method: Method, on_tensor: Callable[[str], None] = lambda name: None
+    stream: Stream,
+    method: Method,
+    on_tensor: Callable[[str], None] = lambda name: None,
 ) -> Source:
     """A merge that runs while it is written; nothing of it is held."""
 

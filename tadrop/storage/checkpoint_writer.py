@@ -177,7 +177,9 @@ def _starts(forms: Forms) -> tuple[dict[str, int], int]:
 
 
 def _header(
-    forms: Forms, starts: Mapping[str, int], metadata: Mapping[str, str]
+    forms: Forms,
+    starts: Mapping[str, int],
+    metadata: Mapping[str, str],
 ) -> bytes:
     """What a safetensors file begins with: a length, and JSON padded to eight bytes."""
     content: dict[str, Any] = {"__metadata__": dict(metadata)}

@@ -75,7 +75,9 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a safetensors file with string metadata, atomically."""
     from safetensors.torch import save_file

@@ -82,7 +82,10 @@ def absent(
 
 
 def model(
-    reference: str, hub: str | None, wanted_by: str, revision: str | None = None
+    reference: str,
+    hub: str | None,
+    wanted_by: str,
+    revision: str | None = None,
 ) -> Path:
     """The checkpoint file or folder of `org/name` or `org/name/path/in/it`.
 
@@ -166,7 +169,10 @@ def _address(reference: str) -> _Address:
 
 
 def resolve(
-    kind: str, reference: str, hub: str | None, patterns: Sequence[str] = MODEL_FILES
+    kind: str,
+    reference: str,
+    hub: str | None,
+    patterns: Sequence[str] = MODEL_FILES,
 ) -> Path:
     """The folder of a model or data set, downloaded as far as patterns go.
 
@@ -186,7 +192,10 @@ def resolve(
 
 
 def _snapshot(
-    kind: str, address: _Address, hub: str | None, patterns: Sequence[str]
+    kind: str,
+    address: _Address,
+    hub: str | None,
+    patterns: Sequence[str],
 ) -> Path:
     """The files of a repository that fit the patterns, downloaded if need be."""
     from huggingface_hub import snapshot_download

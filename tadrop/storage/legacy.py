@@ -218,7 +218,10 @@ def tensors(loaded: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _walk(
-    module: StandIn, prefix: str, level: int, path: Path
+    module: StandIn,
+    prefix: str,
+    level: int,
+    path: Path,
 ) -> Iterator[tuple[str, Tensor]]:
     """The parameters and persistent buffers of a module and of those in it."""
     if level > DEPTH:

@@ -28,7 +28,8 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 
 def separate(
-    state: dict[str, Tensor], dtype: torch.dtype | None
+    state: dict[str, Tensor],
+    dtype: torch.dtype | None,
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Contiguous tensors that share no memory, as safetensors needs them.
 
@@ -56,7 +57,9 @@ def separate(
 
 
 def convert(
-    source: Path, target: Path, dtype: torch.dtype | None = None
+    source: Path,
+    target: Path,
+    dtype: torch.dtype | None = None,
 ) -> dict[str, Any]:
     """Writes target, and beside it where it comes from, which is returned too.
 
