@@ -115,26 +115,34 @@ SOME_TABLES = ("data", "stored")  # shown only by a table that names them in `ex
 
 def headings(table: Table) -> list[str]:
     """The headings of a table's columns, without that of the label."""
-    names = [name.replace("_", " ") for name in table.columns]
-    names += [name for name in COLUMNS if name not in SOME_TABLES]
-    return [*names, *table.extra]
+    return [*map(readable, table.columns), *_shown(table)]
+
+
+def _shown(table: Table) -> list[str]:
+    """The headings of the columns that a table shows beside its tasks."""
+    ordinary = [heading for heading in COLUMNS if heading not in SOME_TABLES]
+    return [*ordinary, *table.extra]
+
+
+def readable(name: str) -> str:
+    """The name of a task as people read it."""
+    return name.replace("_", " ")
 
 
 def cells(table: Table, row: Row) -> list[Cell]:
     """The cells of a row, one for each heading."""
     row_cells = task_cells(table, row)
-    for heading, column in COLUMNS.items():
-        if heading not in SOME_TABLES:
-            row_cells.append(column(row, table))
-    for heading in table.extra:
+    for heading in _shown(table):
         row_cells.append(COLUMNS[heading](row, table))
     return row_cells
 
 
 def all_cells(table: Table, row: Row) -> list[Cell]:
     """The cells of a row in every column that there is, whether shown or not."""
-    others = [column(row, table) for column in COLUMNS.values()]
-    return task_cells(table, row) + others
+    row_cells = task_cells(table, row)
+    for column in COLUMNS.values():
+        row_cells.append(column(row, table))
+    return row_cells
 
 
 def task_cells(table: Table, row: Row) -> list[Cell]:

@@ -7,6 +7,8 @@ from tadrop.results.columns import Value, all_cells, cells, headings
 from tadrop.results.row import Row
 from tadrop.results.table import Table
 
+LATEX = {"±": r"$\pm$", "_": r"\_", "%": r"\%"}  # how characters are written in LaTeX
+
 
 def label(row: Row) -> str:
     """The name of a row, without the indentation of one that stands below another."""
@@ -87,9 +89,10 @@ def latex(table: Table) -> str:
         r"\midrule",
     ]
     for row in table.rows:
-        numbers = [text.replace("±", r"$\pm$") for text in texts(table, row)]
-        line = " & ".join([indented(row, r"\quad "), *numbers])
-        lines.append(line.replace("_", r"\_").replace("%", r"\%") + r" \\")
+        line = " & ".join([indented(row, r"\quad "), *texts(table, row)])
+        for character, command in LATEX.items():
+            line = line.replace(character, command)
+        lines.append(line + r" \\")
         if row.ends_section:
             lines.append(r"\midrule")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"

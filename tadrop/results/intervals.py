@@ -10,6 +10,7 @@ multinomial draw of their counts.
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -87,5 +88,5 @@ def _mean_correct(folder: Path, records: Sequence[Record]) -> dict[str, np.ndarr
     runs = [read_correct(folder, record) for record in records]
     means: dict[str, np.ndarray] = {}
     for task in runs[0]:
-        means[task] = np.mean([run[task] for run in runs], axis=0)
+        means[task] = np.mean(list(map(itemgetter(task), runs)), axis=0)
     return means

@@ -28,7 +28,7 @@ def provenance() -> dict[str, Any]:
         "commit": _git(here, "rev-parse", "HEAD"),
         "dirty": _dirty(here),
     }
-    versions = {"python": platform.python_version()}
+    versions: dict[str, str | None] = {"python": platform.python_version()}
     for name in LIBRARIES:
         versions[name] = version_of(name)
     machine = {

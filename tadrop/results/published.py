@@ -148,9 +148,9 @@ def beside(table: Table, facts: Sequence[Published]) -> Table:
             _extend(rows, by_method.pop(row.method, []))
     if rows and others:
         rows[-1] = replace(rows[-1], ends_section=True)
-    notes = [f"[{mark}] {footnote}" for footnote, mark in marks.items()]
-    introduction = "Published rows are their sources' numbers, not ours:"
-    caption = " ".join([table.caption, introduction, *notes])
+    caption = f"{table.caption} Published rows are their sources' numbers, not ours:"
+    for footnote, mark in marks.items():
+        caption += f" [{mark}] {footnote}"
     return replace(table, rows=(*rows, *others), caption=caption.strip())
 
 
@@ -166,7 +166,7 @@ def _extend(rows: list[Row], published: Sequence[Row]) -> None:
 
 def _row(fact: Published, columns: Sequence[str], mark: str) -> Row:
     """A fact as a row of a table with these columns."""
-    by_name = {squash(name): value for name, value in fact.values.items()}
+    by_name = dict(zip(map(squash, fact.values), fact.values.values(), strict=True))
     values: dict[str, float] = {}
     for column in columns:
         if squash(column) in by_name:

@@ -5,8 +5,9 @@ Nothing here is text for people: tadrop/results/formats.py writes a row down.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter, itemgetter
 from statistics import mean, stdev
 from typing import Any
 
@@ -108,29 +109,34 @@ def from_records(
     """
     config = group[0]["config"]
     by_record = list(map(accuracies, group))
-    averages = [mean(values.values()) for values in by_record]
+    averages = list(map(average, group))
     row = Row(
         method=config["merge"]["name"],
         title=config["merge"]["title"],
         variant=variant(config),
         before=steps(config),
         below=below,
-        keys=tuple(record["key"] for record in group),
+        keys=tuple(map(itemgetter("key"), group)),
         values=_means(by_record) | _means(list(map(details, group))),
-        average=float(mean(averages)),
+        average=mean(averages),
         deviation=stdev(averages) if len(group) > 1 else None,
         normalised=_normalised(by_record, individual),
-        stored_bytes=max(record["stored_bytes"] for record in group),
+        stored_bytes=max(map(itemgetter("stored_bytes"), group)),
     )
     if is_reference(group[0]):
         return row
     scales = {record["selection"]["scale"] for record in group}
     return replace(
         row,
-        density=float(mean(record["density"] for record in group)),
+        density=float(mean(map(itemgetter("density"), group))),
         scales=tuple(sorted(scales)),
         data=data_seen(group[0]),
     )
+
+
+def averages_of(rows: Iterable[Row]) -> list[float]:
+    """The averages of rows that have records."""
+    return list(map(attrgetter("measured"), rows))
 
 
 def steps(config: Config) -> tuple[str, ...]:
@@ -161,6 +167,11 @@ def accuracies(record: Record) -> dict[str, float]:
     return {score["task"]: 100 * score["value"] for score in record["scores"]}
 
 
+def average(record: Record) -> float:
+    """The mean of a record's accuracies over tasks, in percent."""
+    return float(mean(accuracies(record).values()))
+
+
 def details(record: Record) -> dict[str, float]:
     """Each further metric of a task in percent, by `task metric`."""
     values: dict[str, float] = {}
@@ -172,10 +183,11 @@ def details(record: Record) -> dict[str, float]:
 
 def _means(by_record: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean over records of every value that all of them have."""
+    common = set.intersection(*map(set, by_record))
     means: dict[str, float] = {}
     for name in by_record[0]:
-        if all(name in values for values in by_record):
-            means[name] = float(mean(values[name] for values in by_record))
+        if name in common:
+            means[name] = float(mean(map(itemgetter(name), by_record)))
     return means
 
 
@@ -187,7 +199,8 @@ def _normalised(
         return None
     ratios: list[float] = []
     for values in by_record:
-        ratios += [value / individual[task] for task, value in values.items()]
+        for task, value in values.items():
+            ratios.append(value / individual[task])
     return mean(ratios) * 100
 
 
@@ -209,27 +222,29 @@ def _seedless(node: Any) -> Any:
             name: _seedless(child) for name, child in node.items() if name != "seed"
         }
     if isinstance(node, list | tuple):
-        return [_seedless(child) for child in node]
+        return list(map(_seedless, node))
     return node
 
 
-def differing(configs: Sequence[Config]) -> list[dict[str, Any]]:
+def differing(configs: Sequence[Config]) -> Iterator[dict[str, Any]]:
     """Of each configuration the settings in which they differ, by dotted path."""
-    leaves = [dict(_leaves(config)) for config in configs]
-    shared: list[dict[str, Any]] = [{} for _ in configs]
-    for path in sorted(set().union(*leaves)):
-        texts = {json.dumps(values.get(path)) for values in leaves}
-        if path.split(".")[-1] == "seed" or len(texts) == 1:
-            continue
-        for settings, values in zip(shared, leaves, strict=True):
-            settings[path] = values.get(path)
-    return shared
+    by_config = list(map(leaves, configs))
+    paths: list[str] = []
+    for path in sorted(set().union(*by_config)):
+        texts = {json.dumps(values.get(path)) for values in by_config}
+        if len(texts) > 1 and path.split(".")[-1] != "seed":
+            paths.append(path)
+    for values in by_config:
+        yield dict(zip(paths, map(values.get, paths), strict=True))
 
 
-def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted path, value) of everything in a node that is no mapping."""
-    if not isinstance(node, Mapping):
-        yield path, node
-        return
+def leaves(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything in a node that is no mapping with something in it, by dotted path."""
+    values: dict[str, Any] = {}
     for name, child in node.items():
-        yield from _leaves(child, f"{path}.{name}" if path else name)
+        if isinstance(child, Mapping) and child:
+            for path, value in leaves(child).items():
+                values[f"{name}.{path}"] = value
+        else:
+            values[name] = child
+    return values

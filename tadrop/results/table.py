@@ -50,8 +50,15 @@ class Table:
         names: list[str] = []
         for task in self.tasks:
             names.append(task)
-            names += [name for name in self.details if name.startswith(f"{task} ")]
+            for name in self.details:
+                if name.startswith(f"{task} "):
+                    names.append(name)
         return tuple(names)
+
+
+def task_count(table: Table) -> int:
+    """How many tasks a table has."""
+    return len(table.tasks)
 
 
 def build(
@@ -68,7 +75,7 @@ def build(
     records of different task sets.
     """
     tasks = _tasks(records)
-    groups = _groups(sorted(records, key=_standing))
+    groups = _groups(sorted(records, key=_rank))
     rows = _with_settings(_rows(groups), groups)
     rows = _sectioned(_compared(rows, groups, compare))
     names: dict[str, None] = {}
@@ -106,7 +113,7 @@ def _tasks(records: Sequence[Record]) -> tuple[str, ...]:
     return task_lists.pop()
 
 
-def _standing(record: Record) -> tuple[bool, bool, bool]:
+def _rank(record: Record) -> tuple[bool, bool, bool]:
     """Sorts the individual models first, then other references, test-time rows last."""
     individual = record["config"]["merge"]["name"] == "individual"
     adapts = "test inputs" in data_seen(record)
@@ -201,6 +208,7 @@ def _control(record: Record) -> str:
     """The settings of the same run with uniform pruning at equal density."""
     config = record["config"]
     uniform = {**config["tadrop"], "assign": "uniform"}
+    uniform.pop("deal", None)  # the settings of another control
     return without_seeds({**config, "tadrop": uniform})
 
 

@@ -42,7 +42,7 @@ def test_a_table_of_references_alone_is_drawn_without_a_legend():
 
 def test_a_method_without_its_plain_row_is_not_drawn_as_plain():
     made = table.build([hand.record("ties", tadrop={}), hand.record("emr")])
-    (_, rows), (_, plain) = methods.methods_of(made)
+    rows, plain = methods.methods_of(made).values()
     assert list(rows) == ["TADrop"]
     assert list(plain) == [""]
     assert [
@@ -67,18 +67,18 @@ def test_a_figure_of_settings_draws_each_of_them():
     ahead = varied({"norm": "l2"}, order=("tadrop", "sparsify"))
     made = table.build([*in_its_place, *list(ahead)[1:]])
     found = methods.settings_of(made)
-    assert [name for name, _ in found] == [
+    assert list(found) == [
         "TIES, norm=l1",
         "TIES, norm=l2",
         "TIES, before",
     ]
-    assert all(list(rows) == ["", "TADrop", "uniform"] for _, rows in found)
+    assert all(list(rows) == ["", "TADrop", "uniform"] for rows in found.values())
     assert [
         text.get_text() for text in tables.accuracy(made).axes[0].get_yticklabels()
-    ] == [name for name, _ in reversed(found)]
+    ] == list(reversed(found))
     alone = table.build(list(varied({"norm": "l1"})))
-    assert methods.settings_of(alone) == []
-    assert list(dict(methods.methods_of(alone))["TIES"]) == [
+    assert methods.settings_of(alone) == {}
+    assert list(methods.methods_of(alone)["TIES"]) == [
         "",
         "TADrop",
         "uniform",
@@ -136,14 +136,18 @@ def test_gains_draws_every_method_that_has_both_rows(rendered):
         text.get_text() for text in averages.gains(made).axes[0].get_yticklabels()
     ]
     assert sorted(labels) == sorted(
-        name for name, rows in methods.methods_of(made) if "TADrop" in rows
+        name for name, rows in methods.methods_of(made).items() if "TADrop" in rows
     )
 
 
 def test_gains_stand_beside_what_is_left_of_them_against_the_control(rendered):
     made, _, _ = rendered
     _, right = averages.gains(made).axes
-    rows = [rows["TADrop"] for _, rows in methods.methods_of(made) if "TADrop" in rows]
+    rows = [
+        rows["TADrop"]
+        for _, rows in methods.methods_of(made).items()
+        if "TADrop" in rows
+    ]
     controlled = [row.versus for row in rows if row.versus is not None]
     drawn = [
         float(each.get_offsets()[0][0])

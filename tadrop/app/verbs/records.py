@@ -1,10 +1,10 @@
 """Lists, filters, compares, prunes and exports records.
 
-    python -m tadrop.app.verbs.records list [FILTER ...]            one line a record
-    python -m tadrop.app.verbs.records show KEY                     the record itself
-    python -m tadrop.app.verbs.records diff KEY KEY                 what two runs did differently, and what came of it
-    python -m tadrop.app.verbs.records prune FILTER ... [--yes]     deletes records, after asking
-    python -m tadrop.app.verbs.records export FILE [FILTER ...]     FILE ends in .csv or .parquet; one line a task
+    tadrop records list [FILTER ...]            one line a record
+    tadrop records show KEY                     the record itself
+    tadrop records diff KEY KEY                 what two runs did differently, and what came of it
+    tadrop records prune FILTER ... [--yes]     deletes records, after asking
+    tadrop records export FILE [FILTER ...]     FILE ends in .csv or .parquet; one line a task
 
 A FILTER is path=value, path!=value, path<value or path>value over a record's nodes,
 such as config.tadrop=null, 'average>80' or key=1f2e. Paths may be shortened to their
@@ -16,8 +16,9 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.showing import print_wide
 from tadrop.results import record
 from tadrop.results.record import Record
+from tadrop.results.row import accuracies, leaves
 from tadrop.storage.files import write_atomically
 from tadrop.types import TadropError
 
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 FOLDER = Path("results/records")
+FILTER = re.compile(r"(?P<path>[\w.\-/ ]+?)(?P<sign>!=|=|<|>)(?P<value>.*)")
+SCORE = ("task", "split", "metric", "value", "count")  # what is exported of a score
 
 
 def average(one: Record) -> float:
@@ -43,68 +47,75 @@ def average(one: Record) -> float:
     return 100 * mean(score["value"] for score in one["scores"])
 
 
-def flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """A record's leaves by dotted path; lists are leaves."""
-    if isinstance(node, Mapping) and node:
-        return {
-            k: v
-            for name, value in node.items()
-            for k, v in flat(value, f"{prefix}{name}.").items()
-        }
-    return {prefix[:-1]: node}
+def facts(one: Record) -> dict[str, Any]:
+    """What filters and diffs look at, by dotted path.
 
-
-def leaves(one: Record) -> dict[str, Any]:
-    """What filters and diffs look at: every leaf but the scores, which become one
-    accuracy per task and an average.
+    It is every leaf of a record but the scores, which become one accuracy per task and
+    an average.
     """
-    scores = {f"score.{score['task']}": 100 * score["value"] for score in one["scores"]}
     rest = {name: node for name, node in one.items() if name != "scores"}
-    return flat(rest) | scores | {"average": average(one)}
+    values = leaves(rest)
+    for task, accuracy in accuracies(one).items():
+        values[f"score.{task}"] = accuracy
+    return values | {"average": average(one)}
 
 
 def matches(one: Record, filters: Sequence[str]) -> bool:
     """Whether a record passes every filter."""
-    return all(_passes(leaves(one), filter_) for filter_ in filters)
+    values = facts(one)
+    return all(_passes(values, text) for text in filters)
 
 
-def _passes(found: Mapping[str, Any], filter_: str) -> bool:
-    split = re.fullmatch(r"([\w.\-/ ]+?)(!=|=|<|>)(.*)", filter_)
-    if split is None:
+def _passes(values: Mapping[str, Any], text: str) -> bool:
+    """Whether the values of a record pass one filter."""
+    match = FILTER.fullmatch(text)
+    if match is None:
         raise TadropError(
-            f"{filter_!r} is not a filter; write path=value, path!=value, path<value or path>value"
+            f"{text!r} is not a filter; "
+            "write path=value, path!=value, path<value or path>value"
         )
-    path, sign, wanted = split.groups()
-    values = [
-        v for name, v in found.items() if name == path or name.endswith(f".{path}")
-    ]
+    path, sign, value = match.group("path", "sign", "value")
     if sign in "<>":
-        numbers = [
-            v for v in values if isinstance(v, int | float) and not isinstance(v, bool)
-        ]
-        return any(
-            v < _number(wanted, filter_)
-            if sign == "<"
-            else v > _number(wanted, filter_)
-            for v in numbers
-        )
-    same = any(fnmatchcase(_word(v), wanted) for v in values)
+        return _is_beyond(values, path, sign, _number(value, text))
     if path == "key":
-        same = str(found["key"]).startswith(wanted)
-    there = bool(values) or any(
-        name.startswith(f"{path}.") or f".{path}." in name for name in found
-    )
-    return same if sign == "=" else there and not same
+        same = str(values["key"]).startswith(value)
+    else:
+        same = any(fnmatchcase(_word(leaf), value) for leaf in _ending(values, path))
+    return same if sign == "=" else not same and _has(values, path)
 
 
-def _number(text: str, filter_: str) -> float:
+def _is_beyond(values: Mapping[str, Any], path: str, sign: str, limit: float) -> bool:
+    """Whether a number at the end of a path is below the limit, or above it."""
+    for leaf in _ending(values, path):
+        if isinstance(leaf, bool) or not isinstance(leaf, int | float):
+            continue
+        beyond = leaf < limit if sign == "<" else leaf > limit
+        if beyond:
+            return True
+    return False
+
+
+def _ending(values: Mapping[str, Any], path: str) -> Iterator[Any]:
+    """The values whose path is, or ends in, this one."""
+    for name, leaf in values.items():
+        if f".{name}".endswith(f".{path}"):
+            yield leaf
+
+
+def _has(values: Mapping[str, Any], path: str) -> bool:
+    """Whether a path leads to a value, or to a node that holds some."""
+    return any(f".{path}." in f".{name}." for name in values)
+
+
+def _number(value: str, text: str) -> float:
     try:
-        return float(text)
+        return float(value)
     except ValueError:
-        raise TadropError(f"{filter_!r}: {text!r} is not a number") from None
+        raise TadropError(f"{text!r}: {value!r} is not a number") from None
 
 
 def _word(value: Any) -> str:
+    """A value as it is written in a filter."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -115,96 +126,101 @@ def select(folder: Path, filters: Sequence[str]) -> list[Record]:
 
 def one_of(folder: Path, key: str) -> Record:
     """The record whose key begins so."""
-    found = sorted(folder.glob(f"{key}*.json"))
-    if len(found) != 1:
+    files = sorted(folder.glob(f"{key}*.json"))
+    if len(files) != 1:
         raise TadropError(
-            f"{len(found)} records in {folder} have a key that begins with {key!r}; one must"
+            f"{len(files)} records in {folder} have a key that begins with {key!r}; "
+            "one must"
         )
-    return record.read(found[0])
+    return record.read(files[0])
 
 
 def listing(records: Sequence[Record]) -> RichTable:
+    """One line a record."""
     table = RichTable(box=None)
     for heading in ("key", "model", "run", "seed"):
         table.add_column(heading)
     for heading in ("tasks", "scale", "average", "seconds", "code"):
         table.add_column(heading, justify="right")
     for one in records:
-        config, seed = one["config"], one["config"]["seed"]
+        config, code = one["config"], one["code"]
+        commit = (code["commit"] or "")[:8]
         table.add_row(
             one["key"],
             config["model"]["name"],
             one["label"],
-            "" if seed is None else str(seed),
+            "" if config["seed"] is None else str(config["seed"]),
             str(len(one["scores"])),
             f"{one['selection']['scale']:g}",
             f"{average(one):.2f}",
             f"{sum(one['seconds'].values()):.1f}",
-            (one["code"]["commit"] or "")[:8] + ("+" if one["code"]["dirty"] else ""),
+            f"{commit}+" if code["dirty"] else commit,
         )
     return table
 
 
 def differences(a: Record, b: Record) -> list[tuple[str, str, str]]:
-    """(path, value in a, value in b) wherever two records differ; what follows from
-    another key is left out.
+    """(path, value in a, value in b) wherever two records differ.
+
+    The key and the label are left out, as they follow from the rest.
     """
-    ours, theirs = leaves(a), leaves(b)
-    skipped = ("key", "label")
-    names = [name for name in dict.fromkeys((*ours, *theirs)) if name not in skipped]
-    shown = [(name, _shown(ours, name), _shown(theirs, name)) for name in names]
-    return [line for line in shown if line[1] != line[2]]
+    of_a, of_b = facts(a), facts(b)
+    lines: list[tuple[str, str, str]] = []
+    for name in of_a | of_b:
+        line = (name, _shown(of_a, name), _shown(of_b, name))
+        if name not in ("key", "label") and line[1] != line[2]:
+            lines.append(line)
+    return lines
 
 
-def _shown(found: Mapping[str, Any], name: str) -> str:
-    if name not in found:
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    """A value as a diff shows it; a dash where there is none."""
+    if name not in values:
         return "-"
-    value = found[name]
+    value = values[name]
     return f"{value:.6g}" if isinstance(value, float) else _word(value)
 
 
 def frame(records: Sequence[Record]) -> "DataFrame":
-    """One row per record and task: the key facts of the run, the configuration's
-    leaves, and the score.
+    """One row per record and task.
+
+    It holds the key facts of the run, the score, and the leaves of the configuration.
     """
     import pandas
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for one in records:
-        config = {f"config.{k}": v for k, v in flat(one["config"]).items()}
-        words = {
-            k: v if isinstance(v, str | int | float | bool | None) else json.dumps(v)
-            for k, v in config.items()
-        }
-        facts = {
+        run = {
             "key": one["key"],
             "label": one["label"],
             "scale": one["selection"]["scale"],
             "density": one["density"],
-        }
-        facts |= {
             "average": average(one),
             "stored_bytes": one["stored_bytes"],
             "seconds": sum(one["seconds"].values()),
         }
-        rows += [
-            facts
-            | {k: score[k] for k in ("task", "split", "metric", "value", "count")}
-            | words
-            for score in one["scores"]
-        ]
+        settings: dict[str, Any] = {}
+        for path, leaf in leaves(one["config"]).items():
+            plain = isinstance(leaf, str | int | float | bool | None)
+            settings[f"config.{path}"] = leaf if plain else json.dumps(leaf)
+        for score in one["scores"]:
+            grade = {word: score[word] for word in SCORE}
+            rows.append(run | grade | settings)
     return pandas.DataFrame(rows)
 
 
 def export(records: Sequence[Record], path: Path) -> None:
     """Writes the frame, as CSV or Parquet by the file's ending."""
-    made = frame(records)
+    table = frame(records)
     if path.suffix == ".csv":
-        write_atomically(path, lambda target: made.to_csv(target, index=False))
+        write_atomically(path, partial(table.to_csv, index=False))
     elif path.suffix == ".parquet":
-        mixed = [c for c in made.columns if made[c].map(type).nunique() > 1]
-        typed = made.astype(dict.fromkeys(mixed, "string"))
-        write_atomically(path, lambda target: typed.to_parquet(target, index=False))
+        types: dict[str, Any] = {}
+        for column in table.columns:
+            if len(set(map(type, table[column]))) > 1:
+                types[column] = "string"
+        typed = table.astype(types)
+        write_atomically(path, partial(typed.to_parquet, index=False))
     else:
         raise TadropError(f"{path}: write to a file that ends in .csv or .parquet")
 
@@ -217,6 +233,8 @@ def prune(folder: Path, records: Sequence[Record]) -> None:
 
 
 def _ask(records: Sequence[Record], yes: bool) -> bool:
+    """Whether to delete these records. yes: without asking."""
+    count = len(records)
     if not records:
         out.print("no record passes; nothing to delete")
         return False
@@ -224,12 +242,8 @@ def _ask(records: Sequence[Record], yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise TadropError(
-            f"{len(records)} records would be deleted; say --yes to delete them"
-        )
-    return (
-        out.input(f"delete these {len(records)} records? type yes: ").strip() == "yes"
-    )
+        raise TadropError(f"{count} records would be deleted; say --yes to delete them")
+    return out.input(f"delete these {count} records? type yes: ").strip() == "yes"
 
 
 def _arguments() -> argparse.Namespace:
@@ -238,13 +252,10 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--records", type=Path, default=FOLDER)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb, words in (("list", "*"), ("show", 1), ("diff", 2), ("prune", "+")):
+    for verb, count in (("list", "*"), ("show", 1), ("diff", 2), ("prune", "+")):
         sub = verbs.add_parser(verb)
-        sub.add_argument(
-            "words",
-            nargs=words,
-            metavar="FILTER" if verb in ("list", "prune") else "KEY",
-        )
+        kind = "FILTER" if verb in ("list", "prune") else "KEY"
+        sub.add_argument("words", nargs=count, metavar=kind)
         if verb == "prune":
             sub.add_argument("--yes", action="store_true", help="do not ask")
     sub = verbs.add_parser("export")
@@ -255,27 +266,29 @@ def _arguments() -> argparse.Namespace:
 
 def _do(options: argparse.Namespace) -> None:
     folder, words = options.records, options.words
-    if options.verb == "list":
-        found = select(folder, words)
-        print_wide(listing(found))
-        out.print(f"{len(found)} records in {folder}")
-    elif options.verb == "show":
+    if options.verb == "show":
         out.print_json(json.dumps(one_of(folder, words[0])))
-    elif options.verb == "diff":
+        return
+    if options.verb == "diff":
         table = RichTable("", *words, box=None)
-        for line in differences(*(one_of(folder, key) for key in words)):
+        for line in differences(one_of(folder, words[0]), one_of(folder, words[1])):
             table.add_row(*line)
         print_wide(table)
+        return
+    records = select(folder, words)
+    if options.verb == "list":
+        print_wide(listing(records))
+        out.print(f"{len(records)} records in {folder}")
     elif options.verb == "export":
-        found = select(folder, words)
-        export(found, options.file)
-        out.print(f"{len(found)} records written to {options.file}")
-    elif _ask(found := select(folder, words), options.yes):
-        prune(folder, found)
-        out.print(f"{len(found)} records deleted")
+        export(records, options.file)
+        out.print(f"{len(records)} records written to {options.file}")
+    elif _ask(records, options.yes):
+        prune(folder, records)
+        out.print(f"{len(records)} records deleted")
 
 
 def main() -> None:
+    """Does what the command line says."""
     with told_in_one_line():
         _do(_arguments())
 

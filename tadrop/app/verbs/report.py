@@ -128,16 +128,18 @@ def build(
     for board in boards:
         parts.append(gather_board(board))
         ranked += parts[-1].section.tables
-    sections = [part.section for part in parts]
+    sections: list[Section] = []
+    commands: dict[str, str] = {}
+    records: dict[str, Record] = {}
+    for part in parts:
+        sections.append(part.section)
+        commands = part.commands | commands  # the first section of a record names it
+        for one in part.records:
+            records[one["key"]] = one
     if len(ranked) > 1:
         figure = accuracy_against_tasks(ranked)
         about = "The best methods as tasks are added, and what TADrop adds to each."
         sections.append(Section("leaderboard_tasks", about, (), (("tasks", figure),)))
-    commands: dict[str, str] = {}
-    records: dict[str, Record] = {}
-    for part in parts:
-        commands = part.commands | commands  # the first section of a record names it
-        records |= {one["key"]: one for one in part.records}
     return page(sections, commands, records.values())
 
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from tadrop.app.console import out
 from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import CONF
+from tadrop.app.runs.build import resolved
 from tadrop.app.runs.opening import open_bench
 from tadrop.protocols import Stream
 from tadrop.results.figures.style import write_figures
@@ -28,25 +28,26 @@ if TYPE_CHECKING:
 
 
 def cosines(stream: Stream) -> "DataFrame":
-    """[task, task] cosines of the task vectors over all merged tensors, summed in
-    float64; 0 where a vector is zero.
+    """[task, task] cosines of the task vectors over all merged tensors.
+
+    They are summed in float64, and 0 where a vector is zero.
     """
     from pandas import DataFrame
 
-    gram = torch.zeros(len(stream.tasks), len(stream.tasks), dtype=torch.float64)
+    count = len(stream.tasks)
+    gram = torch.zeros(count, count, dtype=torch.float64)
     for name in stream.names:
-        taus = stream.taus(name).reshape(len(stream.tasks), -1).double()
+        taus = stream.taus(name).reshape(count, -1).double()
         gram += (taus @ taus.T).cpu()
     lengths = gram.diagonal().sqrt()
-    found = gram / torch.outer(lengths, lengths).clamp(
-        min=torch.finfo(torch.float64).tiny
-    )
-    return DataFrame(
-        found.numpy(), index=list(stream.tasks), columns=list(stream.tasks)
-    )
+    smallest = torch.finfo(torch.float64).tiny
+    grid = gram / torch.outer(lengths, lengths).clamp(min=smallest)
+    names = list(stream.tasks)
+    return DataFrame(grid.numpy(), index=names, columns=names)
 
 
 def main() -> None:
+    """Writes the cosines of the task vectors that the command line names."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -57,19 +58,16 @@ def main() -> None:
     options = parser.parse_args()
     with told_in_one_line():
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = OmegaConf.to_container(
-                compose("config", options.overrides), resolve=True
-            )
+            config = resolved(compose("config", options.overrides))
+        model = config["model"]["name"]
         _, stream = open_bench(config)
-        found = cosines(stream)
-        stem = f"similarity_{config['model']['name']}_{len(found)}"
-        write_text(options.out / f"{stem}.csv", found.to_csv(float_format="%.6f"))
-        title = f"task vectors of {config['model']['name']}, {len(found)} tasks"
-        paths = write_figures(options.out, [(stem, similarity(found, title))])
-    out.print(
-        "written: " + ", ".join(map(str, [options.out / f"{stem}.csv", *paths])),
-        soft_wrap=True,
-    )
+        grid = cosines(stream)
+        stem = f"similarity_{model}_{len(grid)}"
+        table = options.out / f"{stem}.csv"
+        write_text(table, grid.to_csv(float_format="%.6f"))
+        figure = similarity(grid, f"task vectors of {model}, {len(grid)} tasks")
+        paths = [table, *write_figures(options.out, [(stem, figure)])]
+    out.print("written: " + ", ".join(map(str, paths)), soft_wrap=True)
 
 
 if __name__ == "__main__":

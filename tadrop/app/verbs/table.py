@@ -91,7 +91,7 @@ def figures_of(
         found.append((f"quantiles_{record_word(name)}", heat))
     comparable = [
         name
-        for name, rows in methods.methods_of(rendered)
+        for name, rows in methods.methods_of(rendered).items()
         if {"", "TADrop"} <= rows.keys()
     ]
     for name in comparable[:MOST_DUMBBELLS]:

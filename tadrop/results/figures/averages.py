@@ -1,9 +1,10 @@
 """The averages of a table: bars of a few methods, lines of many, one method by task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tadrop.results.figures.methods import Method, methods_of
+from tadrop.results.columns import readable
+from tadrop.results.figures.methods import Methods, methods_of
 from tadrop.results.figures.style import (
     PATCH,
     REFERENCE,
@@ -15,7 +16,7 @@ from tadrop.results.figures.style import (
     reference_level,
 )
 from tadrop.results.formats import label
-from tadrop.results.row import Row
+from tadrop.results.row import Row, averages_of
 from tadrop.results.table import Table
 
 if TYPE_CHECKING:
@@ -37,15 +38,15 @@ def accuracy_bars(table: Table) -> "Figure":
     axes = figure.subplots()
     for index, variant in enumerate(IN_BARS):
         _bars(axes, methods, variant, (index - 1) * BAR)
-    averages: list[float] = []
+    highest = 0.0
     for row in table.rows:
         if row.is_reference:
             text = f"{label(row)}\n{row.measured:.1f}"
             reference_level(axes, row.measured, text, zorder=0)
         if not row.source:
-            averages.append(row.measured)
-    axes.set_xticks(range(len(methods)), [name for name, _ in methods], fontsize=8)
-    axes.set_ylim(0, min(100, max(averages) + 8))
+            highest = max(highest, row.measured)
+    axes.set_xticks(range(len(methods)), list(methods), fontsize=8)
+    axes.set_ylim(0, min(100, highest + 8))
     axes.set_ylabel("average accuracy, %")
     axes.set_title(table.title, fontsize=9)
     bare(axes)
@@ -53,11 +54,11 @@ def accuracy_bars(table: Table) -> "Figure":
     return figure
 
 
-def _bars(axes: "Axes", methods: Sequence[Method], variant: str, offset: float) -> None:
+def _bars(axes: "Axes", methods: Methods, variant: str, offset: float) -> None:
     """The bars of one variant, beside the middle of each method by an offset."""
     positions: list[float] = []
     heights: list[float] = []
-    for index, (_, rows) in enumerate(methods):
+    for index, rows in enumerate(methods.values()):
         if variant in rows:
             positions.append(index + offset)
             heights.append(rows[variant].measured)
@@ -68,21 +69,17 @@ def _bars(axes: "Axes", methods: Sequence[Method], variant: str, offset: float) 
     axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2, bbox=PATCH)
 
 
-def gains(table: Table, lines: Sequence[Method] | None = None) -> "Figure | None":
+def gains(table: Table, lines: Methods | None = None) -> "Figure | None":
     """One line a method: its averages, and what TADrop gains over the control.
 
     Left: plain, with TADrop (and its interval), the control. Right: TADrop less the
     control. None where no method has a row with TADrop.
     lines: what to draw in place of the methods, the first on top
     """
-    methods: list[Method] = []
-    for name, rows in lines or methods_of(table):
-        if "TADrop" in rows:
-            methods.append((name, rows))
+    methods = _upwards(table, lines)
     if not methods:
         return None
-    methods = methods[::-1] if lines else sorted(methods, key=_best)
-    controlled = any(rows["TADrop"].versus is not None for _, rows in methods)
+    controlled = any(rows["TADrop"].versus is not None for rows in methods.values())
     figure = new_figure(WIDTH, 0.2 * len(methods) + 1.3)
     panels = figure.subplots(
         1,
@@ -103,14 +100,23 @@ def gains(table: Table, lines: Sequence[Method] | None = None) -> "Figure | None
     return figure
 
 
-def _best(method: Method) -> float:
-    _, rows = method
-    return max(row.measured for row in rows.values())
+def _upwards(table: Table, lines: Methods | None) -> Methods:
+    """What has a row with TADrop, from the lowest line to the top."""
+    methods = lines or methods_of(table)
+    names = list(reversed(methods))
+    if not lines:
+        best = {name: max(averages_of(rows.values())) for name, rows in methods.items()}
+        names = sorted(methods, key=lambda name: best[name])
+    upwards: Methods = {}
+    for name in names:
+        if "TADrop" in methods[name]:
+            upwards[name] = methods[name]
+    return upwards
 
 
-def _averages_panel(axes: "Axes", table: Table, methods: Sequence[Method]) -> None:
+def _averages_panel(axes: "Axes", table: Table, methods: Methods) -> None:
     """The averages of every method, with the reference rows as lines."""
-    for level, (_, rows) in enumerate(methods):
+    for level, rows in enumerate(methods.values()):
         _averages(axes, rows, level)
     for row in table.rows:
         if not row.is_reference:
@@ -130,7 +136,7 @@ def _averages_panel(axes: "Axes", table: Table, methods: Sequence[Method]) -> No
             ha="center",
             bbox=PATCH,
         )
-    axes.set_yticks(range(len(methods)), [name for name, _ in methods], fontsize=7)
+    axes.set_yticks(range(len(methods)), list(methods), fontsize=7)
     axes.set_ylim(-0.6, len(methods) + 0.1)
     axes.set_xlabel("average accuracy, %")
 
@@ -140,7 +146,7 @@ def _averages(axes: "Axes", rows: Mapping[str, Row], level: float) -> None:
 
     The interval begins and ends at the plain row's average plus its two ends.
     """
-    averages = [row.measured for row in rows.values()]
+    averages = averages_of(rows.values())
     ends = [min(averages), max(averages)]
     axes.plot(ends, [level, level], color="#bbbbbb", linewidth=2, zorder=1)
     for variant, row in rows.items():
@@ -156,14 +162,15 @@ def _averages(axes: "Axes", rows: Mapping[str, Row], level: float) -> None:
         )
     plain, interval = rows.get(""), rows["TADrop"].interval
     if plain is not None and interval is not None:
-        ends = [plain.measured + end for end in interval]
+        low, high = interval
+        ends = [plain.measured + low, plain.measured + high]
         colour = STYLES["TADrop"].colour
         axes.plot(ends, [level, level], color=colour, linewidth=1, zorder=2)
 
 
-def _control_panel(axes: "Axes", methods: Sequence[Method]) -> None:
+def _control_panel(axes: "Axes", methods: Methods) -> None:
     """What every method gains with TADrop over the control."""
-    for level, (_, rows) in enumerate(methods):
+    for level, rows in enumerate(methods.values()):
         _versus(axes, rows["TADrop"], level)
     axes.axvline(0, color="#777777", linewidth=0.8, zorder=0)
     axes.set_xlabel("TADrop less control, points")
@@ -206,7 +213,7 @@ def task_gains(table: Table, name: str) -> "Figure":
 
     Plain against TADrop is a dumbbell, with the control beside it.
     """
-    rows = dict(methods_of(table))[name]
+    rows = methods_of(table)[name]
     plain, adaptive = rows[""].values, rows["TADrop"].values
     tasks = sorted(table.tasks, key=lambda task: adaptive[task] - plain[task])
     figure = new_figure(WIDTH, 0.22 * len(tasks) + 1.2)
@@ -228,8 +235,7 @@ def task_gains(table: Table, name: str) -> "Figure":
                 marker=style.marker,
                 label=style.label,
             )
-    names = [task.replace("_", " ") for task in tasks]
-    axes.set_yticks(range(len(tasks)), names, fontsize=8)
+    axes.set_yticks(range(len(tasks)), list(map(readable, tasks)), fontsize=8)
     axes.set_xlabel("accuracy, %")
     axes.set_title(f"{name}, {table.title}", fontsize=9)
     bare(axes)

@@ -1,11 +1,11 @@
 """Every method at once: accuracy against what it stores, and against how many tasks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tadrop.results.columns import size
 from tadrop.results.figures.labels import label_points
-from tadrop.results.figures.methods import methods_of
+from tadrop.results.figures.methods import Methods, methods_of
 from tadrop.results.figures.style import (
     STYLES,
     WIDTH,
@@ -15,8 +15,8 @@ from tadrop.results.figures.style import (
     reference_level,
 )
 from tadrop.results.formats import label
-from tadrop.results.row import Row
-from tadrop.results.table import Table
+from tadrop.results.row import Row, averages_of
+from tadrop.results.table import Table, task_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,10 +49,13 @@ def accuracy_against_storage(table: Table) -> "Figure":
     """
     figure = new_figure(WIDTH, 4.4)
     axes = figure.subplots()
-    methods = dict(methods_of(table))
+    methods = methods_of(table)
     for variant in ("", "TADrop"):
-        rows = [rows[variant] for rows in methods.values() if variant in rows]
-        _storage_points(axes, rows, variant, len(table.tasks))
+        rows = _variants(methods, variant)
+        for word in SEEN:
+            _storage_points(axes, rows.values(), variant, word, task_count(table))
+        style = STYLES[variant]
+        axes.scatter([], [], color=style.colour, label=style.label)
     for word, marker in SEEN.items():
         seen = f"saw {word or 'none of these'}"
         axes.scatter([], [], color="#999999", marker=marker, label=seen)
@@ -64,32 +67,42 @@ def accuracy_against_storage(table: Table) -> "Figure":
     axes.set_title(table.title, fontsize=9)
     bare(axes)
     legend(figure, [axes])
-    plain = {name: rows[""] for name, rows in methods.items() if "" in rows}
     points: list[tuple[str, float, float]] = []
-    for name, row in _best(plain):
-        points.append((name, _stored(row) / len(table.tasks), row.measured))
+    for name, row in _best(_variants(methods, "")):
+        points.append((name, _stored(row) / task_count(table), row.measured))
     label_points(axes, points)
     return figure
 
 
+def _variants(methods: Methods, variant: str) -> dict[str, Row]:
+    """The row of one variant by method, where there is one."""
+    rows: dict[str, Row] = {}
+    for name, variants in methods.items():
+        if variant in variants:
+            rows[name] = variants[variant]
+    return rows
+
+
 def _storage_points(
-    axes: "Axes", rows: Sequence[Row], variant: str, tasks: int
+    axes: "Axes", rows: Iterable[Row], variant: str, word: str, tasks: int
 ) -> None:
-    """One variant's points, those of rows that saw the same data together."""
-    style = STYLES[variant]
-    for word, marker in SEEN.items():
-        alike = [row for row in rows if _seen(row) == word]
-        if alike:
-            axes.scatter(
-                [_stored(row) / tasks for row in alike],
-                [row.measured for row in alike],
-                s=26,
-                marker=marker,
-                color=style.colour,
-                alpha=0.8,
-                linewidths=0,
-            )
-    axes.scatter([], [], color=style.colour, label=style.label)
+    """The points of one variant's rows that saw the same data."""
+    stored: list[float] = []
+    averages: list[float] = []
+    for row in rows:
+        if _seen(row) == word:
+            stored.append(_stored(row) / tasks)
+            averages.append(row.measured)
+    if averages:
+        axes.scatter(
+            stored,
+            averages,
+            s=26,
+            marker=SEEN[word],
+            color=STYLES[variant].colour,
+            alpha=0.8,
+            linewidths=0,
+        )
 
 
 def _storage_axis(axes: "Axes") -> None:
@@ -128,13 +141,16 @@ def _best(plain: Mapping[str, Row]) -> list[tuple[str, Row]]:
     """
     best: list[tuple[str, Row]] = []
     for name, row in sorted(plain.items(), key=lambda item: -item[1].measured):
-        ratios: list[float] = []
-        for _, other in best:
-            if _seen(other) == _seen(row):
-                ratios.append(_stored(row) / _stored(other))
-        if not any(0.8 < ratio < 1.25 for ratio in ratios):
+        if not any(_rivals(row, other) for _, other in best):
             best.append((name, row))
     return best
+
+
+def _rivals(row: Row, other: Row) -> bool:
+    """Whether two rows saw the same data and store about as much."""
+    if _seen(row) != _seen(other):
+        return False
+    return 0.8 < _stored(row) / _stored(other) < 1.25
 
 
 def accuracy_against_tasks(tables: Sequence[Table], most: int = 8) -> "Figure":
@@ -142,22 +158,21 @@ def accuracy_against_tasks(tables: Sequence[Table], most: int = 8) -> "Figure":
 
     Right: what TADrop adds to each of them.
     """
-    tables = sorted(tables, key=lambda table: len(table.tasks))
-    counts = [len(table.tasks) for table in tables]
-    by_table = [dict(methods_of(table)) for table in tables]
+    tables = sorted(tables, key=task_count)
+    counts = list(map(task_count, tables))
+    by_table = list(map(methods_of, tables))
+    plain = _everywhere(by_table)
+    names = sorted(plain, key=lambda name: -sum(averages_of(plain[name])))
     figure = new_figure(WIDTH, 3.6)
     left, right = figure.subplots(1, 2)
-    names = _everywhere(by_table)[:most]
-    for name, colour, marker in zip(names, OKABE_ITO, MARKERS, strict=False):
+    for name, colour, marker in zip(names[:most], OKABE_ITO, MARKERS, strict=False):
         style = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.2}
-        rows = [methods[name] for methods in by_table]
-        averages = [variants[""].measured for variants in rows]
-        left.plot(counts, averages, label=name, **style)
-        gains = list(_gains(counts, rows))
+        left.plot(counts, averages_of(plain[name]), label=name, **style)
+        gains = list(_gains(counts, by_table, name))
         if gains:
             right.plot(*zip(*gains, strict=True), **style)
-    for name, dash in (("individual", "--"), ("pretrained", ":")):
-        _reference_line(left, tables, name, dash)
+    for method, dash in (("individual", "--"), ("pretrained", ":")):
+        _reference_line(left, tables, method, dash)
     right.axhline(0, color=GREY, linewidth=0.8)
     left.set_ylabel("average accuracy, %")
     right.set_ylabel("difference with TADrop, points")
@@ -169,23 +184,24 @@ def accuracy_against_tasks(tables: Sequence[Table], most: int = 8) -> "Figure":
     return figure
 
 
-def _everywhere(by_table: Sequence[Mapping[str, Mapping[str, Row]]]) -> list[str]:
-    """The methods that have a plain row in every table, best first."""
-    sums: dict[str, float] = {}
-    for name in by_table[0]:
-        plain = [methods.get(name, {}).get("") for methods in by_table]
-        rows = [row for row in plain if row is not None]
-        if len(rows) == len(by_table):
-            sums[name] = sum(row.measured for row in rows)
-    return sorted(sums, key=lambda name: -sums[name])
+def _everywhere(by_table: Sequence[Methods]) -> dict[str, list[Row]]:
+    """The plain rows of each method that has one in every table."""
+    rows: dict[str, list[Row]] = {}
+    for methods in by_table:
+        for name, row in _variants(methods, "").items():
+            rows.setdefault(name, []).append(row)
+    for name in list(rows):
+        if len(rows[name]) < len(by_table):
+            del rows[name]
+    return rows
 
 
 def _gains(
-    counts: Sequence[int], rows: Sequence[Mapping[str, Row]]
+    counts: Sequence[int], by_table: Sequence[Methods], name: str
 ) -> Iterator[tuple[int, float]]:
     """(number of tasks, what TADrop adds) wherever a method has a row with it."""
-    for count, variants in zip(counts, rows, strict=True):
-        row = variants.get("TADrop")
+    for count, methods in zip(counts, by_table, strict=True):
+        row = methods[name].get("TADrop")
         if row is not None and row.difference is not None:
             yield count, row.difference
 
@@ -200,8 +216,8 @@ def _reference_line(
     if len(rows) < len(tables):
         return
     axes.plot(
-        [len(table.tasks) for table in tables],
-        [row.measured for row in rows],
+        list(map(task_count, tables)),
+        averages_of(rows),
         color=GREY,
         linestyle=dash,
         linewidth=1,

@@ -7,28 +7,28 @@ from tadrop.results.formats import label, settings
 from tadrop.results.row import Row
 from tadrop.results.table import Table
 
-Method = tuple[str, dict[str, Row]]  # its name, and its rows by variant
+Methods = dict[str, dict[str, Row]]  # by name, the rows of a method by variant
 
 
-def methods_of(table: Table) -> list[Method]:
-    """The methods of a table, without the reference rows.
+def methods_of(table: Table) -> Methods:
+    """The methods of a table in their order, without the reference rows.
 
     A variant with settings of its own is left out.
     """
-    methods: dict[str, dict[str, Row]] = {}
+    methods: Methods = {}
     for name, row in _merging(table):
         if not (row.variant and row.settings):
             methods.setdefault(name, {}).setdefault(row.variant, row)
-    return list(methods.items())
+    return methods
 
 
-def settings_of(table: Table) -> list[Method]:
+def settings_of(table: Table) -> Methods:
     """As methods_of, with an entry for each setting that a table compares.
 
     An entry is called `TIES, norm=l1`. There is none where no settings are compared.
     """
     plain: dict[str, Row] = {}
-    entries: dict[str, dict[str, Row]] = {}
+    entries: Methods = {}
     compared = False
     for name, row in _merging(table):
         if not row.variant:
@@ -39,7 +39,7 @@ def settings_of(table: Table) -> list[Method]:
             start = {"": plain[name]} if name in plain else {}
             entries.setdefault(entry, start).setdefault(row.variant, row)
             compared = compared or entry != name
-    return list(entries.items()) if compared else []
+    return entries if compared else {}
 
 
 def _merging(table: Table) -> Iterator[tuple[str, Row]]:

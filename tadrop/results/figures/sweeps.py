@@ -14,7 +14,7 @@ from tadrop.results.figures.style import (
 )
 from tadrop.results.naming import variant
 from tadrop.results.record import Record
-from tadrop.results.table import Table
+from tadrop.results.table import Table, task_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,13 +63,13 @@ def task_counts(tables: Sequence[Table]) -> "Figure | None":
     None where all tables have one number of tasks.
     """
     methods: dict[str, dict[str, list[tuple[int, float]]]] = {}
-    counts = sorted({len(table.tasks) for table in tables})
-    for table in sorted(tables, key=lambda table: len(table.tasks)):
-        for name, rows in methods_of(table):
+    counts = sorted(set(map(task_count, tables)))
+    for table in sorted(tables, key=task_count):
+        for name, rows in methods_of(table).items():
             for word, row in rows.items():
                 if row.normalised is not None:
                     line = methods.setdefault(name, {}).setdefault(word, [])
-                    line.append((len(table.tasks), row.normalised))
+                    line.append((task_count(table), row.normalised))
     if len(counts) < 2 or not methods:
         return None
     figure, panels = panels_of(len(methods))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tadrop.results.columns import readable
 from tadrop.results.figures.style import WIDTH, bare, legend, new_figure, write_cells
 
 if TYPE_CHECKING:
@@ -46,19 +47,20 @@ def layer_and_kind(tensor: str) -> tuple[str, str]:
     return OUTSIDE, tensor
 
 
-def with_layers(statistics: "DataFrame") -> "DataFrame":
-    """The statistics of tensors, with the columns layer and kind."""
-    pairs = list(map(layer_and_kind, statistics["tensor"]))
+def with_layers(tensors: "DataFrame") -> "DataFrame":
+    """A record's rows of tensors, with the columns layer and kind."""
+    pairs = list(map(layer_and_kind, tensors["tensor"]))
     layers, kinds = zip(*pairs, strict=True)
-    return statistics.assign(layer=layers, kind=kinds)
+    return tensors.assign(layer=layers, kind=kinds)
 
 
-def sparsity_map(statistics: "DataFrame", title: str = "") -> "Figure":
+def sparsity_map(tensors: "DataFrame", title: str = "") -> "Figure":
     """Mean sparsity over tasks for each kind of tensor (rows) and layer (columns).
 
     Tensors that are in no layer stand to the right, or below where names are long.
+    tensors: the rows of a record, as tadrop/results/record.py reads them
     """
-    frame = with_layers(statistics)
+    frame = with_layers(tensors)
     outside = frame["layer"] == OUTSIDE
     inner = frame.loc[~outside].pivot_table("sparsity", "kind", "layer")
     inner = inner.reindex(columns=sorted(inner.columns, key=int))  # 2 before 10
@@ -103,12 +105,12 @@ def _map(
     return image
 
 
-def tensor_profile(statistics: "DataFrame", title: str = "") -> "Figure":
+def tensor_profile(tensors: "DataFrame", title: str = "") -> "Figure":
     """Ratio, sparsity and scale of each kind of tensor by depth, mean over tasks.
 
-    Ranges are drawn where kinds are few.
+    Ranges are drawn where kinds are few. tensors: as in sparsity_map
     """
-    frame = with_layers(statistics)
+    frame = with_layers(tensors)
     frame = frame.loc[frame["layer"] != OUTSIDE]
     frame = frame.assign(layer=frame["layer"].astype(int))
     kinds = list(frame.groupby("kind"))
@@ -176,7 +178,7 @@ def similarity(cosines: "DataFrame", title: str = "") -> "Figure":
     others = cosines.to_numpy()[~own].tolist()
     shown = cosines.mask(own)
     image = axes.imshow(shown, cmap="cividis", vmin=min(0.0, *others), vmax=max(others))
-    names = [name.replace("_", " ") for name in cosines.index]
+    names = list(map(readable, cosines.index))
     axes.set_xticks(range(count), names, rotation=90, fontsize=7)
     axes.set_yticks(range(count), names, fontsize=7)
     figure.colorbar(image, label="cosine")

@@ -41,15 +41,15 @@ def page(
     sections: Sequence[Section], commands: Mapping[str, str], records: Iterable[Record]
 ) -> str:
     """The whole file. commands: what makes each record again, by key."""
-    places: dict[str, str] = {}
+    anchors: dict[str, str] = {}
     numbers: dict[str, int] = {}
     links = ""
     bodies: list[str] = []
     for section in sections:
         links += f'<a href="#{section.name}">{section.name}</a>'
-        bodies.append(html_section(section, places))
+        bodies.append(html_section(section, anchors))
     shown: list[str] = []
-    for record in sorted(records, key=_standing):
+    for record in sorted(records, key=_rank):
         shown.append(html_record(record, commands[record["key"]], numbers))
     configs = json.dumps(list(numbers), ensure_ascii=False)
     return _asset("report.html").format(
@@ -67,8 +67,8 @@ def _asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
-def html_section(section: Section, places: dict[str, str]) -> str:
-    """A section with its tables and figures; places: as in picture."""
+def html_section(section: Section, anchors: dict[str, str]) -> str:
+    """A section with its tables and figures; anchors: as in picture."""
     name, owed = section.name, ""
     if section.missing:
         owed = (
@@ -81,11 +81,11 @@ def html_section(section: Section, places: dict[str, str]) -> str:
     ]
     parts += map(html_table, section.tables)
     for what, figure in section.figures:
-        parts.append(picture(figure, f"{name}: {what}", places))
+        parts.append(picture(figure, f"{name}: {what}", anchors))
     return "\n".join(parts) + "</section>"
 
 
-def _standing(record: Record) -> tuple[str, int, str, str]:
+def _rank(record: Record) -> tuple[str, int, str, str]:
     """Sorts records by model, number of tasks and label."""
     model = record["config"]["model"]["name"]
     return model, len(record["scores"]), record["label"], record["key"]
@@ -94,8 +94,8 @@ def _standing(record: Record) -> tuple[str, int, str, str]:
 def html_record(record: Record, how: str, numbers: dict[str, int]) -> str:
     """What produced a record, and its numbers.
 
-    numbers: every piece of a configuration so far and its number, which is added to;
-    the page's script joins the pieces
+    numbers: every part of a configuration so far and its number, which is added to;
+    the page's script joins the parts
     """
     code, selection = record["code"], record["selection"]
     commit = code["commit"] or code["version"] or "unknown"
@@ -104,8 +104,8 @@ def html_record(record: Record, how: str, numbers: dict[str, int]) -> str:
     for score in record["scores"]:
         scores.append(f"{escape(score['task'])} {100 * score['value']:.2f}")
     parts: list[str] = []
-    for piece in pieces(record["config"]):
-        parts.append(str(numbers.setdefault(piece, len(numbers))))
+    for part in config_parts(record["config"]):
+        parts.append(str(numbers.setdefault(part, len(numbers))))
     seconds = f"{sum(record['seconds'].values()):.1f}"
     facts = {
         "reproduce": f"<code>{escape(how)} overwrite=true</code>",
@@ -116,14 +116,16 @@ def html_record(record: Record, how: str, numbers: dict[str, int]) -> str:
         + escape(record["device"]),
         "configuration": f'<pre data-parts="{" ".join(parts)}"></pre>',
     }
-    lines = "".join(f"<dt>{name}<dd>{value}" for name, value in facts.items())
+    lines = ""
+    for name, value in facts.items():
+        lines += f"<dt>{name}<dd>{value}"
     key, label = record["key"], escape(record["label"])
     title = f"<code>{key}</code> {label}, {len(scores)} tasks"
     return f'<details id="{key}"><summary>{title}</summary><dl>{lines}</dl></details>'
 
 
-def pieces(config: Mapping[str, object]) -> list[str]:
-    """A configuration as JSON, in pieces that many records share.
+def config_parts(config: Mapping[str, object]) -> list[str]:
+    """A configuration as JSON, in parts that many records share.
 
     Joined by commas, between braces, they are the whole again.
     """

@@ -79,23 +79,23 @@ class _Tags:
         return f"class='{name}'"
 
 
-def picture(figure: "Figure", name: str, places: dict[str, str]) -> str:
+def picture(figure: "Figure", name: str, anchors: dict[str, str]) -> str:
     """A figure inside the page, or a link to the same one where it stands already.
 
     It is an image, so that the names inside two figures cannot meet.
     name: the section's and the figure's, as `demo: accuracy`
-    places: where every picture so far stands, which is added to
+    anchors: the name in the page of every picture so far, which is added to
     """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     data = quote(small(buffer.getvalue()), safe=SAFE)
     section, _, what = name.partition(": ")
-    if data in places:
-        return f'<p>{escape(what)}: <a href="#{places[data]}">as above</a></p>'
-    places[data] = f"{section}.{what}"
-    width, height = (round(PIXELS * inches) for inches in figure.get_size_inches())
+    if data in anchors:
+        return f'<p>{escape(what)}: <a href="#{anchors[data]}">as above</a></p>'
+    anchors[data] = f"{section}.{what}"
+    width, height = PIXELS * figure.get_size_inches()
     return (
-        f'<figure id="{places[data]}"><img alt="{escape(name)}" '
-        f'width="{width}" height="{height}" loading="lazy" '
+        f'<figure id="{anchors[data]}"><img alt="{escape(name)}" '
+        f'width="{round(width)}" height="{round(height)}" loading="lazy" '
         f'src="data:image/svg+xml,{data.replace("&", "&amp;")}"></figure>'
     )
