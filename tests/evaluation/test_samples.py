@@ -52,7 +52,7 @@ def test_an_empty_split_is_an_error(tmp_path):
         next(samples.endless(bench.tasks, "t0", "test", 4))
 
 
-class Texts:
+class Texts(tiny.TinyTasks):
     """Rows of token ids from 10 x row on, as long as the row's number, shortest first."""
 
     def batches(self, task, split):
@@ -69,7 +69,7 @@ def test_texts_of_any_length_are_mixed_and_padded_no_more_than_need_be(
     monkeypatch, window
 ):
     monkeypatch.setattr(samples, "WINDOW", window)
-    batches = list(samples.shuffled(Texts(), "t", "train", 4))
+    batches = list(samples.shuffled(Texts(("t",), {}), "t", "train", 4))
     texts = [[int(i) for i in row if i >= 0] for batch in batches for row in batch]
     assert sorted(texts) == [list(range(10 * n, 11 * n)) for n in range(1, 10)]
     assert all(batch.shape[1] == int((batch >= 0).sum(1).max()) for batch in batches)
