@@ -102,13 +102,14 @@ class Bench:
         The split in order, or `limit` examples of it that the words draw.
         """
         self.equip(task)
+        batches = self._inputs(task, split, limit, words)
         seen: list[Tensor] = []
         head = self.module.get_submodule(self.head())
         handle = head.register_forward_pre_hook(
             lambda module, args: seen.append(args[0])
         )
         try:
-            for inputs in self._inputs(task, split, limit, words):
+            for inputs in batches:
                 self.module(moved(inputs, self.device))
         finally:
             handle.remove()
@@ -117,12 +118,14 @@ class Bench:
     def _inputs(
         self, task: str, split: str, limit: int | None, words: tuple[object, ...]
     ) -> Iterator[Any]:
-        """Inputs of a split in order, or `limit` drawn ones, in batches."""
+        """Inputs of a split in order, or `limit` drawn ones, in batches.
+
+        A split that the tasks do not offer is refused at once, before the first batch.
+        """
+        whole = self.tasks.batches(task, split)
         if limit is not None:
-            yield from samples.first(self.tasks, task, split, limit, AT_ONCE, *words)
-            return
-        for inputs, _ in self.tasks.batches(task, split):
-            yield inputs
+            return samples.first(self.tasks, task, split, limit, AT_ONCE, *words)
+        return (inputs for inputs, _ in whole)
 
     def score(self, task: str, split: str) -> float:
         """The task's metric over one split, for the module as it is.

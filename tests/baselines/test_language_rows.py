@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from baselines import regmean, smile
-from tadrop.app import run
+from tadrop.app.runs import run
 from tadrop.app.runs.opening import open_bench
 from tadrop.evaluation import samples
 from tadrop.merging.engine import merge
