@@ -108,7 +108,13 @@ def tuned(hub, tmp_path, *overrides, task="mnist"):
     return Run(cfg, instantiate(config["model"]).bound(suite), suite, task)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sam"])
+def test_recipe_is_chosen_by_the_word_that_says_so():
+    words = ["recipe=small", "finetune=fusionbench", "recipe.steps=3", "seed=1"]
+    chosen = ["finetune@recipe=small", "finetune@recipe=fusionbench"]
+    assert spelled(words) == [*chosen, "recipe.steps=3", "seed=1"]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sam", "torch.optim.SGD"])
 def test_a_checkpoint_is_made_and_described(hub, tmp_path, optimizer):
     run = tuned(hub, tmp_path, f"recipe.optimizer={optimizer}")
     run()
@@ -209,6 +215,21 @@ def test_batches_cover_an_epoch_and_depend_on_the_step_alone():
         0.5,
         0.0,
     ]
+    absent = [
+        "x",
+        "torch.optim.Lion",
+        10,
+        4,
+        1e-3,
+        0.0,
+        0,
+        "constant",
+        None,
+        0.05,
+        False,
+    ]
+    with pytest.raises(TadropError, match=r"recipe\.optimizer=torch\.optim\.Lion"):
+        FinetuneRecipe(*absent).make([])
     with pytest.raises(TadropError, match="sgd"):
         FinetuneRecipe("x", "sgd", 10, 4, 1e-3, 0.0, 0, "constant", None, 0.05, False)
 

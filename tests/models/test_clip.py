@@ -302,6 +302,21 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_name(
     assert "mnist" in str(error.value)
 
 
+def test_a_projection_that_not_all_experts_carry_is_refused(model, hub, tmp_path):
+    """Otherwise an expert would be evaluated with another projection than its own."""
+    tower = tiny.moved(tiny.vision_state(model), 1)
+    own = {"visual_projection.weight": model.state_dict()["visual_projection.weight"]}
+    for task, state in (("mnist", tower), ("eurosat", tower | own)):
+        (tmp_path / task).mkdir()
+        state = {name: tensor.contiguous() for name, tensor in state.items()}
+        save_file(state, tmp_path / task / "model.safetensors")
+    words = (*from_folder(tmp_path), "tasks.names=[mnist,eurosat]")
+    with pytest.raises(TadropError, match=r"eurosat.*model\.projection=frozen"):
+        stream_of(opened(hub, tmp_path, *words))
+    frozen = opened(hub, tmp_path, *words, "model.projection=frozen")
+    assert "visual_projection.weight" not in stream_of(frozen).names
+
+
 def test_half_precision_experts_are_subtracted_in_float32(model, hub, tmp_path):
     state = {n: t.half() for n, t in tiny.moved(tiny.vision_state(model), 1).items()}
     local(tmp_path, state)

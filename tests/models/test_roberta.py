@@ -166,9 +166,7 @@ def test_a_run_gives_the_metrics_of_transformers(hub, tmp_path, monkeypatch):
 
 
 def test_metrics_where_they_are_not_defined():
-    assert matthews(np.zeros(3), np.array([0, 1, 1])) == {
-        "Matthews correlation": 0.0
-    }
+    assert matthews(np.zeros(3), np.array([0, 1, 1])) == {"Matthews correlation": 0.0}
     assert correlation(np.zeros(3), np.arange(3.0)) == {"correlation": 0.0}
     with pytest.raises(TadropError, match="no metric is called 'f1'"):
         TextSource("a/b", "c", ["text"], metric="f1")

@@ -75,7 +75,9 @@ def build(config: Config, weights: Mapping[str, Tensor]) -> Any:
     small = {**config, "vision_cfg": {**config["vision_cfg"], **thin}}
     model = open_clip.model.CLIP(**small)
     model.visual = visual
-    wanted = {name for name in model.state_dict() if not name.startswith("visual.")}
+    wanted = set(model.state_dict()) - {
+        f"visual.{name}" for name in visual.state_dict()
+    }
     missing, extra = sorted(wanted - set(weights)), sorted(set(weights) - wanted)
     if missing or extra:
         raise TadropError(
@@ -90,7 +92,8 @@ def prompts_of(classes: Sequence[str], templates: Sequence[str]) -> list[str]:
     """Every class name in every template, the templates of a class side by side."""
     prompts: list[str] = []
     for name in classes:
-        prompts += [template.replace("{}", name) for template in templates]
+        for template in templates:
+            prompts.append(template.replace("{}", name))
     return prompts
 
 
