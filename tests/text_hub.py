@@ -73,7 +73,9 @@ def write_glue(folder: Path, rows: int = 12) -> None:
     for task, (columns, tests, classes) in GLUE.items():
         for split in ("train", *tests):
             rng = generator("tests", task, split)
-            table = {column: [sentence(rng) for _ in range(rows)] for column in columns}
+            table = {}
+            for column in columns:
+                table[column] = [sentence(rng) for _ in range(rows)]
             table |= {"label": rng.integers(0, classes, rows), "idx": np.arange(rows)}
             (folder / task).mkdir(parents=True, exist_ok=True)
             pq.write_table(
@@ -95,8 +97,10 @@ def config(**changes):
 
 
 def write_models(folder: Path, tasks: dict[str, int]) -> None:
-    """The base as GPT2LMHeadModel's hub file has it (no prefix, mask buffers), experts
-    as transformers saves them.
+    """A base and experts.
+
+    The base is as GPT2LMHeadModel's hub file has it (no prefix, mask buffers), experts
+    are as transformers saves them.
     """
     from safetensors.torch import save_file
     from transformers import GPT2ForSequenceClassification, GPT2Model
@@ -127,9 +131,8 @@ def write_models(folder: Path, tasks: dict[str, int]) -> None:
 
 def write(folder: Path) -> Path:
     """The whole folder; returns it."""
-    write_models(
-        folder / "models", {task: classes for task, (_, _, classes) in GLUE.items()}
-    )
+    sizes = {task: classes for task, (_, _, classes) in GLUE.items()}
+    write_models(folder / "models", sizes)
     write_tokenizer(folder / "models" / "openai-community" / "gpt2")
     write_glue(folder / "datasets" / "nyu-mll" / "glue")
     return folder
