@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tadrop.storage import hub as hubs
 from tadrop.tasks.reading.folder_source import FolderSource
@@ -11,6 +11,7 @@ from tadrop.tasks.reading.registry import Entry
 from tadrop.types import TadropError
 
 
+@runtime_checkable
 class ImageSource(Protocol):
     """Labelled images, split by split. place: where they are, for messages."""
 
