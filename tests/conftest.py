@@ -40,3 +40,15 @@ def clip_hub(clip_model, tmp_path_factory):
         tiny.write_dataset(folder, task)
     tiny.write_architecture(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def beit3_hub(tmp_path_factory):
+    """A folder in the hub's layout with a tiny BEiT-3, its five experts and their data."""
+    pytest.importorskip("sentencepiece")
+    from tests import tiny_beit3 as tiny
+
+    folder = tmp_path_factory.mktemp("hub")
+    tiny.write_models(folder / "models" / "beit3")
+    tiny.write_data(folder / "datasets" / "beit3")
+    return folder

@@ -22,10 +22,10 @@ from tadrop.app.verbs.finetune import Run
 from tadrop.models.weights import loaded
 from tadrop.types import TadropError
 from tadrop.vectors.names import is_private
-from tests import text_hub
+from tests import text_hub, tiny_beit3
 from tests import tiny_clip as tiny
 from tests.app import test_finetune
-from tests.models import test_beit3, test_roberta, test_vit_linear
+from tests.models import test_roberta, test_vit_linear
 
 ASSETS = CONF.parent / "tadrop" / "assets" / "glyph_vit"
 
@@ -80,10 +80,10 @@ def roberta(root: Path) -> World:
 def beit3(root: Path) -> World:
     pytest.importorskip("sentencepiece")
     folder = root / "models" / "beit3"
-    test_beit3.write_models(folder)
+    tiny_beit3.write_models(folder)
     words = (
         "model=beit3",
-        *test_beit3.SMALL,
+        *tiny_beit3.SMALL,
         "tasks.strict=false",
         "tasks.names=[vqa,nlvr2]",
     )
