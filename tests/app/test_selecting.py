@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from tadrop.app.console import Progress
 from tadrop.app.places import CONF
 from tadrop.app.runs import selecting
-from tadrop.app.runs.preparing import Prepared
+from tadrop.app.runs.prepared import Prepared
 from tadrop.evaluation import selection as rules
 from tadrop.types import Score
 from tadrop.vectors.merged import Merged

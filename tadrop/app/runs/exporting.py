@@ -8,7 +8,8 @@ from tadrop.app.meter import Meter
 from tadrop.app.runs import build
 from tadrop.app.runs.build import resolved
 from tadrop.app.runs.checks import check_only_merges
-from tadrop.app.runs.preparing import Prepared, prepare
+from tadrop.app.runs.prepared import Prepared
+from tadrop.app.runs.preparing import prepare
 from tadrop.merging import export as exports
 from tadrop.merging.export import Written
 from tadrop.merging.source import Plan, Source, dtype_of, held, streamed

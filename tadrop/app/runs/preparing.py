@@ -6,7 +6,6 @@ or through exporting.write_streamed (straight to disk).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from tadrop.app.runs import build, selecting
 from tadrop.app.runs.build import resolved
 from tadrop.app.runs.checks import split_of
 from tadrop.app.runs.opening import open_bench, open_stream
+from tadrop.app.runs.prepared import Prepared
 from tadrop.evaluation.bench import Bench
 from tadrop.evaluation.selection import Selection
 from tadrop.evaluation.statistics import TaskStatistics, gather
@@ -26,30 +26,6 @@ from tadrop.sparsify.chain import Transformation, chain, sparsified
 from tadrop.types import TadropError
 from tadrop.vectors.merged import Merged
 from tadrop.vectors.names import cut_name
-from tadrop.vectors.task_vectors import TaskVectors
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What a configuration merges.
-
-    vectors:    the task vectors as the checkpoints give them
-    stream:     the same as they stand before the merge: searched, sparsified
-    bench:      the module and the tasks; None where nothing is evaluated
-    statistics: what the method needs to know of each model on its data, or None
-    """
-
-    cfg: Any
-    vectors: TaskVectors
-    stream: Stream
-    bench: Bench | None = None
-    statistics: TaskStatistics | None = None
-
-    def evaluated(self) -> Bench:
-        """The bench. Raises TadropError where nothing is evaluated."""
-        if self.bench is None:
-            raise TadropError("this needs an evaluation: evaluate=true")
-        return self.bench
 
 
 def prepare(cfg: Any, progress: Progress, meter: Meter) -> Prepared:

@@ -13,7 +13,8 @@ from tadrop.app.meter import Meter
 from tadrop.app.runs import exporting
 from tadrop.app.runs.build import resolved
 from tadrop.app.runs.checks import split_of
-from tadrop.app.runs.preparing import Prepared, merged, prepare
+from tadrop.app.runs.prepared import Prepared
+from tadrop.app.runs.preparing import merged, prepare
 from tadrop.evaluation.bench import evaluate
 from tadrop.evaluation.selection import Selection
 from tadrop.protocols import Stream

@@ -5,26 +5,24 @@ How points are compared stands in tadrop/evaluation/selection.py; here they are 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from tadrop.app.console import Progress
 from tadrop.app.runs import build
+from tadrop.app.runs.prepared import Prepared
 from tadrop.evaluation import selection as rules
 from tadrop.evaluation.bench import evaluate
 from tadrop.evaluation.selection import Selection
 from tadrop.merging import engine
 from tadrop.vectors.merged import Merged
 
-if TYPE_CHECKING:
-    from tadrop.app.runs.preparing import Prepared
-
 Trial = Mapping[str, Any]  # one point of a grid: its knobs, its scale, its scores
 OWN_METHOD = "merge.method"  # where a row's method stands in the configuration
 
 
-def merge(prepared: "Prepared", method: Any, progress: Progress) -> Merged:
+def merge(prepared: Prepared, method: Any, progress: Progress) -> Merged:
     """What a method's node makes of the prepared task vectors, held in memory."""
     stream = prepared.stream
     tick = progress.bar("merge", len(stream.names))
@@ -34,7 +32,7 @@ def merge(prepared: "Prepared", method: Any, progress: Progress) -> Merged:
 
 
 def select(
-    prepared: "Prepared", first: Merged, progress: Progress
+    prepared: Prepared, first: Merged, progress: Progress
 ) -> tuple[Merged, Selection]:
     """The scale and knobs that cfg.select takes, and the merge with them.
 
@@ -74,7 +72,7 @@ class Grid:
     tick: called once for every task of every point
     """
 
-    prepared: "Prepared"
+    prepared: Prepared
     tick: Callable[[], None]
 
     def merge(self, node: str, knobs: Mapping[str, Any]) -> Merged:
