@@ -22,22 +22,16 @@ def delta(stream, method, task="t1"):
     return flat({name: merged.delta(task, name) for name in stream.names})
 
 
-def bits(text):
-    return [int(c) for c in text]
-
-
 def test_task_arithmetic_is_the_sum():
     expected = tensor([5, -2.5, 1, 0, 0, 5, 0.75, -1, 0, 0.3])
-    torch.testing.assert_close(
-        delta(golden(), Method(task_arithmetic.merge)), expected, atol=1e-6, rtol=0
-    )
+    merged = delta(golden(), Method(task_arithmetic.merge))
+    torch.testing.assert_close(merged, expected, atol=1e-6, rtol=0)
 
 
 def test_average_is_the_mean():
     expected = tensor([5, -2.5, 1, 0, 0, 5, 0.75, -1, 0, 0.3]) / 3
-    torch.testing.assert_close(
-        delta(golden(), Method(average.merge)), expected, atol=1e-6, rtol=0
-    )
+    merged = delta(golden(), Method(average.merge))
+    torch.testing.assert_close(merged, expected, atol=1e-6, rtol=0)
 
 
 def trimmed():
@@ -45,16 +39,12 @@ def trimmed():
 
 
 def test_ties_trim_keeps_the_authors_count():
-    cuts = all_cuts(trimmed())
-    assert [cuts[task, "model"].kept for task in ("t1", "t2", "t3")] == [6, 6, 6]
-    assert [
-        int((flat({n: trimmed().taus(n)[i] for n in "Ab"}) != 0).sum())
-        for i in range(3)
-    ] == [
-        6,
-        6,
-        6,
-    ]
+    stream = trimmed()
+    cuts = all_cuts(stream)
+    for index, task in enumerate(("t1", "t2", "t3")):
+        assert cuts[task, "model"].kept == 6
+        vector = flat({name: stream.taus(name)[index] for name in "Ab"})
+        assert int((vector != 0).sum()) == 6
 
 
 def test_ties_elected_sign():
@@ -78,31 +68,25 @@ def test_ties(combine, expected):
 
 
 def doubles(name):
-    """All tasks' float64 deltas of one tensor: .1 - .3 + .2 leaves a positive residue there, and
-    elects +.
+    """All tasks' float64 deltas of one tensor.
+
+    In float64 .1 - .3 + .2 leaves a positive residue, and elects +.
     """
-    exact = {
-        "A": TAUS,
-        "b": {
-            "t1": {"b": [0.1, -0.2]},
-            "t2": {"b": [-0.3, 0.4]},
-            "t3": {"b": [0.2, 0.1]},
-        },
-    }[name]
-    return torch.stack(
-        [torch.as_tensor(taus[name], dtype=torch.float64) for taus in exact.values()]
-    )
+    if name == "b":
+        return tensor([[0.1, -0.2], [-0.3, 0.4], [0.2, 0.1]], dtype=torch.float64)
+    return torch.stack([taus[name] for taus in TAUS.values()]).double()
 
 
 def test_emr_unified_vector_and_masks():
     parts = [emr.merge(doubles(name)) for name in "Ab"]
     unified = torch.cat([p.shared.reshape(-1) for p in parts])
     masks = torch.cat([p.masks.reshape(3, -1) for p in parts], dim=1)
-    torch.testing.assert_close(
-        unified, tensor([4, -2, 1.5, 0, -2, 3, 0.75, -4, 0.2, 0.4], dtype=torch.float64)
-    )
+    expected = [4, -2, 1.5, 0, -2, 3, 0.75, -4, 0.2, 0.4]
+    torch.testing.assert_close(unified, tensor(expected, dtype=torch.float64))
     assert masks.int().tolist() == [
-        bits(m) for m in ("1110111010", "0110001101", "1000110011")
+        [1, 1, 1, 0, 1, 1, 1, 0, 1, 0],
+        [0, 1, 1, 0, 0, 0, 1, 1, 0, 1],
+        [1, 0, 0, 0, 1, 1, 0, 0, 1, 1],
     ]
 
 
@@ -121,22 +105,21 @@ def test_emr_sign_of_an_exact_zero_is_negative():
     ],
 )
 def test_emr_rescaler(rule, expected):
-    tallies = torch.stack(
-        [emr.tally(doubles(name), emr.merge(doubles(name))) for name in "Ab"]
-    )
-    torch.testing.assert_close(
-        emr.rescale(tallies, tensor([8, 2]), rule), tensor(expected), atol=1e-6, rtol=0
-    )
+    tallies = []
+    for name in "Ab":
+        taus = doubles(name)
+        tallies.append(emr.tally(taus, emr.merge(taus)))
+    factors = emr.rescale(torch.stack(tallies), tensor([8, 2]), rule)
+    torch.testing.assert_close(factors, tensor(expected), atol=1e-6, rtol=0)
 
 
 def test_emr_of_a_task_that_was_dropped_entirely_is_finite():
-    taus = {
-        "t1": TAUS["t1"],
-        "t2": {n: torch.zeros_like(t) for n, t in TAUS["t2"].items()},
-    }
-    merged = merge(stream_of(taus), Method(rescale=emr.rescale, **EMR))
+    zeros = {name: torch.zeros_like(tau) for name, tau in TAUS["t2"].items()}
+    stream = stream_of({"t1": TAUS["t1"], "t2": zeros})
+    merged = merge(stream, Method(rescale=emr.rescale, **EMR))
     assert merged.factors[1] == 1
-    assert all(merged.delta("t2", n).abs().sum() == 0 for n in "Ab")
+    for name in "Ab":
+        assert not merged.delta("t2", name).any()
 
 
 @pytest.mark.parametrize("rule", ["paper", "code"])
@@ -151,7 +134,6 @@ def test_a_tensor_without_entries_does_not_touch_the_emr_rescaler(rule):
 def test_individual_and_pretrained():
     individual = merge(golden(), Method(reference.individual))
     for task, taus in TAUS.items():
-        assert all(
-            torch.equal(individual.delta(task, name), tau) for name, tau in taus.items()
-        )
+        for name, tau in taus.items():
+            assert torch.equal(individual.delta(task, name), tau)
     assert delta(golden(), Method(reference.pretrained)).abs().sum() == 0
