@@ -12,9 +12,8 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 from tadrop.app import places
-from tadrop.app.runs import build, opening
-from tadrop.app.runs import run as runner
-from tadrop.evaluation.bench import precision, set_up
+from tadrop.app.runs import build
+from tadrop.evaluation.bench import set_up
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
 from tadrop.models.clip import names as clip_names
@@ -22,7 +21,6 @@ from tadrop.models.clip import zeroshot
 from tadrop.models.clip.convert import convert
 from tadrop.models.clip.model import HEAD, Clip
 from tadrop.models.weights import install, private_tensors
-from tadrop.results import identity
 from tadrop.storage import hub as hubs
 from tadrop.storage.checkpoint import open_checkpoint
 from tadrop.storage.legacy import open_any
@@ -358,144 +356,6 @@ def test_mistakes_in_the_configuration_are_named(hub, tmp_path):
             opened(hub, tmp_path, override).config  # noqa: B018  reading it is the test
     with pytest.raises(TadropError, match="tasks=vision8"):
         opened(hub, tmp_path).bound(SimpleNamespace(names=("a",)))
-
-
-def test_the_whole_way_through_run(hub, tmp_path):
-    """Three sources and two packagings, in one process.
-
-    Elementwise merges agree, per-tensor ones are their packaging's.
-    """
-    accuracy = {}
-    for source, packaging in (
-        ("hub", "split"),
-        ("tall_masks", "fused"),
-        ("task_vectors", "split"),
-    ):
-        config = configured(
-            hub,
-            tmp_path,
-            f"model.source={source}",
-            f"model.packaging={packaging}",
-            "merge=average",
-            "tadrop=off",
-        )
-        record = runner.run(config)
-        accuracy[source] = [score["value"] for score in record["scores"]]
-        assert record["config"]["model"]["packaging"] == packaging
-        assert "fer2013 has 40 of 7178 test examples" in record["protocol"]["tasks"]
-    assert accuracy["hub"] == accuracy["tall_masks"] == accuracy["task_vectors"]
-    record = runner.run(configured(hub, tmp_path, "merge=emr", "tadrop=on"))
-    assert 0 < record["density"] < 1
-    assert not {"hub_dir", "cache"} & {
-        *record["config"]["model"],
-        *record["config"]["tasks"],
-    }  # places are not science
-    again = runner.run(
-        configured(hub, tmp_path, "merge=emr", "tadrop=on")
-    )  # found, not run
-    assert (again["key"], again["scores"], again["seconds"]) == (
-        record["key"],
-        record["scores"],
-        record["seconds"],
-    )
-
-
-def test_what_is_exported_is_read_back(hub, tmp_path):
-    """A full checkpoint of each task, in the hub's names and with its head: as experts they score
-    what they scored.
-    """
-    words = ("tadrop=off", "tasks.names=[mnist,fer2013]", "limit=20")
-    made = configured(
-        hub,
-        tmp_path,
-        *words,
-        "merge=emr",
-        f"export.dir={tmp_path / 'out'}",
-        "export.expand=true",
-    )
-    before = runner.run(made)
-    after = runner.run(
-        configured(
-            hub, tmp_path, *words, "merge=individual", *from_folder(tmp_path / "out")
-        )
-    )
-    assert [s["value"] for s in after["scores"]] == [
-        s["value"] for s in before["scores"]
-    ]
-
-
-def test_bfloat16_is_for_the_evaluation_alone(hub, tmp_path):
-    words = ("merge=average", "tadrop=off", "tasks.names=[mnist,fer2013]")
-    plain, half = (
-        runner.run(configured(hub, tmp_path, *words, f"dtype={d}"))
-        for d in ("float32", "bfloat16")
-    )
-    assert plain["key"] != half["key"]
-    assert (plain["dtype"], half["dtype"], half["config"]["dtype"]) == (
-        "float32",
-        "bfloat16",
-        "bfloat16",
-    )
-    old = OmegaConf.to_container(configured(hub, tmp_path, *words), resolve=True)
-    del old["dtype"]  # as it was before there was a choice
-    assert identity.key(old) == plain["key"]
-    backbone = opened(hub, tmp_path, "tasks.names=[mnist]")
-    experts = {"mnist": backbone.open_expert("mnist")}
-    benches = [
-        set_up(
-            backbone,
-            backbone.open_base(),
-            experts,
-            backbone.tasks,
-            torch.device("cpu"),
-            dtype,
-        )
-        for dtype in (torch.float32, torch.bfloat16)
-    ]
-    images, found = next(iter(backbone.tasks.batches("mnist", "test")))[0], []
-    for bench in benches:
-        bench.equip("mnist")
-        with torch.inference_mode(), precision(bench):
-            found.append(bench.module(images))
-    assert (
-        found[1].dtype == torch.float32
-    )  # not rounded to 8 bits, which would make classes tie
-    assert not torch.equal(found[1], found[1].bfloat16().float())
-    torch.testing.assert_close(found[0], found[1], atol=0.5, rtol=0)
-    assert not torch.equal(found[0], found[1])
-    with pytest.raises(TadropError, match="float32 or bfloat16"):
-        opening.dtype_of("float16")
-
-
-def test_zero_dimensional_tensors_go_through_every_stage(hub, tmp_path):
-    words = ("model.source=tall_masks", "model.packaging=fused", "model.leftovers=true")
-    record = runner.run(
-        configured(
-            hub,
-            tmp_path,
-            *words,
-            "merge=emr",
-            "tadrop=on",
-            "tasks.names=[mnist,fer2013]",
-        )
-    )
-    plain = runner.run(
-        configured(
-            hub,
-            tmp_path,
-            *words[:2],
-            "merge=emr",
-            "tadrop=on",
-            "tasks.names=[mnist,fer2013]",
-        )
-    )
-    assert (
-        record["parameters"] - plain["parameters"]
-        == 49408 * 64 + 77 * 64 + 64 * 32 + 64 + 64 + 1
-    )
-    assert [s["value"] for s in record["scores"]] == [
-        s["value"] for s in plain["scores"]
-    ]
 
 
 def test_types_are_what_the_configuration_says(hub, tmp_path):

@@ -16,7 +16,6 @@ from tadrop.app.runs import build, run
 from tadrop.app.runs.opening import open_bench
 from tadrop.models import gpt2
 from tadrop.models.weights import private_tensors
-from tadrop.tasks.reading import tokens
 from tadrop.types import TadropError
 from tests import text_hub
 from tests.baselines.test_data_rows import ROWS as DATA_ROWS
@@ -116,17 +115,6 @@ def test_logits_of_bucketed_batches_are_those_of_padding_to_the_maximum(
     assert expected.std() > 0.1
 
 
-def test_bucketing_reads_far_fewer_tokens():
-    lengths = np.random.default_rng(0).permutation(
-        np.concatenate([np.full(60, 10), np.full(20, 100), np.full(2, 700)])
-    )
-    batches = list(tokens.buckets(lengths, 512))
-    assert sorted(np.concatenate(batches).tolist()) == list(range(82))
-    assert [len(rows) for rows in batches] == [51, 9, 5, 5, 5, 5, 1, 1]
-    padded = sum(len(rows) * lengths[rows].max() for rows in batches)
-    assert padded == lengths.sum() == 4000  # against 82 * 700
-
-
 def test_files_of_either_naming_give_the_same_names(hub, tmp_path):
     backbone, _ = parts(hub, tmp_path)
     base, expert = backbone.open_base(), backbone.open_expert("cola")
@@ -215,102 +203,6 @@ def test_a_model_brings_its_tasks_unless_others_are_asked_for():
     assert configure().tasks.names[0] == "latin_upper"
 
 
-def test_mnli_mismatched_is_another_protocol(hub, tmp_path):
-    _, matched = parts(hub, tmp_path, "tasks.names=[mnli]")
-    _, mismatched = parts(
-        hub,
-        tmp_path,
-        "tasks.names=[mnli]",
-        "tasks.sources.mnli.test=validation_mismatched",
-    )
-    assert (
-        matched.protocol()
-        == "text-1, mnli validation_matched, cut (mnli has 12 of 9815 validation_matched rows)"
-    )
-    assert mismatched.protocol().endswith(
-        "cut (mnli has 12 of 9832 validation_mismatched rows)"
-    )
-    assert matched.fingerprint("mnli", "test") != mismatched.fingerprint("mnli", "test")
-
-
-def test_data_that_are_not_the_official_ones_are_refused_unless_asked_for(
-    hub, tmp_path
-):
-    strict = ("tasks.names=[rte]", "tasks.strict=true")
-    with pytest.raises(
-        TadropError, match=r"rte has 12 of 277 validation rows.*tasks\.strict=false"
-    ):
-        run.run(configured(hub, tmp_path, *strict))
-    exact = ("tasks.sources.rte.rows.validation=12",)
-    with pytest.raises(TadropError, match=r"rte has 2 of 3 classes"):
-        parts(hub, tmp_path, *strict, *exact, "tasks.sources.rte.classes=3")[1].tokens(
-            "rte", "test"
-        )
-    assert parts(hub, tmp_path, *strict, *exact)[1].protocol() == "text-1"
-    record = run.run(
-        configured(hub, tmp_path, "merge=individual", "tadrop=off", *strict[:1])
-    )
-    assert (
-        record["protocol"]["tasks"] == "text-1, cut (rte has 12 of 277 validation rows)"
-    )
-
-
-def test_validation_is_held_out_of_training(tmp_path):
-    hub = tmp_path / "hub"
-    text_hub.write_tokenizer(hub / "models" / "openai-community" / "gpt2")
-    text_hub.write_glue(hub / "datasets" / "nyu-mll" / "glue", rows=60)
-    _, tasks = parts(hub, tmp_path, "tasks.names=[cola]")
-    rows = {}
-    for split in ("train", "validation", "test"):
-        tokens = tasks.tokens("cola", split)
-        rows[split] = [
-            tuple(t.tolist()) for t in torch.tensor_split(tokens.ids, tokens.ends[:-1])
-        ]
-    assert [len(rows[split]) for split in ("train", "validation", "test")] == [
-        54,
-        6,
-        60,
-    ]
-    assert not set(rows["train"]) & set(rows["validation"])
-    assert (
-        tasks.tokens("cola", "validation").ids.tolist()
-        == tasks.tokens("cola", "validation").ids.tolist()
-    )
-
-
-def test_tokens_are_cached_by_content(hub, tmp_path, monkeypatch):
-    world = tmp_path / "hub"
-    shutil.copytree(hub, world)
-    first = parts(world, tmp_path, "tasks.names=[rte]")[1].fingerprint("rte", "test")
-    calls = []
-    real = tokens.tokenise
-    monkeypatch.setattr(
-        tokens, "tokenise", lambda *args: calls.append(args) or real(*args)
-    )
-    tokens.load.cache_clear()
-    moved = tmp_path / "moved"
-    world.rename(moved)
-    assert (
-        parts(moved, tmp_path, "tasks.names=[rte]")[1].fingerprint("rte", "test")
-        == first
-    )
-    assert not calls
-    shutil.copy(
-        moved / "datasets/nyu-mll/glue/mrpc/validation-00000-of-00001.parquet",
-        moved / "datasets/nyu-mll/glue/rte/validation-00000-of-00001.parquet",
-    )
-    tokens.load.cache_clear()
-    assert (
-        parts(moved, tmp_path, "tasks.names=[rte]")[1].fingerprint("rte", "test")
-        != first
-    )
-    merges = moved / "models/openai-community/gpt2/merges.txt"
-    merges.write_text("\n".join(merges.read_text().splitlines()[:-20]) + "\n")
-    tokens.load.cache_clear()
-    parts(moved, tmp_path, "tasks.names=[rte]")[1].fingerprint("rte", "test")
-    assert len(calls) == 2
-
-
 def test_missing_things_are_named_in_one_line(hub, tmp_path):
     backbone, _ = parts(tmp_path / "empty", tmp_path)
     with pytest.raises(
@@ -338,20 +230,6 @@ def test_missing_things_are_named_in_one_line(hub, tmp_path):
         parts(hub, tmp_path, f"tasks.tokenizer={hub}/models/tanganke/gpt2_rte")[
             1
         ].tokens("rte", "test")
-
-
-def test_hidden_labels_and_empty_texts_are_refused(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    file = tmp_path / "test-00000-of-00001.parquet"
-    pq.write_table(pa.table({"sentence": ["a"], "label": [-1]}), file)
-    with pytest.raises(TadropError, match="hidden test split"):
-        tokens.read_rows((file,), ("sentence",))
-    text_hub.write_tokenizer(tmp_path)
-    pq.write_table(pa.table({"sentence": ["a", ""], "label": [0, 1]}), file)
-    with pytest.raises(TadropError, match="row 1 is an empty text"):
-        tokens.load((file,), ("sentence",), tmp_path, 512, None)
 
 
 def test_a_base_with_a_hole_and_texts_too_long_are_refused(hub, tmp_path):
