@@ -165,7 +165,7 @@ def gain(points: float | None, interval: Interval | None) -> str:
     return f"{points:+.1f} [{low:.1f}, {high:.1f}]"
 
 
-def size(count: float) -> str:
+def size(count: int | float) -> str:
     """Bytes as people read them: 0, 12.3 kB, 1.27 MB."""
     if not count:
         return "0"

@@ -164,7 +164,7 @@ def data_seen(record: Record) -> tuple[str, ...]:
 
 def accuracies(record: Record) -> dict[str, float]:
     """Each task's accuracy in percent."""
-    return {score["task"]: 100 * score["value"] for score in record["scores"]}
+    return {score["task"]: 100.0 * score["value"] for score in record["scores"]}
 
 
 def average(record: Record) -> float:
@@ -177,7 +177,7 @@ def details(record: Record) -> dict[str, float]:
     values: dict[str, float] = {}
     for score in record["scores"]:
         for name, value in score.get("details", {}).items():
-            values[f"{score['task']} {name}"] = 100 * value
+            values[f"{score['task']} {name}"] = 100.0 * value
     return values
 
 

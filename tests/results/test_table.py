@@ -82,7 +82,8 @@ def test_every_row_has_the_same_fields_in_the_csv_file():
 
 
 @pytest.mark.parametrize(
-    ("interval", "sign"), [((0.1, 2), 1), ((-2, -0.1), -1), ((-1, 1), 0), (None, 0)]
+    ("interval", "sign"),
+    [((0.1, 2.0), 1), ((-2.0, -0.1), -1), ((-1.0, 1.0), 0), (None, 0)],
 )
 def test_a_difference_counts_where_its_interval_leaves_out_zero(interval, sign):
     assert columns.Cell("", interval=interval).sign == sign

@@ -42,7 +42,7 @@ def accuracy_bars(table: Table) -> "Figure":
     for row in table.rows:
         if row.is_reference:
             text = f"{label(row)}\n{row.measured:.1f}"
-            reference_level(axes, row.measured, text, zorder=0)
+            reference_level(axes, row.measured, text, zorder=0.0)
         if not row.source:
             highest = max(highest, row.measured)
     axes.set_xticks(range(len(methods)), list(methods), fontsize=8)
@@ -141,7 +141,7 @@ def _averages_panel(axes: "Axes", table: Table, methods: Methods) -> None:
     axes.set_xlabel("average accuracy, %")
 
 
-def _averages(axes: "Axes", rows: Mapping[str, Row], level: float) -> None:
+def _averages(axes: "Axes", rows: Mapping[str, Row], level: int) -> None:
     """A method's averages on one line, with the interval of TADrop's difference.
 
     The interval begins and ends at the plain row's average plus its two ends.
@@ -187,7 +187,7 @@ def _control_panel(axes: "Axes", methods: Methods) -> None:
     )
 
 
-def _versus(axes: "Axes", row: Row, level: float) -> None:
+def _versus(axes: "Axes", row: Row, level: int) -> None:
     """The difference to the control and its 95 % interval.
 
     The marker is hollow where the interval holds zero.

@@ -108,10 +108,10 @@ def _storage_points(
 def _storage_axis(axes: "Axes") -> None:
     """Bytes on a logarithmic scale, each decade labelled, and its 2 and 5."""
 
-    def decade(value: float, position: float) -> str:
+    def decade(value: float, position: int | float) -> str:
         return size(value)
 
-    def between(value: float, position: float) -> str:
+    def between(value: float, position: int | float) -> str:
         return size(value) if f"{value:e}"[0] in "25" else ""
 
     axes.set_xscale("log")

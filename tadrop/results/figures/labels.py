@@ -32,7 +32,7 @@ Point = tuple[float, float]
 
 
 def label_points(
-    axes: "Axes", labels: Sequence[tuple[str, float, float]], size: float = 7
+    axes: "Axes", labels: Sequence[tuple[str, float, float]], size: int | float = 7
 ) -> "list[Annotation]":
     """Writes (text, x, y) beside the points (x, y) of a finished plot.
 
@@ -73,7 +73,7 @@ def _level_lines(axes: "Axes") -> "Iterator[Bbox]":
 
 
 def _placed(
-    axes: "Axes", text: str, point: Point, size: float, taken: "list[Bbox]"
+    axes: "Axes", text: str, point: Point, size: int | float, taken: "list[Bbox]"
 ) -> "Annotation":
     """The label at its first free place, or at the one that hides least.
 
@@ -102,7 +102,7 @@ def _offsets() -> Iterator[Point]:
 
 
 def _annotated(
-    axes: "Axes", text: str, point: Point, offset: Point, size: float
+    axes: "Axes", text: str, point: Point, offset: Point, size: int | float
 ) -> "Annotation":
     """The label at an offset from its point, with a line to it where that is far."""
     x, y = offset

@@ -72,7 +72,7 @@ def panels_of(count: int, height: float = 2.3) -> tuple["Figure", list["Axes"]]:
 
 
 def draw_line(
-    axes: "Axes", variant: str, xs: Sequence[float], ys: Sequence[float]
+    axes: "Axes", variant: str, xs: Sequence[int | float], ys: Sequence[float]
 ) -> None:
     """A line in the style of a variant."""
     style = STYLES[variant]
