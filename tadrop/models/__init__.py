@@ -1,1 +1,3 @@
-"""Backbones: one file a kind, all by the Model protocol. Imports merging and below."""
+"""Models: what one does, what fills its module, a file or folder for each kind. Imports
+merging and below.
+"""
