@@ -1,22 +1,25 @@
 """AdaMerging (arXiv 2310.02575): coefficients that minimise entropy on test inputs.
 
-theta = theta0 + sum_t clamp(lambda_t, 0, 1) tau_t, with one lambda per task (wise:
-task) or per task and tensor of the checkpoint (wise: layer, as in the authors' code).
-Every step takes a batch of every task's inputs, and Adam lowers the sum over tasks of
+    theta = theta0 + sum_t clamp(lambda_t, 0, 1) tau_t
+
+There is one lambda per task (wise: task), or one per task and tensor of
+the checkpoint (wise: layer, as in the authors' code). Every step takes
+a batch of every task's inputs, and Adam lowers the sum over tasks of
 the predictions' mean entropy.
 
-Data: this is test-time adaptation. It sees the inputs it is graded on, without their
-labels, so its rows are no data-free rows.
+Data: this is test-time adaptation. It sees the inputs it is graded on,
+without their labels, so its rows are no data-free rows.
 
-AdaMerging++ is the view `elected`: of the trimmed vectors (the row's sparsifier), each
-task keeps the entries that have TIES' elected sign.
+AdaMerging++ is the view `elected`: of the trimmed vectors (the row's
+sparsifier), each task keeps the entries that have TIES' elected sign.
 
 Departures from the authors' code:
-- They add up two batches of 16 where this takes one of 32. The losses differ by a
-  factor, which Adam does not see.
-- They hold every task vector in memory. Here the gradient by lambda_t,l is the inner
-  product of tau_t,l with the ordinary gradient by theta_l, so that task vectors are
-  read tensor by tensor, twice a step, and memory is that of training one model.
+- They add up two batches of 16 where this takes one of 32. The losses
+  differ by a factor, which Adam does not see.
+- They hold every task vector in memory. Here the gradient by lambda_t,l
+  is the inner product of tau_t,l with the ordinary gradient by theta_l,
+  so that task vectors are read tensor by tensor, twice a step, and
+  memory is that of training one model.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -88,8 +91,8 @@ def weight_gradients(
 ) -> dict[str, Tensor]:
     """The gradients of the tasks' summed entropies by the merged tensors.
 
-    There is one backward pass a task. A tensor that is no part of the module (CLIP's
-    text tower) has no gradient.
+    There is one backward pass a task. A tensor that is no part of the
+    module (CLIP's text tower) has no gradient.
     """
     slots = bench.slots(names)
     leaves = parameters(bench.module, slots.values())
@@ -117,6 +120,14 @@ def _moved(
     """The base's tensors with these deltas added, one at a time."""
     for name, delta in deltas:
         yield name, bench.theta0(name) + delta
+
+
+def _summed(stream: Stream, view: View, coefficients: Tensor) -> dict[str, Tensor]:
+    """The weighted sums by tensor, as deltas for all tasks, [1, *shape]."""
+    deltas = {}
+    for name, delta in weighted(stream, view, coefficients):
+        deltas[name] = delta[None]
+    return deltas
 
 
 def adapt(
@@ -166,7 +177,4 @@ def adapt(
         optimizer.step()
         on_step()
     final = coefficients.detach().clamp(0, 1).expand(shape)
-    shared = {}
-    for name, delta in weighted(stream, vectors, final):
-        shared[name] = delta[None]
-    return replace(merged, deltas=shared)
+    return replace(merged, deltas=_summed(stream, vectors, final))

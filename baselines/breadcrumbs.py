@@ -1,14 +1,15 @@
 """Model Breadcrumbs (arXiv 2312.06795): the sum without outliers and small entries.
 
-The lower cut is a sparsifier (conf/sparsify/breadcrumbs*.yaml) and has run when this
-formula sees the task vectors, so TADrop can take its place. The outlier cut is here
-and stays. Nothing is rescaled. It sees no data.
+The lower cut is a sparsifier (conf/sparsify/breadcrumbs*.yaml) and has
+run when this formula sees the task vectors, so TADrop can take its
+place. The outlier cut is here and stays. Nothing is rescaled. It sees
+no data.
 
-Both cuts go by the word `by`. "row" cuts along the last axis, as the authors' code
-does; "tensor" cuts over the whole tensor, which is the paper's "layer". Counts are
-int(fraction * n) as in the code. A short row therefore loses no outlier, and a tensor
-vanishes altogether where the count of the lower cut is 0. A tensor without axes is
-left alone.
+Both cuts go by the word `by`. "row" cuts along the last axis, as the
+authors' code does; "tensor" cuts over the whole tensor, which is the
+paper's "layer". Counts are int(fraction * n) as in the code. A short
+row therefore loses no outlier, and a tensor vanishes altogether where
+the count of the lower cut is 0. A tensor without axes is left alone.
 """
 
 import torch

@@ -1,12 +1,13 @@
 """DELLA-Merging (arXiv 2406.11617): MagPrune, elect, fuse.
 
-MagPrune is a sparsifier (conf/sparsify/magprune.yaml) and has run when this formula
-sees the task vectors, so TADrop can take its place. The elected sign is that of the
-sum, where 0 counts as positive. Fusing takes the mean of the tasks that agree. Weights
-are 1, the authors' default. It sees no data.
+MagPrune is a sparsifier (conf/sparsify/magprune.yaml) and has run when
+this formula sees the task vectors, so TADrop can take its place. The
+elected sign is that of the sum, where 0 counts as positive. Fusing
+takes the mean of the tasks that agree. Weights are 1, the authors'
+default. It sees no data.
 
-The authors' row-adaptive and layer-adaptive variants pass an option that their
-configuration lacks, and so equal this one.
+The authors' row-adaptive and layer-adaptive variants pass an option
+that their configuration lacks, and so equal this one.
 """
 
 import torch

@@ -1,14 +1,18 @@
 """EMR-Merging (arXiv 2405.17461): elect a unified vector, mask and rescale it per task.
 
-The merged model needs the task id. The formula sees no data. An entry whose sum is
-exactly 0 elects the negative sign, as in the authors' code.
+The merged model needs the task id. The formula sees no data. An entry
+whose sum is exactly 0 elects the negative sign, as in the authors'
+code.
 
-The paper and the authors' code rescale differently, and both rules are offered:
-- paper: the ratio of sums over all entries. The authors' script for 30 ViTs does this.
-- code: the ratio of sums of per-tensor means, so that a LayerNorm weighs as much as a
-  matrix. The authors' scripts for 8 ViT tasks, RoBERTa, GPT-2 and BEiT3 do this.
-- least_squares: the factor that minimises the distance to the task vector, which the
-  paper's argument describes but its formula is not.
+The paper and the authors' code rescale differently, and both rules are
+offered:
+- paper: the ratio of sums over all entries. The authors' script for 30
+  ViTs does this.
+- code: the ratio of sums of per-tensor means, so that a LayerNorm
+  weighs as much as a matrix. The authors' scripts for 8 ViT tasks,
+  RoBERTa, GPT-2 and BEiT3 do this.
+- least_squares: the factor that minimises the distance to the task
+  vector, which the paper's argument describes but its formula is not.
 """
 
 import torch
@@ -23,7 +27,8 @@ RULES = ("paper", "code", "least_squares")
 def merge(taus: Taus) -> Masked:
     """The unified vector and the masks of the entries that agree with its sign.
 
-    The unified vector is the elected sign times the largest agreeing magnitude.
+    The unified vector is the elected sign times the largest agreeing
+    magnitude.
     """
     sign = torch.where(total(taus)[0] > 0, 1.0, -1.0)
     agree = taus * sign > 0
@@ -34,7 +39,8 @@ def merge(taus: Taus) -> Masked:
 def tally(taus: Taus, merged: Masked) -> Tensor:
     """Four sums per task, [4, T] float64.
 
-    They are sum |tau|, sum |M tau_uni|, sum |tau| |M tau_uni| and sum |M tau_uni|^2.
+    They are sum |tau|, sum |M tau_uni|, sum |tau| |M tau_uni| and sum
+    |M tau_uni|^2.
     """
     tau = rows(taus.abs())
     masked = rows(torch.where(merged.masks, merged.shared.abs(), 0))

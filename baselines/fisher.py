@@ -1,23 +1,32 @@
 """Fisher merging (arXiv 2111.09832): the mean of models weighted by their information.
 
-Per entry, theta = sum_t w_t F_t theta_t / sum_t w_t F_t with the diagonal Fisher
-information F_t, which is theta0 plus the same mean of the task vectors. The weight is
-w_t = 1 / |F_t|_2 over the model, an option of the authors and the default of the ports.
+Per entry, with the diagonal Fisher information F_t,
+
+    theta = sum_t w_t F_t theta_t / sum_t w_t F_t
+
+which is theta0 plus the same mean of the task vectors. The weight is
+w_t = 1 / |F_t|_2 over the model, an option of the authors and the
+default of the ports.
 
 Data: some training inputs of every task, without labels.
-- `exact` is the authors' estimate, per example and with the exact sum over classes:
-  F = mean_x sum_c p_c(x) (d log p_c(x) / d theta)^2.
-- `batch_squared` is what goes by this name in MergeLM and FusionBench. It squares the
-  gradient of a whole batch's sum_c sqrt(p_c) log p_c, so that it is neither per example
-  nor per class, and changes with the batch size.
+- `exact` is the authors' estimate, per example and with the exact sum
+  over classes: F = mean_x sum_c p_c(x) (d log p_c(x) / d theta)^2.
+- `batch_squared` is what goes by this name in MergeLM and FusionBench.
+  It squares the gradient of a whole batch's sum_c sqrt(p_c) log p_c, so
+  that it is neither per example nor per class, and changes with the
+  batch size.
 
-A floor keeps entries defined that no task uses; `floored` says what it is added to:
-- weighted: every w_t F_t, so that such an entry is averaged (the row fisher).
-- information: every F_t before its weight, and the norms, as the ports do (the row
-  fisher_batch). Such an entry follows the models whose Fisher is small.
+A floor keeps entries defined that no task uses. `floored` says what it
+is added to:
+- weighted: every w_t F_t, so that such an entry is averaged (the row
+  fisher).
+- information: every F_t before its weight, and the norms, as the ports
+  do (the row fisher_batch). Such an entry follows the models whose
+  Fisher is small.
 
-Departure: the authors take max(F_t, floor) of the information as it comes, before its
-norm, for the one model they favour or, without one, for every model.
+Departure: the authors take max(F_t, floor) of the information as it
+comes, before its norm, for the one model they favour or, without one,
+for every model.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,19 +1,20 @@
 """Isotropic merging (arXiv 2502.04959): one singular value for all directions.
 
-Iso-C flattens the spectrum of the sum of task vectors to its mean. Iso-CTS keeps the
-sum's first directions (the fraction `common`) and fills the rest with each task's
-leading directions outside that subspace, an equal number per task. Other tensors are
-averaged. They see no data.
+Iso-C flattens the spectrum of the sum of task vectors to its mean.
+Iso-CTS keeps the sum's first directions (the fraction `common`) and
+fills the rest with each task's leading directions outside that
+subspace, an equal number per task. Other tensors are averaged. They see
+no data.
 
-Iso-CTS rounds the number of directions per task as the authors' code does: where fewer
-than T / 2 directions are left for the tasks it is 0, and Iso-CTS is Iso-C. Where it
-would round up to more directions than a matrix has it is rounded down, which never
-happens at 0.8.
+Iso-CTS rounds the number of directions per task as the authors' code
+does: where fewer than T / 2 directions are left for the tasks it is 0,
+and Iso-CTS is Iso-C. Where it would round up to more directions than a
+matrix has it is rounded down, which never happens at 0.8.
 
-Departure: dead directions (tadrop/numerics/linalg.py) stay dead, where the authors'
-code raises whatever LAPACK completes them with to the mean singular value. What the
-rounding of weights leaves in differences of low rank (LoRA) is no dead direction to
-either code, and is raised.
+Departure: dead directions (tadrop/numerics/linalg.py) stay dead, where
+the authors' code raises whatever LAPACK completes them with to the mean
+singular value. What the rounding of weights leaves in differences of
+low rank (LoRA) is no dead direction to either code, and is raised.
 """
 
 import torch

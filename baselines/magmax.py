@@ -2,9 +2,9 @@
 
 It sees no data.
 
-Departure from the authors' code: of two equal magnitudes of opposite sign the positive
-one is taken, so that the order of the tasks does not matter. The authors' loop keeps
-whichever came last.
+Departure from the authors' code: of two equal magnitudes of opposite
+sign the positive one is taken, so that the order of the tasks does not
+matter. The authors' loop keeps whichever came last.
 """
 
 import torch

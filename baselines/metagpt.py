@@ -1,7 +1,8 @@
 """MetaGPT (arXiv 2406.11385): Task Arithmetic weighed by the vectors' squared norms.
 
-lambda_t = ||tau_t||^2 / sum_j ||tau_j||^2, with norms over the whole model. It sees no
-data.
+    lambda_t = ||tau_t||^2 / sum_j ||tau_j||^2
+
+with norms over the whole model. It sees no data.
 """
 
 import torch

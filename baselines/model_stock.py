@@ -1,12 +1,15 @@
 """Model Stock (arXiv 2403.19522): the angle between models says how far to go.
 
-Per tensor, the average is scaled by t = T cos / (1 + (T - 1) cos), where cos is the
-mean cosine between the T task vectors. A task vector of zeros has cosine 0 with any
-other. It sees no data.
+Per tensor the average of the T task vectors is scaled by
 
-Departure: the paper derives t for models of one task, whose angles are acute. A
-negative mean cosine is taken as 0 here, so that the tensor stays pretrained, where the
-formula would overshoot or divide by 0.
+    t = T cos / (1 + (T - 1) cos)
+
+where cos is the mean cosine between them. A task vector of zeros has
+cosine 0 with any other. It sees no data.
+
+Departure: the paper derives t for models of one task, whose angles are
+acute. A negative mean cosine is taken as 0 here, so that the tensor
+stays pretrained, where the formula would overshoot or divide by 0.
 """
 
 import torch

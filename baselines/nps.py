@@ -1,24 +1,29 @@
 """NPS-Pruning (arXiv 2505.18713): bands weighed by search, pruning, a searched mix.
 
-1. A task vector is split by magnitude into bands of equal count over the whole model,
-   tau_t = sum_m q_t,m (`weigh`).
-2. CMA-ES looks for the weights w_t,m, all 1 at first, with which
-   theta0 + sum_m w_t,m q_t,m does best on the task's own validation data (`weigh`).
-3. The weighed vectors are pruned by magnitude. This is the row's sparsifier, so TADrop
-   can take its place.
-4. CMA-ES looks for one lambda_t a task, by the tasks' mean validation score (`mix`).
+1. A task vector is split by magnitude into bands of equal count over
+   the whole model, tau_t = sum_m q_t,m (`weigh`).
+2. CMA-ES looks for the weights w_t,m of these bands, all 1 at first,
+   with which theta0 + sum_m w_t,m q_t,m does best on the task's own
+   validation data (`weigh`).
+3. The weighed vectors are pruned by magnitude. This is the row's
+   sparsifier, so TADrop can take its place.
+4. CMA-ES looks for one lambda_t a task, by the tasks' mean validation
+   score (`mix`).
 
-Three ways to fuse are offered. mean is the formula as printed,
-sum lambda_t tau_t / sum lambda_t, in which a factor common to all lambdas has no
-effect. disjoint divides an entry by the lambdas of the tasks that kept it, as the
-authors' earlier PCB-Merging does. sum does not divide at all.
+Three ways to fuse are offered:
+- mean: sum lambda_t tau_t / sum lambda_t, the formula as printed, in
+  which a factor common to all lambdas has no effect.
+- disjoint: an entry is divided by the lambdas of the tasks that kept
+  it, as the authors' earlier PCB-Merging does.
+- sum: nothing is divided.
 
 Data: the whole validation split of every task, with labels.
 
-The authors' code could not be read, and neither the number of bands nor the search's
-budget, step, bounds or calibration data are known. `bands`, `evaluations`, `sigma` and
-the calibration data are our choices. Of equal scores the first is taken, so that what
-no search improves stays as it is.
+The authors' code could not be read, and neither the number of bands nor
+the search's budget, step, bounds or calibration data are known.
+`bands`, `evaluations`, `sigma` and the calibration data are our
+choices. Of equal scores the first is taken, so that what no search
+improves stays as it is.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,24 +1,29 @@
 """OPCM (arXiv 2501.09522): models arrive one by one, projected off what is merged.
 
-For each linear layer the arriving tau_t is expressed in the singular vectors of the
-merged matrix so far. Its diagonal is removed, and its block of the r first directions,
-those that hold more than `share` of the singular values' sum. Other tensors are added
-as they are. It sees no data.
+For each linear layer the arriving tau_t is expressed in the singular
+vectors of the merged matrix so far. Its diagonal is removed, and its
+block of the r first directions, those that hold more than `share` of
+the singular values' sum. Other tensors are added as they are. It sees
+no data.
 
 After each arrival the authors divide the whole merged vector by
-lambda_t = ||v_t|| / mean ||tau_1..t|| and multiply by it again at the next. Singular
-vectors do not change with a factor, so the recursion is v_t = v_{t-1} + projected
-tau_t, with one factor mean_t ||tau_t|| / ||v_T|| over the whole model at the end. That
-is exact, and takes one pass.
+lambda_t = ||v_t|| / mean ||tau_1..t||, and multiply by it again at the
+next. Singular vectors do not change with a factor. So the recursion is
 
-The order of arrival is drawn by seed and task name, so that it does not depend on how
-the tasks are listed. `rank: code` is the 0-based index of the first place where the
-cumulative share exceeds `share`, one less than the smallest sufficient rank that the
-documentation names (`rank: docs`).
+    v_t = v_{t-1} + projected tau_t
 
-Departures: dead directions (tadrop/numerics/linalg.py) are not projected out.
-Parameters that belong to no layer object (CLIP's class embedding), which the reference
-code forgets to merge, are merged like the others.
+with one factor mean_t ||tau_t|| / ||v_T|| over the whole model at the
+end. That is exact, and takes one pass.
+
+The order of arrival is drawn by seed and task name, so that it does not
+depend on how the tasks are listed. `rank` code is the 0-based index of
+the first place where the cumulative share exceeds `share`; docs is one
+more, the smallest sufficient rank that the documentation names.
+
+Departures:
+- Dead directions (tadrop/numerics/linalg.py) are not projected out.
+- Parameters that belong to no layer object (CLIP's class embedding) are
+  merged like the others. The reference code forgets to merge them.
 """
 
 import torch

@@ -2,23 +2,26 @@
 
 Per task, over the whole model:
 1. Magnitudes are winsorised and min-max scaled to norm_t.
-2. The balance is beta_t = exp(T norm_t^2) * tanh(tau_t * sum_j other_j).
-3. What lies below its (1 - ratio) quantile weighs 0; the rest, min-max scaled, weighs
-   s_t.
+2. The balance is exp(T norm_t^2) * tanh(tau_t * sum_j other_j).
+3. Balances below their (1 - ratio) quantile weigh 0; the rest, min-max
+   scaled, are the weights s_t.
 4. An entry becomes sum_t s_t c_t / sum_t s_t of the winsorised c_t.
 
 It sees no data. The scripts differ in two settings:
-- inter: normalised is the vision script, with other_j = sign(tau_j) norm_j. plain is
-  the repository's root script and the language scripts, with other_j = tau_j.
-- winsor: the fraction clamped at either end, 0.01 in the vision and language scripts
-  and 1e-4 in the root script.
-The variant of the scripts that search, sum_j tanh(n_t n_j) of signed norms, is not
-offered. The paper's own formula, with softmax in the place of exp and tanh, is
-baselines/pcb_softmax.py.
+- inter: in the vision script (normalised) other_j is sign(tau_j) norm_j.
+  In the repository's root script and the language scripts (plain) it is
+  tau_j.
+- winsor: the fraction clamped at either end, 0.01 in the vision and
+  language scripts and 1e-4 in the root script.
 
-Departure: where a task's magnitudes, or its balances, are all equal the scripts divide
-0 by 0; here the min-max scaled value is 0. Order statistics come from passes over the
-stream, four of them before the merge.
+The variant of the scripts that search, sum_j tanh(n_t n_j) of signed
+norms, is not offered. The paper's own formula, with softmax in the
+place of exp and tanh, is baselines/pcb_softmax.py.
+
+Departure: where a task's magnitudes, or its balances, are all equal the
+scripts divide 0 by 0; here the min-max scaled value is 0. Order
+statistics come from passes over the stream, four of them before the
+merge.
 """
 
 from collections.abc import Callable, Iterator
@@ -41,7 +44,8 @@ TINY = 1e-12  # what a sum of weights is at least when something is divided by i
 def excess(tasks: int) -> int:
     """What is taken off exponents that are at most `tasks`, so that float32 holds them.
 
-    A task's weights do not change with a factor common to all its balances.
+    A task's weights do not change with a factor common to all its
+    balances.
     """
     return max(tasks - MOST, 0)
 
@@ -94,7 +98,8 @@ def bounds(
 ) -> tuple[Tensor, Tensor]:
     """The sorted values at places int(d below) and int(d (1 - above) - 1) of each row.
 
-    The places are counted as the scripts count them, of d = count values a row.
+    The places are counted as the scripts count them, of d = count
+    values a row.
     """
     first = min(int(count * below), count - 1)
     last = max(int(count * (1 - above) - 1), 0)

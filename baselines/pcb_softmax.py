@@ -1,12 +1,16 @@
 """PCB-Merging by the formula of its paper (arXiv 2410.02396).
 
-beta_t = Softmax(T Norm(tau_t^2)) * sum_j Softmax(Norm(tau_t * tau_j)), over all entries
-of the model. The top `ratio` of each beta_t, min-max scaled, are the weights of a mean.
-It sees no data. The authors' scripts do otherwise, see baselines/pcb.py.
+Over all entries of the model,
 
-Norm is taken as min-max, which is what every script does. The first softmax's
-denominator is one number per task and cancels. A product that is the same everywhere
-has Norm 0.
+    beta_t = Softmax(T Norm(tau_t^2)) * sum_j Softmax(Norm(tau_t tau_j))
+
+The top `ratio` of each beta_t, min-max scaled, are the weights of a
+mean. It sees no data. The authors' scripts do otherwise, see
+baselines/pcb.py.
+
+Norm is taken as min-max, which is what every script does. The first
+softmax's denominator is one number per task and cancels. A product that
+is the same everywhere has Norm 0.
 """
 
 from collections.abc import Iterator
@@ -82,8 +86,9 @@ def _means(stream: Stream, low: Tensor, high: Tensor) -> Tensor:
 def survey(stream: Stream, ratio: float = 0.05) -> Balances:
     """What the merge asks of the whole model, in four passes.
 
-    The first two find the extremes of the products and the softmax denominators, the
-    last two the quantile of beta. ratio: the fraction of beta kept.
+    The first two find the extremes of the products and the softmax
+    denominators, the last two the quantile of beta. ratio: the fraction
+    of beta kept.
     """
     if not 0 < ratio <= 1:
         raise TadropError(

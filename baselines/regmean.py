@@ -1,19 +1,24 @@
 """RegMean (arXiv 2212.09849): the least-squares fit to every model's outputs.
 
-Per weight matrix, W = (sum_t W_t G_t) (sum_t G_t)^-1, where the Gram matrix
-G_t = X_t^T X_t is of the matrix's inputs on task t, its entries off the diagonal times
-a. On task vectors this is theta0 plus the same expression of the taus. Tensors without
-a Gram matrix (biases, norms, embeddings, convolutions) are averaged, as in the authors'
-code. Where sum_t G_t is singular, directions that no input has take the mean of the
-task vectors.
+Per weight matrix,
 
-Data: some training inputs of every task, without labels. They are seen at the product
-itself (tadrop/modules/taps.py), so that fused projections and GPT-2's Conv1D need no
-case of their own.
+    W = (sum_t W_t G_t) (sum_t G_t)^-1
 
-Departure: a Gram matrix is divided by the number of examples, where the authors and
-the ports divide by the number of rows of X, which are tokens. The two agree where all
-tasks have as many tokens an example, as images do; texts do not.
+where the Gram matrix G_t = X_t^T X_t is of the matrix's inputs on task
+t, its entries off the diagonal times a. On task vectors this is theta0
+plus the same expression of the taus. Tensors without a Gram matrix
+(biases, norms, embeddings, convolutions) are averaged, as in the
+authors' code. Where sum_t G_t is singular, directions that no input has
+take the mean of the task vectors.
+
+Data: some training inputs of every task, without labels. They are seen
+at the product itself (tadrop/modules/taps.py), so that fused
+projections and GPT-2's Conv1D need no case of their own.
+
+Departure: a Gram matrix is divided by the number of examples, where the
+authors and the ports divide by the number of rows of X, which are
+tokens. The two agree where all tasks have as many tokens an example, as
+images do; texts do not.
 """
 
 from collections.abc import Iterator, Mapping
@@ -61,8 +66,8 @@ def gram(
 def solve(right: Tensor, gram: Tensor) -> Tensor:
     """right @ gram^-1, or the pseudo-inverse where gram is singular to float32.
 
-    Inputs are brought to one scale first, so that a quiet neuron is not taken for a
-    dead one.
+    Inputs are brought to one scale first, so that a quiet neuron is not
+    taken for a dead one.
     """
     loudness = gram.diagonal().sqrt()
     unit = torch.where(loudness > 0, 1 / loudness, 0)

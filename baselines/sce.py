@@ -1,16 +1,18 @@
 """SCE (FuseChat, arXiv 2408.07990): select by variance, calculate weights, erase.
 
 This is SCE as mergekit computes it, per tensor:
-- Select: only the int(select * n) entries whose variance over the tasks is largest
-  stay, where n counts the entries of nonzero variance. select = 1 keeps all entries.
+- Select: only the int(select * n) entries whose variance over the tasks
+  is largest stay, where n counts the entries of nonzero variance.
+  select = 1 keeps all entries.
 - Calculate: task t weighs its share of the sum of squares.
-- Erase: entries that disagree with the sign of the sum, where 0 counts as positive,
-  are dropped. The rest is a weighted mean.
+- Erase: entries that disagree with the sign of the sum, where 0 counts
+  as positive, are dropped. The rest is a weighted mean.
 
-It sees no data. select = 1 is mergekit's default, where the paper's recipe keeps the
-top 10 %. mergekit gives all tasks equal weights where the squares average below 1e-6,
-which those of fine-tuned models often do. `floor` is that threshold; with 0 it is the
-paper's formula. The authors' own code masks the weights alone, and is not offered.
+It sees no data. select = 1 is mergekit's default, where the paper's
+recipe keeps the top 10 %. mergekit gives all tasks equal weights where
+the squares average below 1e-6, which those of fine-tuned models often
+do. `floor` is that threshold; with 0 it is the paper's formula. The
+authors' own code masks the weights alone, and is not offered.
 """
 
 import torch

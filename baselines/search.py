@@ -1,7 +1,7 @@
 """The search by CMA-ES that methods without gradients share.
 
-Of equal values the first point is taken, so that what no search improves stays as it
-is.
+Of equal values the first point is taken, so that what no search
+improves stays as it is.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,8 +32,9 @@ def maximise(
     """The point of the largest value that CMA-ES meets; the start is the first.
 
     sigma:       the standard deviation of the first generation
-    evaluations: how many points are evaluated at most; a generation, of the library's
-                 own size, that this does not cover is not begun
+    evaluations: how many points are evaluated at most; a generation, of
+                 the library's own size, that this does not cover is not
+                 begun
     seed:        up to 64 bits
     lowest:      the least that a coordinate may be
     """

@@ -1,13 +1,14 @@
 """SLERP: spherical interpolation of two models, tensor by tensor, as mergekit does it.
 
-The weights' directions are turned into each other along the great circle, while the
-coefficients apply to the weights themselves. Nearly parallel tensors (|cos| > 0.9995)
-are interpolated linearly. Fine-tuned models of one base are nearly always that close,
-so on weights this is close to the average. `of: task_vectors` turns the task vectors
-instead. It sees no data.
+The weights' directions are turned into each other along the great
+circle, while the coefficients apply to the weights themselves. Nearly
+parallel tensors (|cos| > 0.9995) are interpolated linearly. Fine-tuned
+models of one base are nearly always that close, so on weights this is
+close to the average. `of: task_vectors` turns the task vectors instead.
+It sees no data.
 
-Departure from mergekit: a tensor that is all zero in one model is interpolated
-linearly.
+Departure from mergekit: a tensor that is all zero in one model is
+interpolated linearly.
 """
 
 import torch

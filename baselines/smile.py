@@ -1,14 +1,15 @@
 """SMILE (arXiv 2408.10174): low-rank experts at every linear layer, chosen by token.
 
-Expert t of a layer is the truncated singular value decomposition of its task vector,
-with the whole bias delta. The router scores a token x by |V_t[:gate] x|_2, takes the
-softmax over tasks, keeps the `active` largest and renormalises. No task id is needed,
-and no data are seen.
+Expert t of a layer is the truncated singular value decomposition of its
+task vector, with the whole bias delta. The router scores a token x by
+|V_t[:gate] x|_2, takes the softmax over tasks, keeps the `active`
+largest and renormalises. No task id is needed, and no data are seen.
 
-Whatever is no linear layer stays pretrained (the authors' default), and so does a layer
-that no task changed. `keep` is the fraction of the singular triplets kept: the authors'
-k = 128 of 768 is 1/6, and 1 is their k = -1, the dense delta. Which tensors are linear
-layers is said by the backbone; biases are found by torch's rule for names.
+Whatever is no linear layer stays pretrained (the authors' default), and
+so does a layer that no task changed. `keep` is the fraction of the
+singular triplets kept: the authors' k = 128 of 768 is 1/6, and 1 is
+their k = -1, the dense delta. Which tensors are linear layers is said
+by the backbone; biases are found by torch's rule for names.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +34,8 @@ class Layer:
     down:   [task, rank, in]
     up:     [task, out, rank]
     router: [task, gate, in]
-    bias:   [task, out], or None; bias_name is the tensor it is the delta of
+    bias:   [task, out], or None; bias_name is the tensor it is the
+            delta of
     """
 
     down: Tensor
@@ -72,7 +74,8 @@ class Layer:
 def route(x: Tensor, router: Tensor, active: int) -> Tensor:
     """The weight of each expert for each token of x [..., in], [..., task].
 
-    At most `active` weights of a token are not zero, and they add up to 1.
+    At most `active` weights of a token are not zero, and they add up to
+    1.
     """
     scores = torch.einsum("...i,tgi->...tg", x, router).norm(dim=-1)
     weights = scores.softmax(-1)

@@ -1,14 +1,17 @@
 """Representation Surgery (arXiv 2402.02705): an adapter per task corrects features.
 
-z' = z - up(relu(down(z))) on the features z that the head reads, with rank 16. Adam
-lowers the L1 distance to the features of the task's individual model. Surgery comes
-after any merge: `refine` it onto another row.
+z' = z - up(relu(down(z))) on the features z that the head reads, with
+rank 16. Adam lowers the L1 distance to the features of the task's
+individual model. Surgery comes after any merge: `refine` it onto
+another row.
 
-Data: this is test-time adaptation. The adapters are trained on the inputs they are
-graded on, without labels, and need the individual models.
+Data: this is test-time adaptation. The adapters are trained on the
+inputs they are graded on, without labels, and need the individual
+models.
 
-Departure: encoders are frozen while the adapters are trained, so features are computed
-once, and not at every step as in the authors' code. The numbers are the same.
+Departure: encoders are frozen while the adapters are trained, so
+features are computed once, and not at every step as in the authors'
+code. The numbers are the same.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -1,16 +1,22 @@
 """TALL-masks and Consensus merging (arXiv 2405.07813), on the sum or on TIES.
 
-A task's mask is |tau_t| > lambda_t |tau_mt - tau_t|, strict, against the unscaled
-multi-task vector tau_mt, which is the sum of task vectors or TIES with disjoint sum.
-The TALL-mask model of a task is its mask times tau_mt, and needs the task id. Consensus
-keeps the entries that at least `threshold` masks hold, for all tasks alike.
+A task's mask, strict, is
 
-With TIES the masks compare the untrimmed task vectors with a tau_mt made of the trimmed
-ones, as in the authors' code, so the trim (or TADrop in its place) does not touch them.
+    |tau_t| > lambda_t |tau_mt - tau_t|
 
-The authors choose lambda_t per task on validation data, from 0.2 to 0.6. Without
-selection one value serves all tasks and the formulas see no data. FusionBench's port
-compares weights with task vectors and is another method.
+against the unscaled multi-task vector tau_mt, which is the sum of task
+vectors or TIES with disjoint sum. The TALL-mask model of a task is its
+mask times tau_mt, and needs the task id. Consensus keeps the entries
+that at least `threshold` masks hold, for all tasks alike.
+
+With TIES the masks compare the untrimmed task vectors with a tau_mt
+made of the trimmed ones, as in the authors' code, so the trim (or
+TADrop in its place) does not touch them.
+
+The authors choose lambda_t per task on validation data, from 0.2 to
+0.6. Without selection one value serves all tasks and the formulas see
+no data. FusionBench's port compares weights with task vectors and is
+another method.
 """
 
 from collections.abc import Sequence

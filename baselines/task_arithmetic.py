@@ -1,7 +1,7 @@
 """Task Arithmetic (arXiv 2212.04089): the base plus a multiple of the summed vectors.
 
-theta = theta0 + lambda * the sum of the task vectors. Lambda is the row's scale, which
-is applied after the merge. The formula sees no data.
+theta = theta0 + lambda * the sum of the task vectors. Lambda is the
+row's scale, which is applied after the merge. The formula sees no data.
 """
 
 from tadrop.numerics.ops import compiled_total, total

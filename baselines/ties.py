@@ -1,13 +1,14 @@
 """TIES-Merging (arXiv 2306.01708): trim, elect a sign per entry, merge what agrees.
 
-The trim is a sparsifier (conf/sparsify/ties_trim.yaml, over the whole model as in the
-authors' code) and has run when this formula sees the task vectors, so TADrop can take
-its place. Of the merging functions, mean with lambda 1 is the authors' default; sum
-with lambda 0.3 is what the AdaMerging lineage calls TIES. It sees no data.
+The trim is a sparsifier (conf/sparsify/ties_trim.yaml, over the whole
+model as in the authors' code) and has run when this formula sees the
+task vectors, so TADrop can take its place. Of the merging functions,
+mean with lambda 1 is the authors' default; sum with lambda 0.3 is what
+the AdaMerging lineage calls TIES. It sees no data.
 
-Departure: the trim keeps exactly as many entries as the authors' rule names. Where
-magnitudes tie, their code also keeps every entry as large as the last one, which
-`sparsify.count=kth` does.
+Departure: the trim keeps exactly as many entries as the authors' rule
+names. Where magnitudes tie, their code also keeps every entry as large
+as the last one, which `sparsify.count=kth` does.
 """
 
 import torch
@@ -48,8 +49,8 @@ def elect(taus: Taus, fallback: float) -> Deltas:
 def agreement(taus: Taus, sign: Deltas) -> Bool[Tensor, "task *shape"]:
     """Which entries have the elected sign.
 
-    A sign that is still 0, because the whole model is balanced, counts as negative as
-    in the authors' code.
+    A sign that is still 0, because the whole model is balanced, counts
+    as negative as in the authors' code.
     """
     return torch.where(sign > 0, taus > 0, taus < 0)
 
@@ -57,7 +58,8 @@ def agreement(taus: Taus, sign: Deltas) -> Bool[Tensor, "task *shape"]:
 def merge(taus: Taus, survey: float, combine: str = "mean") -> Deltas:
     """The merge of the entries that agree with the elected sign.
 
-    combine: mean over the agreeing tasks, their sum, or max, the largest of them
+    combine: mean over the agreeing tasks, their sum, or max, the
+             largest of them
     """
     sign = elect(taus, survey)
     agree = agreement(taus, sign)

@@ -1,14 +1,15 @@
 """Task Singular Vectors (arXiv 2412.00081): TSV-M merges, TSV-C compresses.
 
-Per matrix of smaller side r with T tasks, the k = int(r / T) leading singular triplets
-of every task are kept. TSV-M puts them side by side, replaces the stacked left and
-right vectors by their nearest orthonormal ones (so that tasks do not interfere) and
-multiplies out; other tensors are averaged. TSV-C keeps the triplets as they are, task
-by task, and every task keeps its own other tensors. Where r < T, k is 0 and the matrix
-gets no update at all, as in the authors' code. They see no data.
+Per matrix of smaller side r with T tasks, the k = int(r / T) leading
+singular triplets of every task are kept. TSV-M puts them side by side,
+replaces the stacked left and right vectors by their nearest orthonormal
+ones (so that tasks do not interfere) and multiplies out; other tensors
+are averaged. TSV-C keeps the triplets as they are, task by task, and
+every task keeps its own other tensors. Where r < T, k is 0 and the
+matrix gets no update at all, as in the authors' code. They see no data.
 
-Departure: dead directions (tadrop/numerics/linalg.py) contribute nothing, where the
-authors' whitening depends on LAPACK.
+Departure: dead directions (tadrop/numerics/linalg.py) contribute
+nothing, where the authors' whitening depends on LAPACK.
 """
 
 import torch

@@ -1,22 +1,26 @@
 """Twin-Merging (arXiv 2406.15479): a shared model, exclusive vectors, and a router.
 
-Shared: theta* = theta0 + scale * the sum of task vectors (the row's merge). Exclusive:
-v_t = theta_t - theta*. Of a matrix the fraction `keep` of its singular triplets is kept
-(1 - mask rate), and all else stays whole, as the authors' compression passes over it.
-The router reads the mean features of the shared model. Every input is then run on
-weights of its own, theta* + sum_t softmax(router)_t v_t, and no task id is needed.
+- Shared: theta* = theta0 + scale * the sum of task vectors, which is
+  the row's merge.
+- Exclusive: v_t = theta_t - theta*. Of a matrix the fraction `keep` of
+  its singular triplets is kept (1 - mask rate). All else stays whole,
+  as the authors' compression passes over it.
+- Router: it reads the mean features of the shared model. Every input is
+  then run on weights of its own, theta* + sum_t softmax(router)_t v_t.
 
-Data: training inputs of every task, for the router, which learns whose they are.
+No task id is needed. Data: training inputs of every task, for the
+router, which learns whose they are.
 
 Departures from the authors' code:
 - At least one triplet is kept, where their int() can leave none.
 - Biases are merged like other tensors, where they leave them out.
-- TADrop sparsifies the task vectors and not the exclusive ones, and the rank rule
-  stays.
+- TADrop sparsifies the task vectors and not the exclusive ones, and the
+  rank rule stays.
 
-Inputs are run several at a time, each on its own weights. Such weights exist for what
-is kept whole. What a thin matrix adds to a layer's output is computed from its factors,
-sum_t w_t left_t (right_t x), so no input has a matrix of its own.
+Inputs are run several at a time, each on its own weights. Such weights
+exist for what is kept whole. What a thin matrix adds to a layer's
+output is computed from its factors, sum_t w_t left_t (right_t x), so no
+input has a matrix of its own.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -47,7 +51,8 @@ Exclusive = Tensor | LowRank  # [task, *shape], whole or as thin factors
 def compress(vectors: Taus, keep: float) -> Exclusive:
     """The leading singular triplets of matrices [task, m, n].
 
-    They are multiplied out where factors would be no smaller than the matrices.
+    They are multiplied out where factors would be no smaller than the
+    matrices.
     """
     m, n = vectors.shape[1:]
     kept = svd(vectors).first(max(int(keep * min(m, n)), 1))
@@ -105,8 +110,8 @@ class Mixture:
 
     head:   the name of the submodule whose input the router reads
     slots:  where the tensors lie in the module
-    linear: the tensors that the module multiplies its inputs with, and uses in no other
-            way
+    linear: the tensors that the module multiplies its inputs with, and
+            uses in no other way
     """
 
     head: str
@@ -181,8 +186,8 @@ class Mixture:
     def _factored(self) -> dict[str, LowRank]:
         """The thin tensors that are never multiplied out.
 
-        A thin tensor that shares its parameter with one of another kind is not among
-        them: the parameter exists for every input anyway.
+        A thin tensor that shares its parameter with one of another kind
+        is not among them: the parameter exists for every input anyway.
         """
         thin, whole = {}, set()
         for name, slot in self.slots.items():
@@ -260,7 +265,8 @@ def build(
 ) -> Merged:
     """The shared model with exclusive vectors and a router.
 
-    examples:           inputs of each task that the router is trained on, at most
+    examples:           inputs of each task that the router is trained
+                        on, at most
     epochs, rate, size: of the router's training
     """
     check_keep(keep)

@@ -1,7 +1,8 @@
 """The router of Twin-Merging (arXiv 2406.15479): which task a feature belongs to.
 
-It is a small network on the shared model's mean features, trained on training inputs
-whose task is known. See baselines/twin.py for the method.
+It is a small network on the shared model's mean features, trained on
+training inputs whose task is known. See baselines/twin.py for the
+method.
 """
 
 import torch

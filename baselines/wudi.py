@@ -1,15 +1,23 @@
 """WUDI-Merging (arXiv 2503.08099): the matrix that disturbs the task vectors least.
 
-Per linear layer (out x in) it minimises, from M = sum_t tau_t on,
-sum_t ||(M - tau_t) tau_t^T||_F^2 / ||tau_t||_F^2. Only the linear layers of blocks
-change; everything else stays pretrained. It sees no data.
+Per linear layer (out x in), from M = sum_t tau_t on, it minimises
 
-The authors run Adam for 300 steps of 1e-5, which does not reach the minimum. `solve`
-does reach it, and is a method of its own. The gradient is 2 (M G - H), where
-G = sum_t tau_t^T tau_t / ||tau_t||^2 and H = sum_t tau_t tau_t^T tau_t / ||tau_t||^2.
-This is the authors' objective with one product a step instead of T.
+    sum_t ||(M - tau_t) tau_t^T||_F^2 / ||tau_t||_F^2
 
-Departure: a task whose vector is zero has no term, where the ports compute 0 / 0.
+Only the linear layers of blocks change; everything else stays
+pretrained. It sees no data.
+
+The authors run Adam for 300 steps of 1e-5, which does not reach the
+minimum. `solve` does reach it, and is a method of its own. The gradient
+is 2 (M G - H) with
+
+    G = sum_t tau_t^T tau_t / ||tau_t||^2
+    H = sum_t tau_t tau_t^T tau_t / ||tau_t||^2
+
+which is the authors' objective with one product a step instead of T.
+
+Departure: a task whose vector is zero has no term, where the ports
+compute 0 / 0.
 """
 
 import torch
@@ -51,7 +59,8 @@ def merge(taus: Taus, steps: int = 300, rate: float = 1e-5) -> Deltas:
 def solve(taus: Taus) -> Deltas:
     """The minimiser H G^-1, computed in float64.
 
-    The pseudo-inverse is taken where the task vectors do not span all inputs.
+    The pseudo-inverse is taken where the task vectors do not span all
+    inputs.
     """
     gram, right = _normal_equations(taus.double())
     return (right @ inverse(gram)).to(taus.dtype).unsqueeze(0)
