@@ -43,9 +43,11 @@ REMARKS = (
 # Facts about a row, a model or a task set: stored with a record, no part of its name.
 DESCRIPTIVE = {
     "merge": ("title", "paper", "data", "models"),
-    "model": ("provide", "verified", "head", "build", "equip", "adapt"),
+    "model": ("provide", "verified", "head", "equip", "adapt"),
     "tasks": ("name", "model"),
 }
+# Where a module's own files lie; how it is built otherwise is a setting.
+MODULE_PLACES = ("base",)
 # What only select=grid reads of a row, and what only rows that work on matrices read of
 # a model.
 GRID = ("scale_grid", "tune")
@@ -146,6 +148,9 @@ def identity(recorded: Config) -> dict[str, Any]:
     named = dict(recorded)
     for group, words in DESCRIPTIVE.items():
         named[group] = _leave_out(named[group], words)
+    module = _leave_out(named["model"].pop("build", {}), MODULE_PLACES)
+    if module:
+        named["model"]["build"] = module
     if named.get("select") != "grid":
         named["merge"] = _leave_out(named["merge"], GRID)
     method = named["merge"].get("method") or {}
