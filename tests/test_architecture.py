@@ -38,6 +38,7 @@ ROOMS = (
     "tadrop.evaluation",
     "tadrop.results",
     "tadrop.app",
+    "tadrop.__main__",
     "experiments",
 )
 MOST_FILES, MOST_LINES = 11, 300  # of a room, and of a file

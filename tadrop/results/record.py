@@ -49,7 +49,8 @@ def write(
             bits[score.task] = np.packbits(score.per_example.numpy().astype(bool))
     if bits:
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **bits)
+        # One keyword of numpy's own is a bool; no task is called like it.
+        np.savez_compressed(buffer, **bits)  # pyright: ignore[reportArgumentType]
         write_bytes(stem.with_suffix(".correct.npz"), buffer.getvalue())
     target = stem.with_suffix(".json")
     write_text(target, text_of(record))
