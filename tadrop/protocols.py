@@ -77,12 +77,10 @@ class Stream(Protocol):
         """Where tensors are read to."""
         ...
 
-    @property
     def uncut(self) -> "Stream":
         """The stream before its last sparsifier, or itself."""
         ...
 
-    @property
     def cuts(self) -> Cuts:
         """The cuts of its last sparsifier that are planned; empty where nothing cuts."""
         ...

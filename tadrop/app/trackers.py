@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from tadrop.app.console import err
 from tadrop.app.runs import build
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from wandb import Run
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """What a tracker does."""
 

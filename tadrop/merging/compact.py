@@ -10,7 +10,7 @@ and in its metadata the tasks' names, the scale and how it was made.
 import json
 from math import prod
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -97,7 +97,7 @@ class Compact:
             factors = torch.ones(self.tasks)
         self.file.write("factors", 0, factors.float().expand(self.tasks))
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Compact":
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -31,6 +31,8 @@ from tadrop.types import (
 from tadrop.vectors.merged import Merged
 from tadrop.vectors.passes import count_nonzero, over_pieces
 
+# A method's result before its shape is looked at.
+Unchecked = Tensor | Masked | LowRank
 # Takes (tensor name, first flat index, merged piece), on any thread.
 Put = Callable[[str, int, MergedPiece], None]
 
@@ -50,7 +52,7 @@ class _Counts(NamedTuple):
     tally: Tensor | None
 
 
-def _fits(merged: MergedPiece, taus: Taus) -> bool:
+def _fits(merged: Unchecked, taus: Taus) -> bool:
     """Whether a result is of the task vectors' shape."""
     tasks, *shape = taus.shape
     if isinstance(merged, LowRank):
@@ -94,7 +96,7 @@ class _Pass:
             return merged, None
         return merged, method.tally(taus, merged)
 
-    def _plain(self, name: str, start: int, taus: Taus) -> MergedPiece:
+    def _plain(self, name: str, start: int, taus: Taus) -> Unchecked:
         """What the formula gives.
 
         A tensor that is no matrix for a matrix-scope method gets what `rest` says.
@@ -116,7 +118,7 @@ class _Pass:
         if self.statistics is not None:
             handed["statistics"] = self._measured(name, start, taus)
         if "uncut" in self.method.needs:
-            uncut = self.stream.uncut.taus(name, start, stop)
+            uncut = self.stream.uncut().taus(name, start, stop)
             handed["uncut"] = uncut.view(taus.shape)
         if "theta0" in self.method.needs:
             theta0 = self.stream.theta0(name, start, stop)

@@ -5,7 +5,6 @@ share, or for one task alone.
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -82,7 +81,7 @@ class Full:
                 for start in range(0, len(flat), PIECE):
                     self.write(name, start, flat[start : start + PIECE])
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Full":
         return self
 
     def __exit__(self, *error: object) -> None:

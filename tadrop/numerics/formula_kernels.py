@@ -4,6 +4,8 @@ Each formula's file says what they compute. They go over a piece once and give t
 bits as the formula in torch; only sums over entries are added in another order.
 """
 
+from typing import no_type_check
+
 import numpy as np
 from numba import boolean, float32, float64, int64, njit, void
 
@@ -13,6 +15,7 @@ SIGN = np.int32(-(2**31))
 
 
 @njit(int64(Rows), nogil=True, cache=True)
+@no_type_check
 def balance(taus):
     """How many more entries have a positive than a negative sum."""
     zero, count = np.float32(0), 0
@@ -26,6 +29,7 @@ def balance(taus):
 
 
 @njit(void(Rows, float32, boolean, Floats), nogil=True, cache=True)
+@no_type_check
 def ties(taus, fallback, mean, out):
     """The sum, or the mean, over the tasks that agree with the elected sign.
 
@@ -58,6 +62,7 @@ def ties(taus, fallback, mean, out):
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc"})
+@no_type_check
 def _add_sums(tau, mask, largest, sums, t):
     """Adds a tile to sums[:, t]; the order of addition is the compiler's, in float64."""
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
@@ -75,6 +80,7 @@ def _add_sums(tau, mask, largest, sums, t):
 
 
 @njit(void(Rows, Floats, boolean[:, ::1], float64[:, ::1]), nogil=True, cache=True)
+@no_type_check
 def emr(taus, unified, masks, sums):
     """The unified vector, the masks, and four sums per task, [4, task].
 

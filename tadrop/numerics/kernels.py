@@ -5,7 +5,12 @@ bit: the loops do what the reference does, in one pass and without temporaries. 
 compiled when this module is first imported and kept in numba's cache; importing it
 costs a second even then, so callers come here only for tensors of at least
 `compiled.FROM` entries, and with smaller ones once it is there.
+
+Numba's signatures are their types. `no_type_check` keeps the tests' own type checks,
+which numba cannot compile, away from them.
 """
+
+from typing import no_type_check
 
 import numpy as np
 from numba import (
@@ -38,6 +43,7 @@ STRIP = 256  # entries looked over at once for the few that are wanted
 
 
 @njit(void(Bits, int64[:, ::1]), nogil=True, cache=True)
+@no_type_check
 def count_upper(bits, table):
     """table[0, upper 15 bits of |x|] += 1; table[1, the same] += lower 16 bits.
 
@@ -64,6 +70,7 @@ def count_upper(bits, table):
 
 
 @njit(void(Bits, int64[::1]), nogil=True, cache=True)
+@no_type_check
 def sum_squares(bits, table):
     """table[upper 15 bits of |x|] += the square of the lower 16 bits."""
     for i in range(bits.size):
@@ -73,6 +80,7 @@ def sum_squares(bits, table):
 
 
 @njit(void(Bits, int32[::1], int64[:, ::1]), nogil=True, cache=True)
+@no_type_check
 def count_lower(bits, rows, fine):
     """fine[row of the upper bits, lower bits] += 1.
 
@@ -86,6 +94,7 @@ def count_lower(bits, rows, fine):
 
 
 @njit(int64(Bits, int64, Bits, Bits, Bits, int64[::1], int64), nogil=True, cache=True)
+@no_type_check
 def gather(bits, start, lows, widths, values, places, end):
     """Appends the magnitudes inside any of the ranges, and their flat indices.
 
@@ -114,6 +123,7 @@ def gather(bits, start, lows, widths, values, places, end):
 
 
 @njit(int64(Bits, uint32, int64), nogil=True, cache=True)
+@no_type_check
 def nth_equal(bits, value, nth):
     """The index of the nth magnitude (from 1) with exactly these bits.
 
@@ -135,6 +145,7 @@ def nth_equal(bits, value, nth):
 
 
 @intrinsic
+@no_type_check
 def _pointer(context, address):
     """An address as a pointer to float32."""
 
@@ -147,6 +158,7 @@ def _pointer(context, address):
 
 
 @njit(inline="always")
+@no_type_check
 def _floats(address, size):
     """So many floats in memory as an array."""
     pointer = _pointer(address)  # pyright: ignore[reportCallIssue]  # context is numba's
@@ -154,6 +166,7 @@ def _floats(address, size):
 
 
 @njit(int64(uint64[::1], uint64, int64, Rows), nogil=True, cache=True)
+@no_type_check
 def load(thetas, theta0, start, taus):
     """taus[t] = theta_t - theta0 for a run of entries, given addresses.
 
@@ -175,6 +188,7 @@ def load(thetas, theta0, start, taus):
     nogil=True,
     cache=True,
 )
+@no_type_check
 def load_cut(thetas, theta0, start, taus, thresholds, ties, scales):
     """load(), then cut_from() or cut_above(), in one pass.
 
@@ -198,6 +212,7 @@ def load_cut(thetas, theta0, start, taus, thresholds, ties, scales):
 
 
 @njit(int64(uint32[:, ::1]), nogil=True, cache=True)
+@no_type_check
 def count_nonzero(bits):
     """How many floats, given by their bits, are neither 0 nor -0."""
     count = 0
@@ -210,6 +225,7 @@ def count_nonzero(bits):
 
 
 @njit(void(Floats, float32, float32), nogil=True, cache=True)
+@no_type_check
 def cut_above(tau, threshold, scale):
     """tau times scale where |tau| > threshold, else 0.
 
@@ -221,6 +237,7 @@ def cut_above(tau, threshold, scale):
 
 
 @njit(void(Floats, float32, float32), nogil=True, cache=True)
+@no_type_check
 def cut_from(tau, threshold, scale):
     """tau times scale where |tau| >= threshold, else 0; in place."""
     for i in range(tau.size):
@@ -229,6 +246,7 @@ def cut_from(tau, threshold, scale):
 
 
 @njit(uint64(uint64), inline="always")
+@no_type_check
 def _mixed(z):
     """SplitMix64's finaliser."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -237,6 +255,7 @@ def _mixed(z):
 
 
 @njit(void(Floats, uint64, float32, uint32), nogil=True, cache=True)
+@no_type_check
 def cut_random(tau, first, scale, limit):
     """tau times scale where the 32-bit draw of the entry is below the limit, else 0.
 
@@ -260,6 +279,7 @@ def cut_random(tau, first, scale, limit):
 
 
 @njit(void(Rows, int64, Floats), nogil=True, cache=True)
+@no_type_check
 def add_tile(taus, low, out):
     """out = the sum over tasks, first to last, of the entries from low on."""
     size = out.size
@@ -273,6 +293,7 @@ def add_tile(taus, low, out):
 
 
 @njit(void(Rows, Floats), nogil=True, cache=True)
+@no_type_check
 def add_rows(taus, out):
     """The sum over tasks, first to last."""
     for low in range(0, out.size, TILE):

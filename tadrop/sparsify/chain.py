@@ -38,7 +38,7 @@ def sparsified(
     def transformation(stream: Stream) -> Stream:
         sparse = Sparse(stream, rule, on_cut)
         sparse.plan()
-        stand_in = rule.stand_in(sparse.cuts)
+        stand_in = rule.stand_in(sparse.cuts())
         if stand_in is None:
             return sparse
         return sparsified(stand_in)(stream)

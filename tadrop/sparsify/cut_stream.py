@@ -35,12 +35,12 @@ class Sparse(Derived):
     on_plan: Callable[[], None] = lambda: None
     _planned: dict[Key, Cut] = field(default_factory=dict, init=False, repr=False)
 
-    @property
     def uncut(self) -> Stream:
+        """See Stream."""
         return self.source
 
-    @property
     def cuts(self) -> Cuts:
+        """See Stream."""
         cuts: dict[Key, Cut] = {}
         for key in self._keys():
             if key in self._planned:
@@ -209,4 +209,4 @@ def _whole_rows(pieces: Iterator[Tensor], row: int) -> Iterator[Tensor]:
 def all_cuts(stream: Stream) -> Cuts:
     """Plans whatever is not planned yet and returns the cuts of the last sparsifier."""
     stream.plan()
-    return stream.cuts
+    return stream.cuts()

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -95,7 +95,7 @@ class TensorFile:
     def close(self) -> None:
         os.close(self.handle)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "TensorFile":
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -42,12 +42,12 @@ class Derived(Stream):
     def device(self) -> torch.device:
         return self.source.device
 
-    @property
     def uncut(self) -> Stream:
+        """See Stream."""
         return self
 
-    @property
     def cuts(self) -> Cuts:
+        """See Stream."""
         return {}
 
     @property

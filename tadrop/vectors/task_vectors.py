@@ -77,12 +77,12 @@ class TaskVectors:
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "shapes", shapes)
 
-    @property
     def uncut(self) -> Stream:
+        """See Stream."""
         return self
 
-    @property
     def cuts(self) -> Cuts:
+        """See Stream."""
         return {}
 
     @property

@@ -196,7 +196,7 @@ def test_a_merge_does_not_write_into_its_task_vectors(row):
         elif method.scope == "matrix":
             (taus,) = layout.split(taus, "whole")
         if "uncut" in method.needs:
-            handed["uncut"] = stream.uncut.taus(name)
+            handed["uncut"] = stream.uncut().taus(name)
         if "theta0" in method.needs:
             handed["theta0"] = stream.theta0(name)
         before = taus.clone()

@@ -1,7 +1,7 @@
 """Breadcrumbs and DELLA, whose cuts go by matrix rows."""
 
+from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from tadrop.sparsify.magprune import MagPrune, RankCut
 from tadrop.sparsify.row_magnitude import RowMagnitude
 from tadrop.types import TadropError, Vector
 from tadrop.vectors import passes
+from tadrop.vectors.derived import Derived
 from tests.baselines.formulas import delta, draw, expect
 from tests.golden import golden, stream_of
 from tests.tiny import normal
@@ -126,6 +127,15 @@ def test_della_takes_a_zero_sum_as_positive():
     expect(della.merge(tensor([[1.0, 2, -3], [-1.0, 4, -1]])), [[1, 3, -2]])
 
 
+class InPieces(Derived):
+    """A stream that hands a tensor out in pieces which end inside of rows."""
+
+    def vector(self, task, name):
+        whole = self.source.vector(task, name)
+        (flat,) = whole.pieces()
+        return replace(whole, pieces=lambda: iter(flat.split(16)))
+
+
 def test_cuts_by_rows_see_whole_rows_in_any_piece():
     taus = {task: {"w": normal(7, 10, words=task)} for task in ("t0", "t1")}
     rule = MagPrune(0.5, 0.4, seed=0)
@@ -133,14 +143,7 @@ def test_cuts_by_rows_see_whole_rows_in_any_piece():
     whole = stream.taus("w").reshape(2, -1)
     for start, stop in ((0, 8), (8, 24), (24, 70), (64, 70), (3, 5)):
         assert torch.equal(stream.taus("w", start, stop), whole[:, start:stop])
-    flat = taus["t0"]["w"].reshape(-1)
-    in_pieces = Vector("t0", "w", (7, 10), 70, lambda: iter(flat.split(16)))
-    source = SimpleNamespace(
-        vector=lambda task, name: in_pieces,
-        tasks=("t0",),
-        names=("w",),
-        shapes={"w": (7, 10)},
-    )
+    source = InPieces(stream_of(taus))
     pieces = list(Sparse(source, rule).vector(0, "w").pieces())
     assert len(pieces) > 1
     assert torch.equal(torch.cat(pieces), whole[0])

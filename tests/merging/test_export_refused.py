@@ -56,7 +56,7 @@ def test_float16_overflow_is_an_error(tmp_path):
             tmp_path / "base",
             [tmp_path / "a", tmp_path / "b"],
             tmp_path / "out",
-            scale=1,
+            scale=1.0,
             dtype="fp16",
         )
 

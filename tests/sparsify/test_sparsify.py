@@ -337,7 +337,7 @@ def test_random_cut_reads_any_offset():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Magnitude(0),
+        lambda: Magnitude(0.0),
         lambda: Magnitude(1.5),
         lambda: Magnitude(0.5, scope="layer cake"),
         lambda: Magnitude(0.5, norm="l3"),
@@ -345,11 +345,11 @@ def test_random_cut_reads_any_offset():
         lambda: Dare(-0.1, seed=0),
         lambda: TADrop(0.9, 0.5),
         lambda: TADrop(0.5, 0.5),
-        lambda: TADrop(0, 0.5),
+        lambda: TADrop(0.0, 0.5),
         lambda: TADrop(0.5, 1.1),
         lambda: TADrop(0.5, 0.9, norm="max"),
         lambda: TADrop(0.5, 0.9, map="cubic"),
-        lambda: TADrop(0.5, 0.9, map="power", gamma=0),
+        lambda: TADrop(0.5, 0.9, map="power", gamma=0.0),
         lambda: TADrop(0.5, 0.9, s_min=0.9, s_max=0.1),
         lambda: TADrop(0.5, 0.9, assign="random"),
         lambda: TADrop(0.5, 0.9, placement="after"),

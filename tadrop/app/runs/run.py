@@ -90,7 +90,7 @@ def measure(cfg: DictConfig, config: Mapping[str, Any], folder: Path) -> Record:
 def tensor_rows(stream: Stream) -> list[dict[str, Any]]:
     """What the last per-tensor magnitude rule did: one row per task and tensor."""
     rows: list[dict[str, Any]] = []
-    for (task, name), cut in stream.cuts.items():
+    for (task, name), cut in stream.cuts().items():
         facts = cut.facts()
         # What a random rule keeps is not known beforehand, and a layer is no tensor.
         if facts is None or name not in stream.shapes:
