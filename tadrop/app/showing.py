@@ -1,73 +1,92 @@
 """Tables and results as a terminal shows them."""
 
+import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from tadrop.app.console import out
+from tadrop.app.console import out, position, say
+from tadrop.app.terminal.sheets import fitted, full
 from tadrop.merging.export import Written
-from tadrop.results.columns import cells, headings
-from tadrop.results.formats import indented, label
+from tadrop.results.formats import label
 from tadrop.results.intervals import paired
 from tadrop.results.record import Record
+from tadrop.results.row import Row
 from tadrop.results.table import Table, build
 
-COLOURS = {1: "green", -1: "red"}  # of a gain and of a loss
+AGAIN = "nothing was run: the record was there already (overwrite=true runs it again)"
 
 
-def render(table: Table) -> RichTable:
-    """The table for a terminal; a difference is green or red only where its interval
-    leaves out zero.
-    """
-    rich = RichTable(
-        title=table.title,
-        caption=Text(table.caption),
-        title_justify="left",
-        caption_justify="left",
-        box=None,
-    )
-    rich.add_column("method", no_wrap=True)
-    for heading in headings(table):
-        rich.add_column(heading, justify="right")
-    for row in table.rows:
-        line: list[str | Text] = [Text(indented(row))]
-        for cell in cells(table, row):
-            line.append(
-                Text(cell.text, style=COLOURS[cell.sign]) if cell.sign else cell.text
-            )
-        rich.add_row(*line, end_section=row.ends_section)
-    return rich
+def show(
+    records: Sequence[Record], folder: Path, brief: bool = False, ran: bool = True
+) -> None:
+    """Prints the rows of these records and where the last one is stored.
 
-
-def show(records: Sequence[Record], folder: Path, brief: bool = False) -> None:
-    """Prints the rows of these records and where the last one is stored; brief: one
-    line, for a job of a sweep.
+    brief: one line, for a job of a sweep
+    ran:   whether anything was run, or all records were there already
     """
     table = build(records, compare=paired(folder))
+    key = records[-1]["key"]
     if brief:
-        row = next(row for row in table.rows if records[-1]["key"] in row.keys)
-        norm = "" if row.normalised is None else f", normalised {row.normalised:.1f}"
-        out.print(
-            f"{label(row):<28} average {row.average:.1f}{norm}   {records[-1]['key']}",
-            soft_wrap=True,
-        )
+        row = next(row for row in table.rows if key in row.keys)
+        say(f"{_job(row):<28} {_average(row)}   {key}")
         return
     print_table(table)
-    out.print(f"record: {folder / records[-1]['key']}.json", soft_wrap=True)
+    say(f"record: {short(folder / f'{key}.json')}")
+    if not ran:
+        say(AGAIN)
+
+
+def _job(row: Row) -> str:
+    """The name of a sweep's job: its row, and what else varies from job to job."""
+    where = position.get()
+    words = where.varied if where else ()
+    return " ".join([label(row), *words])
+
+
+def _average(row: Row) -> str:
+    if row.average is None:
+        return ""
+    norm = "" if row.normalised is None else f", normalised {row.normalised:.1f}"
+    return f"average {row.average:.1f}{norm}"
+
+
+def show_sweep(records: Sequence[Record], folder: Path) -> None:
+    """Prints the table of a sweep's runs, and which setting is the best of them."""
+    table = build(records, compare=paired(folder))
+    print_table(table)
+    rows = [row for row in table.rows if not row.is_reference]
+    if len(rows) < 2:
+        return
+    best = max(rows, key=lambda row: row.measured)
+    name = label(best).removeprefix("+ ")
+    if best.below:
+        name = f"{best.title} + {name}"
+    say(f"best: {name}: {_average(best)}")
+    split = records[0]["protocol"]["split"]
+    if split == "test":
+        say("to choose a setting, compare on split=validation: these are test data")
+
+
+def short(path: Path) -> Path:
+    """A path as people write it here: relative where it lies in the current folder."""
+    current = Path(os.path.abspath(""))
+    whole = Path(os.path.abspath(path))
+    return whole.relative_to(current) if whole.is_relative_to(current) else path
 
 
 def show_written(written: Written) -> None:
     """Prints where an export is and what it is."""
-    detail = (
-        f"{written.kind}, {written.bytes / 1e6:.1f} MB, density {written.density:.3f}"
+    size = written.bytes / 1e6
+    say(
+        f"wrote {written.path} "
+        f"({written.kind}, {size:.1f} MB, density {written.density:.3f})"
     )
-    out.print(f"wrote {written.path} ({detail})", soft_wrap=True)
     for path in written.expanded.values():
-        out.print(f"wrote {path}", soft_wrap=True)
+        say(f"wrote {path}")
 
 
 def compare(record: Record) -> None:
@@ -79,62 +98,56 @@ def compare(record: Record) -> None:
     """
     if not record.get("published"):
         return
-    rich = RichTable(
-        title="individual models beside their published accuracy",
-        title_justify="left",
-        box=None,
-    )
+    rich = RichTable(box=None)
     for heading in ("task", "here", "published", "difference", ""):
-        rich.add_column(
-            heading,
-            justify="left" if heading in ("task", "") else "right",
-            no_wrap=True,
-        )
+        left = heading in ("task", "")
+        rich.add_column(heading, justify="left" if left else "right")
     limited = record["protocol"]["limit"] is not None
     for score in record["scores"]:
         published = record["published"].get(score["task"])
         if published is None:
             continue
-        here = 100 * score["value"]
-        error = (
-            100
-            * (max(score["value"] * (1 - score["value"]), 0.01) / score["count"]) ** 0.5
-        )
-        odd = abs(here - published) > 0.5 + (3 * error if limited else 0)
-        cells = (f"{here:.2f}", f"{published:.2f}", f"{here - published:+.2f}")
+        share = score["value"]
+        here = 100 * share
+        variance = max(share * (1 - share), 0.01) / score["count"]
+        allowed = 0.5 + (300 * variance**0.5 if limited else 0)
+        difference = here - published
+        odd = abs(difference) > allowed
         rich.add_row(
             score["task"],
-            *cells,
+            f"{here:.2f}",
+            f"{published:.2f}",
+            f"{difference:+.2f}",
             "[red]differs: check split, head and checkpoint[/red]" if odd else "",
         )
-    Console(
-        width=max(out.width, Console(width=1000).measure(rich).maximum), highlight=False
-    ).print(rich)
+    say("individual models beside their published accuracy")
+    print_wide(rich)
 
 
 def print_table(table: Table) -> None:
-    """At its full width into a file or pipe; a terminal too narrow for the tasks'
-    columns gets the summary columns.
+    """Prints a table with its title and caption, as the terminal has room for it.
+
+    Into a file or a pipe it goes at its full width.
     """
-    needed = Console(width=1000).measure(render(table)).maximum
-    if not out.is_terminal:
-        print_wide(render(table))
-    elif needed <= out.width:
-        out.print(render(table))
-    else:
-        out.print(render(replace(table, tasks=())))
-        out.print(
-            f"({len(table.tasks)} task columns left out: they need a terminal {needed} columns wide)"
-        )
+    whole, needed = full(table)
+    parts: list[RenderableType] = [whole]
+    width = max(out.width, needed)
+    if out.is_terminal:
+        parts = list(fitted(table, out.width))
+        width = out.width
+    console = Console(highlight=False, width=width)
+    console.print(Text(table.title, style="table.title"))
+    for part in parts:
+        console.print(part)
+    console.print(Text(table.caption, style="table.caption"))
 
 
 def print_wide(table: RichTable) -> None:
-    """As wide as it needs to be where nobody looks at a window: a table that wraps
-    cannot be read.
+    """Prints a table; as wide as it needs to be where nobody looks at a window.
+
+    A table that wraps cannot be read by a program.
     """
-    width = (
-        out.width
-        if out.is_terminal
-        else max(out.width, Console(width=1000).measure(table).maximum)
-    )
+    width = out.width
+    if not out.is_terminal:
+        width = max(width, Console(width=1000).measure(table).maximum)
     Console(highlight=False, width=width).print(table)

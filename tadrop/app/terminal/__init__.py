@@ -1,0 +1,1 @@
+"""What people see in a terminal; imports results and what stands below."""
