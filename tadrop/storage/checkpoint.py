@@ -1,22 +1,24 @@
 """Checkpoints in: named tensors on disk, whose bytes are read when they are used.
 
-Safetensors and torch zip files are read (weights only: nothing is unpickled but
-tensors), one file or shards with an index. Everything is memory-mapped. A directory is
+Safetensors and torch files are read (as data: nothing in them is executed), one file or
+shards with an index. Everything is memory-mapped but what lies unaligned in files from
+before torch 1.6. A directory is
 opened by looking for the usual file names in it. Tensors that share their bytes (tied
 embeddings) count once: the first name in order stands for the others, its aliases.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
+from tadrop.storage.torch_files import reader as torch_files
+from tadrop.storage.torch_files.refusal import first_line as first_line
+from tadrop.storage.torch_files.refusal import is_file, reading
 from tadrop.types import TadropError
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -66,34 +68,14 @@ def _sha256(path: Path, size: int, modified: int) -> str:
 
 def locate(path: Path) -> Path:
     """The file to open for a path: itself, or what a checkpoint directory holds."""
-    if path.is_file():
+    if is_file(path):
         return path
     if path.is_dir():
         for name in FILES:
-            if (path / name).is_file():
+            if is_file(path / name):
                 return path / name
         raise TadropError(f"{path}: none of {', '.join(FILES)} is in this directory")
     raise TadropError(f"{path}: no such checkpoint")
-
-
-def first_line(error: Exception) -> str:
-    """What an exception says, in one line; its type where it says nothing."""
-    text = str(error)
-    return text.splitlines()[0] if text else type(error).__name__
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turns whatever a reader raises into one TadropError that names the file."""
-    try:
-        yield
-    except TadropError:
-        raise
-    # Every reader raises exceptions of its own, which all mean the same to the user.
-    except Exception as error:
-        raise TadropError(
-            f"{path}: not a readable checkpoint ({first_line(error)})"
-        ) from error
 
 
 Opened = tuple[dict[str, Tensor], dict[str, str]]  # tensors and aliases
@@ -103,7 +85,7 @@ def _open_safetensors(path: Path) -> Opened:
     from safetensors import safe_open
 
     tensors: dict[str, Tensor] = {}
-    with _reading(path), safe_open(path, framework="pt") as file:
+    with reading(path), safe_open(path, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118  it is no mapping
             tensors[name] = file.get_tensor(name)
         metadata = file.metadata() or {}
@@ -115,38 +97,13 @@ def _open_safetensors(path: Path) -> Opened:
 
 
 def _open_torch(path: Path) -> Opened:
-    with _reading(path):
-        state = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    for wrapper in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if not _is_state(state):
-        raise TadropError(
-            f"{path}: holds {type(state).__name__}, not a state dict of tensors"
-        )
-    return _untied({name: tensor.contiguous() for name, tensor in state.items()})
-
-
-def _is_state(state: object) -> bool:
-    if not isinstance(state, dict):
-        return False
-    return all(isinstance(tensor, Tensor) for tensor in state.values())
-
-
-def _untied(state: Mapping[str, Tensor]) -> Opened:
     """Every distinct tensor under its first name, and its other names as aliases."""
-    first_names: dict[object, str] = {}
-    tensors = dict(state)
-    aliases: dict[str, str] = {}
-    for name, tensor in sorted(state.items()):
-        if not tensor.numel():
-            continue
-        identity = (tensor.data_ptr(), tensor.shape, tensor.dtype)
-        first_name = first_names.setdefault(identity, name)
-        if first_name != name:
-            aliases[name] = first_name
-            del tensors[name]
-    return tensors, aliases
+    file = torch_files.read(path)
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in file.tensors.items():
+        if name not in file.aliases:
+            tensors[name] = tensor.contiguous()
+    return tensors, file.aliases
 
 
 def _opener(path: Path) -> Callable[[Path], Opened]:
@@ -161,7 +118,7 @@ def _opener(path: Path) -> Callable[[Path], Opened]:
 
 def _shards(index: Path) -> dict[str, Path]:
     """The file of every tensor that an index names."""
-    with _reading(index):
+    with reading(index):
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
     if not isinstance(weight_map, dict):
         raise TadropError(
@@ -180,7 +137,7 @@ def _open_sharded(index: Path) -> tuple[tuple[Path, ...], Opened]:
     shards = _shards(index)
     files = tuple(sorted(set(shards.values())))
     for file in files:
-        if not file.is_file():
+        if not is_file(file):
             raise TadropError(f"{index}: shard {file.name} is missing")
     opened = {file: _opener(file)(file) for file in files}
     tensors: dict[str, Tensor] = {}
@@ -226,10 +183,11 @@ def verify(path: Path) -> None:
             f"{manifest}: missing; the checkpoints beside it cannot be checked"
         )
     sums: dict[str, str] = {}  # by file name
-    for line in manifest.read_text().splitlines():
-        if line.strip():
-            digest, name = line.split()
-            sums[name] = digest
+    with reading(manifest):
+        for line in manifest.read_text(encoding="utf-8").splitlines():
+            if line.strip():
+                digest, name = line.split(maxsplit=1)
+                sums[name] = digest
     if path.name not in sums:
         raise TadropError(f"{manifest}: does not list {path.name}")
     if sha256(path) != sums[path.name]:

@@ -133,15 +133,15 @@ def test_hostile_module_trees(tmp_path):
         legacy.open_any(tmp_path / "empty.pt")
 
 
-def test_archives_that_torch_would_read_unrestricted(tmp_path):
+def test_archives_that_are_none_of_torchs(tmp_path):
     with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:
         archive.writestr("script/constants.pkl", b"")
         archive.writestr("script/data.pkl", b"")
     with tarfile.open(tmp_path / "old.pt", "w") as archive:
         archive.add(tmp_path / "script.pt", "storages")
-    with pytest.raises(TadropError, match="TorchScript"):
+    with pytest.raises(TadropError, match=r"script\.pt: .*has no end"):
         legacy.open_any(tmp_path / "script.pt")
-    with pytest.raises(TadropError, match="tar archive"):
+    with pytest.raises(TadropError, match=r"old\.pt: .*tar archive without 'tensors'"):
         legacy.open_any(tmp_path / "old.pt")
 
 
