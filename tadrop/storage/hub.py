@@ -156,15 +156,21 @@ class _Address(NamedTuple):
     revision: str | None
 
 
-def _address(reference: str) -> _Address:
-    """Reads `org/name[/path/in/it][@revision]`. Raises TadropError if it is not that."""
-    name, _, revision = reference.partition("@")
-    organisation, _, rest = name.partition("/")
-    repository, _, inside = rest.partition("/")
-    if not repository or organisation in ("", ".", ".."):
+def check_id(reference: str) -> None:
+    """Raises TadropError for what does not begin as a hub id does, with org/name."""
+    organisation, _, rest = reference.partition("/")
+    if not rest.partition("/")[0] or organisation in ("", ".", ".."):
         raise TadropError(
             f"there is no {reference}, and it is no hub id of the form org/name"
         )
+
+
+def _address(reference: str) -> _Address:
+    """Reads `org/name[/path/in/it][@revision]`. Raises TadropError if it is not that."""
+    check_id(reference)
+    name, _, revision = reference.partition("@")
+    organisation, _, rest = name.partition("/")
+    repository, _, inside = rest.partition("/")
     return _Address(name, f"{organisation}/{repository}", inside, revision or None)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from tadrop.storage import hub as hubs
 from tadrop.types import TadropError
 
 
@@ -49,17 +48,12 @@ def refuse(place: object, odd: Sequence[str], strict: bool) -> None:
         )
 
 
-def not_at_hand(references: Mapping[str, str], hub: str | None) -> list[str]:
-    """A line for each task whose data set is in no local folder.
+def needed(task: str, reference: str, files: str = "") -> str:
+    """A line about data that are not on this machine.
 
-    references: org/name, a folder, or either with @revision, by task
-    hub:        the local folder in the hub's layout
+    reference: org/name, a folder, or either with @revision
+    files:     which of its files, where others may be there
     """
-    lines = []
-    for task, reference in references.items():
-        name = reference.partition("@")[0]
-        if hubs.local("datasets", name, hub) is None:
-            lines.append(
-                f"task {task!r} needs the data set {name}, unless the hub's cache has it"
-            )
-    return lines
+    name = reference.partition("@")[0]
+    about = f", {files}" if files else ""
+    return f"task {task!r} needs the data set {name}{about}"

@@ -16,6 +16,7 @@ split: held out here, but models from elsewhere were trained on it.
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,12 +25,14 @@ import torch
 from torch import Tensor
 
 from tadrop.numerics.seeds import generator
+from tadrop.storage.data_card import check_shards
 from tadrop.storage.hub import resolve
+from tadrop.storage.repository import Repository, at_hand, find
 from tadrop.tasks.checks import (
     check_limit,
     differing,
     known_names,
-    not_at_hand,
+    needed,
     refuse,
 )
 from tadrop.tasks.metrics.correlations import METRICS
@@ -37,7 +40,7 @@ from tadrop.tasks.reading.tokens import VERSION, Tokens, buckets, load, pad
 from tadrop.types import TadropError
 
 if TYPE_CHECKING:
-    from tadrop.protocols import Tasks
+    from tadrop.protocols.tasks import Tasks
 
 # The share of a training split that is held out, and its largest number of rows, where
 # a source has no validation split of its own.
@@ -72,16 +75,61 @@ class TextSource:
                 f"there are accuracy, {', '.join(METRICS)}"
             )
 
-    def files(self, split: str, hub: str | None) -> tuple[Path, ...]:
-        """The parquet files of a split as the source names it."""
-        root = resolve("datasets", self.data, hub, [f"{self.folder}/*.parquet"])
-        folder = root / self.folder
-        files = tuple(sorted(folder.glob(f"{split}-*.parquet")))
-        if not files:
-            splits = {file.name.split("-")[0] for file in folder.glob("*.parquet")}
-            there = ", ".join(sorted(splits)) or "no parquet file"
-            raise TadropError(f"{folder}: no {split}-*.parquet; there is {there}")
+    def files(self, split: str, hub: str | None, task: str = "") -> tuple[Path, ...]:
+        """The parquet files of a split as the source names it.
+
+        They are downloaded if need be. task: who wants them, for an error
+        """
+        repository = self._repository(hub, task)
+        names = self._names(repository.names, split)
+        if not names:
+            raise self._no_split(repository, split)
+        return tuple(map(repository.file, names))
+
+    def at_hand(self, hub: str | None) -> bool:
+        """Whether the reported split is on this machine. Looking downloads nothing."""
+        name, revision = self._address
+        repository = at_hand("datasets", name, hub, revision)
+        if repository is None:
+            return False
+        try:
+            return bool(self._names(repository.names, self.test))
+        except TadropError:  # shards are missing
+            return False
+
+    def pattern(self, split: str) -> str:
+        """What the files of a split are called."""
+        return f"{self.folder}/{split}-*.parquet"
+
+    @property
+    def _address(self) -> tuple[str, str | None]:
+        """org/name or a folder, and the revision where one is pinned."""
+        name, _, revision = self.data.partition("@")
+        return name, revision or None
+
+    def _repository(self, hub: str | None, task: str) -> Repository:
+        name, revision = self._address
+        return find("datasets", name, hub, f"task {task!r}", revision)
+
+    def _names(self, names: Sequence[str], split: str) -> list[str]:
+        """The files of a split. Raises TadropError where shards are missing."""
+        pattern = self.pattern(split)
+        files = [name for name in names if fnmatchcase(name, pattern)]
+        check_shards(files)
         return files
+
+    def _no_split(self, repository: Repository, split: str) -> TadropError:
+        """The error about a split that the data set does not have."""
+        if not repository.complete:
+            return repository.without(self.pattern(split))
+        splits = set()
+        for name in repository.names:
+            folder, _, file = name.rpartition("/")
+            if folder == self.folder and file.endswith(".parquet"):
+                splits.add(file.split("-")[0])
+        there = ", ".join(sorted(splits)) or "no parquet file"
+        place = f"{repository.place}/{self.folder}"
+        return TadropError(f"{place}: no {split}-*.parquet; there is {there}")
 
     def odd(self, task: str, split: str, labels: Tensor) -> list[str]:
         """What of a whole split is not as it officially is."""
@@ -136,7 +184,7 @@ class TextTasks:
         source = self.source(task)
         folder = resolve("models", self.tokenizer, self.hub_dir)
         cache = Path(self.cache) if self.cache else None
-        files = source.files(split, self.hub_dir)
+        files = source.files(split, self.hub_dir, task)
         tokens = load(files, tuple(source.columns), folder, self.max_length, cache)
         refuse(files[0].parent, source.odd(task, split, tokens.labels), self.strict)
         return tokens
@@ -158,8 +206,12 @@ class TextTasks:
 
     def needs(self) -> list[str]:
         """The data sets that are in no local folder, a line each."""
-        references = {task: self.source(task).data for task in self.names}
-        return not_at_hand(references, self.hub_dir)
+        lines = []
+        for task in self.names:
+            source = self.source(task)
+            if not source.at_hand(self.hub_dir):
+                lines.append(needed(task, source.data, source.pattern(source.test)))
+        return lines
 
     def batches(self, task: str, split: str) -> Iterator[tuple[Tensor, Tensor]]:
         """(token ids [batch, length] with -1 after the end, labels [batch]).

@@ -27,7 +27,7 @@ from tadrop.tasks.drawing.families import FAMILIES, HANDWRITTEN, NAMES
 from tadrop.tasks.drawing.rendering import render
 
 if TYPE_CHECKING:
-    from tadrop.protocols import Tasks
+    from tadrop.protocols.tasks import Tasks
 
 # Part of every seed, and of the cache's name. To change images takes a new version:
 # numbers stop being comparable. A test holds some images of every task to it.

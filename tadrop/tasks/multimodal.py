@@ -35,11 +35,12 @@ from torch import Tensor
 
 from tadrop.models.beit3.transformer import Inputs
 from tadrop.storage.hub import resolve
+from tadrop.storage.repository import at_hand
 from tadrop.tasks.checks import (
     check_limit,
     differing,
     known_names,
-    not_at_hand,
+    needed,
     refuse,
 )
 from tadrop.tasks.metrics import captions
@@ -51,7 +52,7 @@ from tadrop.tasks.reading.pieces import Pieces
 from tadrop.types import TadropError
 
 if TYPE_CHECKING:
-    from tadrop.protocols import QuestionTasks, Tasks
+    from tadrop.protocols.tasks import QuestionTasks, Tasks
 
 # Part of the protocol. To read or grade in another way takes a new version.
 VERSION = 1
@@ -166,7 +167,7 @@ class MultimodalTasks:
 
     def root(self, task: str) -> Path:
         """The folder of a task's data."""
-        return resolve("datasets", self.sources[task]["data"], self.hub_dir)
+        return resolve("datasets", self.sources[task]["data"], self.hub_dir, ["*"])
 
     def _whole(self, task: str, split: str) -> tuple[list[Example], list[str]]:
         """A split, as the data set calls it, and what of it is not as it officially is."""
@@ -219,8 +220,13 @@ class MultimodalTasks:
 
     def needs(self) -> list[str]:
         """The data sets that are in no local folder, a line each."""
-        references = {task: self.sources[task]["data"] for task in self.names}
-        return not_at_hand(references, self.hub_dir)
+        lines = []
+        for task in self.names:
+            data = self.sources[task]["data"]
+            name, _, revision = data.partition("@")
+            if at_hand("datasets", name, self.hub_dir, revision or None) is None:
+                lines.append(needed(task, data))
+        return lines
 
     def batches(self, task: str, split: str) -> Iterator[tuple[Inputs, Tensor]]:
         """Inputs and targets, in the files' order.

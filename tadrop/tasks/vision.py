@@ -24,15 +24,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tadrop.tasks.checks import check_limit, differing, not_at_hand, refuse
+from tadrop.tasks.checks import check_limit, differing, needed, refuse
 from tadrop.tasks.reading import sampling
 from tadrop.tasks.reading.images import VERSION, Images, build, open_images
 from tadrop.tasks.reading.registry import Entry, entries, registry
-from tadrop.tasks.reading.sources import ImageSource, source_of
+from tadrop.tasks.reading.sources import ImageSource, missing_files, source_of
 from tadrop.types import TadropError
 
 if TYPE_CHECKING:
-    from tadrop.protocols import ImageTasks, Tasks
+    from tadrop.protocols.tasks import ImageTasks, Tasks
 
 SPLITS = ("train", "validation", "test")
 
@@ -73,6 +73,11 @@ class VisionTasks:
         described = entries(self.registry, names, self.entries, self.variants)
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "_entries", described)
+
+    @property
+    def _parts(self) -> Path | None:
+        """Where parts of files are kept; None where files are read whole."""
+        return None if self.limit is None else Path(self.cache)
 
     @property
     def _size(self) -> int:
@@ -131,13 +136,16 @@ class VisionTasks:
 
     def needs(self) -> list[str]:
         """The data sets and folders that are in no local folder, a line each."""
-        references = {}
+        lines = []
         for task in self.names:
             entry = self.entry(task)
             reference = entry.folder or entry.id
-            if reference is not None:
-                references[task] = reference
-        return not_at_hand(references, self.hub_dir)
+            if reference is None:
+                continue
+            files = missing_files(entry, self.hub_dir, self._parts)
+            if files:
+                lines.append(needed(task, reference, files))
+        return lines
 
     def batches(self, task: str, split: str) -> Iterator[tuple[Tensor, Tensor]]:
         """(images uint8 [batch, size, size, 3], labels [batch]).
@@ -181,7 +189,7 @@ class VisionTasks:
 
     def _open(self, task: str, split: str) -> Images:
         """A split from the cache; prepared and put there first if need be."""
-        source = source_of(task, self.entry(task), self.hub_dir)
+        source = source_of(task, self.entry(task), self.hub_dir, self._parts)
         folder = Path(self.cache) / "images" / self._key(source, split)
         if not (folder / "facts.json").exists():
             facts = {

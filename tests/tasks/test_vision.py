@@ -9,11 +9,12 @@ from pyarrow.parquet import ParquetFile
 
 from tadrop.storage import hub as hubs
 from tadrop.tasks.reading import sampling
-from tadrop.tasks.reading.hub_source import HubSource
 from tadrop.tasks.reading.sampling import validation_indices
 from tadrop.types import TadropError
 from tests import tiny_clip as tiny
 from tests.tasks.photographs import folder_of, gathered, suite
+from tests.tasks.public_layouts import write_tars
+from tests.tiny_clip import TASKS
 
 
 def test_a_cut_is_refused_unless_it_is_asked_for(hub, tmp_path):
@@ -147,13 +148,13 @@ def test_a_limit_is_a_sample_of_the_whole_split(tmp_path, monkeypatch):
     assert not train & validation_indices(100)
 
 
-def test_a_limit_on_files_that_cannot_be_read_in_part(hub, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        HubSource, "_parquet", lambda self, split: []
-    )  # as of a tar archive
-    images = gathered(suite(hub, tmp_path, limit=8), "mnist")[0]
-    everything = gathered(suite(hub, tmp_path), "mnist")[0].flatten(1).tolist()
-    at = [everything.index(image) for image in images.flatten(1).tolist()]
+def test_a_limit_on_files_that_cannot_be_read_in_part(tmp_path):
+    write_tars(tmp_path / "datasets" / TASKS["fer2013"], count=60)
+    names = ("fer2013",)
+    images = gathered(suite(tmp_path, tmp_path, names, limit=8), "fer2013")[0]
+    everything = gathered(suite(tmp_path, tmp_path, names), "fer2013")[0]
+    rows = everything.flatten(1).tolist()
+    at = [rows.index(image) for image in images.flatten(1).tolist()]
     assert len(set(at)) == 8
     assert max(at) > 20
 
