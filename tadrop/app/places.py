@@ -1,7 +1,38 @@
-"""Where the suite's own files lie: its configuration and the repository that holds it."""
+"""Where the suite's own files lie, and where what a user runs is kept.
 
+In a checkout configuration and formulas are folders beside the package. Installed they
+lie in it (setup.py), so that no other name is taken.
+"""
+
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
-CONF = REPOSITORY / "conf"
+PACKAGE = Path(__file__).parents[1]
+REPOSITORY = PACKAGE.parent
+INSTALLED = (PACKAGE / "conf").is_dir()
+CONF = PACKAGE / "conf" if INSTALLED else REPOSITORY / "conf"
 RECORDS = REPOSITORY / "results" / "records"
+
+FORMULAS = "baselines"  # what the YAML of a row calls the package of formulas
+
+
+def importable(target: str) -> str:
+    """The dotted name under which a class or function of the YAML can be imported."""
+    package, _, rest = target.partition(".")
+    if package != FORMULAS:
+        return target
+    if not INSTALLED:
+        _reach_checkout()
+        return target
+    module = rest.split(".")[0]
+    inside = f"{PACKAGE.name}.{FORMULAS}"
+    ours = find_spec(f"{inside}.{module}") is not None
+    return f"{inside}.{rest}" if ours else target
+
+
+def _reach_checkout() -> None:
+    """Makes the checkout's formulas importable from any folder."""
+    folder = str(REPOSITORY)
+    if folder not in sys.path:
+        sys.path.append(folder)

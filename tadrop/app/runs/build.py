@@ -11,8 +11,10 @@ from typing import Any, cast
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from tadrop.app.places import importable
 from tadrop.models.model import Model
-from tadrop.protocols import Sparsifier, Tasks
+from tadrop.protocols.streams import Sparsifier
+from tadrop.protocols.tasks import Tasks
 
 RULE_WORDS = ("name",)
 TASKS_WORDS = ("name", "family", "model")
@@ -33,10 +35,22 @@ def _built(node: Any, words: tuple[str, ...] = ()) -> Any:
     """The object that a node describes; None for no node. words: not its class's."""
     if node is None:
         return None
-    plain = resolved(node)
-    return instantiate(
-        {name: value for name, value in plain.items() if name not in words}
-    )
+    plain = _located(resolved(node))
+    for word in words:
+        plain.pop(word, None)
+    return instantiate(plain)
+
+
+def _located(node: Any) -> Any:
+    """A copy of a plain node whose targets are named as they can be imported here."""
+    if isinstance(node, list):
+        return list(map(_located, node))
+    if not isinstance(node, dict):
+        return node
+    located = {name: _located(child) for name, child in node.items()}
+    if "_target_" in located:
+        located["_target_"] = importable(located["_target_"])
+    return located
 
 
 def rule(node: Any) -> Sparsifier | None:
