@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tadrop.numerics.ops import along, total
-from tadrop.protocols import Stream
+from tadrop.protocols.streams import Stream
 from tadrop.types import Deltas, Taus
 from tadrop.vectors.passes import entries
 

@@ -32,7 +32,7 @@ from torch import Tensor
 from tadrop.numerics.linalg import svd
 from tadrop.numerics.ops import rows
 from tadrop.numerics.seeds import generator
-from tadrop.protocols import Stream
+from tadrop.protocols.streams import Stream
 from tadrop.types import Deltas, TadropError, Taus
 
 

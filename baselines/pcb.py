@@ -33,7 +33,7 @@ from torch import Tensor
 
 from tadrop.numerics.ops import along, total
 from tadrop.numerics.quantile import order_statistics
-from tadrop.protocols import Stream
+from tadrop.protocols.streams import Stream
 from tadrop.types import Deltas, TadropError, Taus
 from tadrop.vectors.passes import entries
 

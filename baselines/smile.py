@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from tadrop.modules.taps import Product, refuse_unused, tapped
 from tadrop.numerics.linalg import svd
-from tadrop.protocols import Stream, Workbench
+from tadrop.protocols.streams import Stream
+from tadrop.protocols.workbench import Workbench
 from tadrop.types import Slot, TadropError, check_keep
 from tadrop.vectors.merged import Merged
 

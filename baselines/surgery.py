@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tadrop.numerics.seeds import generator
-from tadrop.protocols import Stream, Workbench
+from tadrop.protocols.streams import Stream
+from tadrop.protocols.workbench import Workbench
 from tadrop.vectors.merged import Merged
 
 

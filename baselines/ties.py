@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tadrop.numerics import compiled
 from tadrop.numerics.ops import rows, total
-from tadrop.protocols import Stream
+from tadrop.protocols.streams import Stream
 from tadrop.types import Deltas, TadropError, Taus
 from tadrop.vectors.passes import add_up
 

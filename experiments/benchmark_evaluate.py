@@ -37,7 +37,7 @@ from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
 from tadrop.models.model import Model, Trainable
 from tadrop.modules import batches as batching
-from tadrop.protocols import Tasks
+from tadrop.protocols.tasks import Tasks
 from tadrop.storage.checkpoint import Checkpoint
 from tadrop.storage.files import write_text
 from tadrop.types import TadropError

@@ -38,7 +38,7 @@ from tadrop.app.runs.opening import open_bench
 from tadrop.evaluation.bench import Bench, score
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
-from tadrop.protocols import Sparsifier
+from tadrop.protocols.streams import Sparsifier
 from tadrop.sparsify.cut_stream import Sparse
 from tadrop.storage.checkpoint import Checkpoint
 from tadrop.vectors.passes import density

@@ -17,7 +17,7 @@ from tadrop.models.model import Model
 from tadrop.models.weights import install, loaded, private_tensors
 from tadrop.modules.batches import moved
 from tadrop.modules.slots import locate
-from tadrop.protocols import Tasks
+from tadrop.protocols.tasks import Tasks
 from tadrop.storage.checkpoint import Checkpoint
 from tadrop.types import Score, Slot, TadropError
 from tadrop.vectors.merged import Merged, materialise

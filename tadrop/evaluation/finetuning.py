@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tadrop.numerics.seeds import generator
-from tadrop.protocols import LabelledImages, Tasks
+from tadrop.protocols.tasks import LabelledImages, Tasks
 from tadrop.types import TadropError
 
 Optimizers = Callable[..., torch.optim.Optimizer]  # (parameters, lr, weight_decay)

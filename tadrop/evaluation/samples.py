@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tadrop.modules import batches as batching
 from tadrop.numerics.seeds import generator
-from tadrop.protocols import Tasks
+from tadrop.protocols.tasks import Tasks
 from tadrop.types import TadropError
 
 # Inputs held for shuffling: a split of at most so many is shuffled as a whole.

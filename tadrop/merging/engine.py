@@ -18,7 +18,8 @@ from torch import Tensor
 from tadrop.merging.memory import Memory
 from tadrop.merging.method import Method
 from tadrop.numerics import compiled
-from tadrop.protocols import Statistics, Stream
+from tadrop.protocols.streams import Stream
+from tadrop.protocols.workbench import Statistics
 from tadrop.types import (
     Deltas,
     LowRank,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tadrop.merging.engine import Put, Summary, merge_into
 from tadrop.merging.method import Method
-from tadrop.protocols import Stream
+from tadrop.protocols.streams import Stream
 from tadrop.storage.checkpoint_writer import SHARD, Shape
 from tadrop.types import Deltas, LowRank, Masked, MergedPiece, TadropError
 from tadrop.vectors.merged import Merged

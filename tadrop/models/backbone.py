@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tadrop.models.model import Model
 from tadrop.models.private import PrivateTensors, missing
-from tadrop.protocols import Tasks
+from tadrop.protocols.tasks import Tasks
 from tadrop.storage.checkpoint import Checkpoint, open_checkpoint, verify
 from tadrop.storage.hub import resolve
 from tadrop.types import TadropError

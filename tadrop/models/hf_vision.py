@@ -21,7 +21,7 @@ from torch.nn.functional import one_hot
 from tadrop.models.model import Model, Trainable
 from tadrop.models.pixels import Normalise
 from tadrop.models.private import PrivateTensors
-from tadrop.protocols import ImageTasks, Tasks
+from tadrop.protocols.tasks import ImageTasks, Tasks
 from tadrop.storage import hub as hubs
 from tadrop.storage.checkpoint import Checkpoint, open_checkpoint
 from tadrop.types import TadropError

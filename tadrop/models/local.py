@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from tadrop.models.model import Model
 from tadrop.models.private import PrivateTensors
-from tadrop.protocols import Tasks
+from tadrop.protocols.tasks import Tasks
 from tadrop.storage.checkpoint import Checkpoint, open_checkpoint
 from tadrop.types import TadropError
 

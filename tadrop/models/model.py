@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from tadrop.models.private import PrivateTensors
-from tadrop.protocols import Tasks
+from tadrop.protocols.tasks import Tasks
 from tadrop.storage.checkpoint import Checkpoint
 
 

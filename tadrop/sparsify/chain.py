@@ -7,7 +7,7 @@ and data.
 
 from collections.abc import Callable, Iterable
 
-from tadrop.protocols import Sparsifier, Stream
+from tadrop.protocols.streams import Sparsifier, Stream
 from tadrop.sparsify.cut_stream import Sparse
 
 Transformation = Callable[[Stream], Stream]

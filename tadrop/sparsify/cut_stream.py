@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tadrop.numerics.threads import in_order
-from tadrop.protocols import Cut, Cuts, Sparsifier, Stream
+from tadrop.protocols.streams import Cut, Cuts, Sparsifier, Stream
 from tadrop.types import Taus, Vector
 from tadrop.vectors.derived import Derived
 from tadrop.vectors.names import cut_name

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tadrop.protocols import Cut
+from tadrop.protocols.streams import Cut
 from tadrop.sparsify.random_cut import draws
 from tadrop.sparsify.rule import Rule
 from tadrop.types import TadropError, Tau, Vector, check_keep, check_scope

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tadrop.numerics import compiled
 from tadrop.numerics.seeds import key
-from tadrop.protocols import Cut
+from tadrop.protocols.streams import Cut
 from tadrop.types import Tau
 
 GOLDEN, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from tadrop.numerics.ops import largest
-from tadrop.protocols import Cut
+from tadrop.protocols.streams import Cut
 from tadrop.sparsify.rule import Rule
 from tadrop.types import Facts, TadropError, Tau, Vector, check_keep, check_scope
 

@@ -1,6 +1,6 @@
 """What most sparsifiers say of themselves."""
 
-from tadrop.protocols import Cuts, Sparsifier
+from tadrop.protocols.streams import Cuts, Sparsifier
 
 
 class Rule:

@@ -13,7 +13,7 @@ from math import floor
 
 from tadrop.numerics.quantile import spectrum
 from tadrop.numerics.spectrum import Bounds, Spectrum
-from tadrop.protocols import Cuts, Sparsifier
+from tadrop.protocols.streams import Cuts, Sparsifier
 from tadrop.sparsify.rule import Rule
 from tadrop.sparsify.top_cut import TopCut, check_norm, restored, top
 from tadrop.types import TadropError, Vector, check_scope

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tadrop.numerics import compiled
 from tadrop.numerics.spectrum import Spectrum
-from tadrop.protocols import Cut
+from tadrop.protocols.streams import Cut
 from tadrop.types import Facts, TadropError, Tau, Threshold
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tadrop.protocols import Cut, Cuts, Stream
+from tadrop.protocols.streams import Cut, Cuts, Stream
 from tadrop.types import MatrixLayout, Taus
 
 

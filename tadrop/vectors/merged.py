@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tadrop.protocols import Attachment
+from tadrop.protocols.workbench import Attachment
 from tadrop.storage.checkpoint import Checkpoint
 from tadrop.types import LowRank
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tadrop.numerics import compiled
 from tadrop.numerics.threads import in_order
-from tadrop.protocols import Stream
+from tadrop.protocols.streams import Stream
 from tadrop.types import Taus
 
 Result = TypeVar("Result")

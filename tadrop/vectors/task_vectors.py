@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tadrop.numerics import compiled
 from tadrop.numerics.quantile import HELD
-from tadrop.protocols import Cut, Cuts, Stream
+from tadrop.protocols.streams import Cut, Cuts, Stream
 from tadrop.storage.checkpoint import Checkpoint
 from tadrop.types import MatrixLayout, TadropError, Taus, Vector
 from tadrop.vectors.matching import check_fits, matched, merged_names

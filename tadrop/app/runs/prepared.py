@@ -6,7 +6,7 @@ from typing import Any
 from tadrop.errors import TadropError
 from tadrop.evaluation.bench import Bench
 from tadrop.evaluation.statistics import TaskStatistics
-from tadrop.protocols import Stream
+from tadrop.protocols.streams import Stream
 from tadrop.vectors.task_vectors import TaskVectors
 
 

@@ -20,7 +20,7 @@ from tadrop.app.runs.prepared import Prepared
 from tadrop.evaluation.bench import Bench
 from tadrop.evaluation.selection import Selection
 from tadrop.evaluation.statistics import TaskStatistics, gather
-from tadrop.protocols import Stream
+from tadrop.protocols.streams import Stream
 from tadrop.results import identity
 from tadrop.sparsify.chain import Transformation, chain, sparsified
 from tadrop.types import TadropError

@@ -17,7 +17,7 @@ from tadrop.app.runs.prepared import Prepared
 from tadrop.app.runs.preparing import merged, prepare
 from tadrop.evaluation.bench import evaluate
 from tadrop.evaluation.selection import Selection
-from tadrop.protocols import Stream
+from tadrop.protocols.streams import Stream
 from tadrop.results import identity, record
 from tadrop.results.naming import label
 from tadrop.results.provenance import provenance

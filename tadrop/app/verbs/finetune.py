@@ -42,7 +42,7 @@ from tadrop.models.model import Model, Trainable
 from tadrop.models.private import PrivateTensors
 from tadrop.models.weights import loaded, shared_tensors
 from tadrop.numerics.seeds import generator
-from tadrop.protocols import ImageTasks, Tasks
+from tadrop.protocols.tasks import ImageTasks, Tasks
 from tadrop.storage.checkpoint import Checkpoint, sha256
 from tadrop.storage.files import write_atomically, write_tensors, write_text
 from tadrop.types import TadropError

@@ -18,7 +18,7 @@ from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import CONF
 from tadrop.app.runs.build import resolved
 from tadrop.app.runs.opening import open_bench
-from tadrop.protocols import Stream
+from tadrop.protocols.streams import Stream
 from tadrop.results.figures.style import write_figures
 from tadrop.results.figures.tensors import similarity
 from tadrop.storage.files import write_text

@@ -27,7 +27,7 @@ from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import CONF
 from tadrop.app.runs.preparing import merged, prepare
 from tadrop.evaluation.bench import Bench
-from tadrop.protocols import QuestionTasks
+from tadrop.protocols.tasks import QuestionTasks
 from tadrop.storage.files import write_text
 from tadrop.types import TadropError
 from tadrop.vectors.merged import Merged, materialise

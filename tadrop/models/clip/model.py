@@ -39,7 +39,7 @@ from tadrop.models.clip.names import (
 )
 from tadrop.models.model import Model, Trainable
 from tadrop.models.private import PrivateTensors
-from tadrop.protocols import ImageTasks, Tasks
+from tadrop.protocols.tasks import ImageTasks, Tasks
 from tadrop.storage import hub as hubs
 from tadrop.storage.checkpoint import Checkpoint
 from tadrop.storage.legacy import open_any

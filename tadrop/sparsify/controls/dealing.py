@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tadrop.numerics.quantile import spectrum
-from tadrop.protocols import Cuts
+from tadrop.protocols.streams import Cuts
 from tadrop.sparsify.rule import Rule
 from tadrop.sparsify.tadrop import TADrop
 from tadrop.sparsify.top_cut import TopCut, restored, top

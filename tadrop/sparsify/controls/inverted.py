@@ -5,7 +5,7 @@ The tensor that lost most loses least. See dealing.py for how the density is kep
 
 import numpy as np
 
-from tadrop.protocols import Cuts
+from tadrop.protocols.streams import Cuts
 from tadrop.sparsify.controls.dealing import Assigned, reordered
 from tadrop.sparsify.tadrop import TADrop
 

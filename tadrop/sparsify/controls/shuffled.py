@@ -6,7 +6,7 @@ The order is seeded by (seed, task). See dealing.py for how the density is kept.
 import numpy as np
 
 from tadrop.numerics.seeds import generator
-from tadrop.protocols import Cuts
+from tadrop.protocols.streams import Cuts
 from tadrop.sparsify.controls.dealing import Assigned, reordered
 from tadrop.sparsify.tadrop import TADrop
 

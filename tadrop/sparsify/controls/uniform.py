@@ -1,6 +1,6 @@
 """uniform: one keep for every tensor of every task, at TADrop's overall density."""
 
-from tadrop.protocols import Cuts
+from tadrop.protocols.streams import Cuts
 from tadrop.sparsify.controls.dealing import counted
 from tadrop.sparsify.magnitude import Magnitude
 from tadrop.sparsify.tadrop import TADrop
