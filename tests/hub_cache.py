@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import huggingface_hub
 from huggingface_hub import constants
+from huggingface_hub.errors import EntryNotFoundError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -86,9 +87,21 @@ class Hub:
         files = [SimpleNamespace(rfilename=file) for file in self.files(name, kind)]
         return SimpleNamespace(sha=COMMIT, siblings=files)
 
-    def download(self, name, inside, *, repo_type, revision=None, tqdm_class=None):
+    def download(
+        self,
+        name,
+        inside,
+        *,
+        repo_type="model",
+        revision=None,
+        tqdm_class=None,
+        local_files_only=False,
+    ):
         kind = f"{repo_type}s"
-        content = (self.folder / kind / name / inside).read_bytes()
+        file = self.folder / kind / name / inside
+        if not file.is_file():
+            raise EntryNotFoundError(f"404: {inside}")
+        content = file.read_bytes()
         self.fetched[inside] += 1
         if tqdm_class is not None:
             with tqdm_class(total=len(content), unit="B", desc=inside) as bar:

@@ -12,11 +12,14 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     ProgressColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
 from rich.progress import Progress as RichProgress
 from rich.table import Column
+
+from tadrop.storage.bars import current
 
 # Widths of a terminal from which bars are drawn in full, and from which they are named.
 FULL_BARS, NAMED_BARS = 100, 70
@@ -39,9 +42,12 @@ def say(text: str, console: Console = out) -> None:
     console.print(text, soft_wrap=not console.is_terminal, markup=False)
 
 
+MEGABYTE = 1_000_000
+
+
 class Progress:
     """Named bars; a bar is a function to call once per step. Silent where standard
-    error is not a terminal.
+    error is not a terminal, but for downloads, which have a line each.
     """
 
     def __init__(self, bars: RichProgress | None = None, title: str = "") -> None:
@@ -55,6 +61,33 @@ class Progress:
         title = f"{self._title:<28} " if err.width >= NAMED_BARS else ""
         task = bars.add_task(f"{title}{name:<9}", total=steps)
         return lambda: bars.advance(task)
+
+    def transfer(self, name: str) -> Callable[[int, int | None], None]:
+        """A bar of megabytes, from the first that come; gone when all have come.
+
+        Call it with how many bytes there are, and of how many, if that is known.
+        """
+        bars, task = self._bars, None
+
+        def tell(count: int, total: int | None) -> None:
+            nonlocal task
+            size = None if total is None else total // MEGABYTE
+            if not size:  # too small for a bar, or nobody knows
+                return
+            if task is None:
+                task = self._transfer_bar(name, size)
+            if bars is not None:
+                finished = count == total
+                bars.update(task, completed=count // MEGABYTE, visible=not finished)
+
+        return tell
+
+    def _transfer_bar(self, name: str, size: int) -> TaskID:
+        """A bar of so many megabytes; without bars, a line that says what comes."""
+        if self._bars is None:
+            say(f"downloading {name} ({size} MB)", err)
+            return TaskID(0)
+        return self._bars.add_task(f"download {name} (MB)", total=size)
 
 
 @dataclass(frozen=True)
@@ -91,14 +124,26 @@ def stages(title: str) -> Iterator[Progress]:
     if not err.is_terminal or err.is_dumb_terminal:
         job = f" (job {where.job} of {where.jobs})" if where else ""
         say(f"running {title}{job}", err)
-        yield Progress()
+        with shown(Progress()) as progress:
+            yield progress
         return
     with RichProgress(*_bar_columns(), console=err, transient=True) as bars:
         if where:
             named = err.width >= NAMED_BARS
             description = counted(where.jobs, where.counts) if named else "sweep"
             bars.add_task(description, total=where.jobs, completed=where.job - 1)
-        yield Progress(bars, title)
+        with shown(Progress(bars, title)) as progress:
+            yield progress
+
+
+@contextmanager
+def shown(progress: Progress) -> Iterator[Progress]:
+    """Whatever takes long below tells these bars: downloads, zero-shot heads."""
+    token = current.set(progress)
+    try:
+        yield progress
+    finally:
+        current.reset(token)
 
 
 def _bar_columns() -> tuple[ProgressColumn, ...]:

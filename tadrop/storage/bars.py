@@ -51,7 +51,8 @@ def report(name: str) -> type[Any]:
     """A class of bars for the hub library, which tells one of ours instead.
 
     The library makes one a file, or two where bytes arrive by another way than they are
-    written. The larger count of the two is shown.
+    written, and one that counts the files of a folder. The larger count of bytes is
+    shown.
     """
     from tqdm.std import tqdm
 
@@ -67,8 +68,9 @@ def report(name: str) -> type[Any]:
         def update(self, n: float | None = 1) -> bool | None:
             nonlocal most
             displayed = super().update(n)
-            most = max(most, int(self.n))
-            tell(most, None if self.total is None else int(self.total))
+            if self.unit == "B":
+                most = max(most, int(self.n))
+                tell(most, None if self.total is None else int(self.total))
             return displayed
 
         def display(self, *words: Any, **options: Any) -> None:

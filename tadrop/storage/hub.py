@@ -6,11 +6,12 @@ there is downloaded once into the usual Hugging Face cache. With neither, one li
 what was wanted, where it was looked for and how to provide it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from tadrop.storage.bars import report
 from tadrop.storage.checkpoint import FILES, INDEX, first_line
 from tadrop.types import TadropError
 
@@ -86,19 +87,23 @@ def model(
     hub: str | None,
     wanted_by: str,
     revision: str | None = None,
+    others: Sequence[str] = (),
 ) -> Path:
     """The checkpoint file or folder of `org/name` or `org/name/path/in/it`.
 
-    It is downloaded if it is not on this machine.
+    It is downloaded if it is not on this machine. others: further paths in the same
+    repository under which the file has been seen
     """
-    if path := local("models", reference, hub):
-        return path
+    for place in (reference, *others):
+        if path := local("models", place, hub):
+            return path
     parts = reference.split("/")
     if len(parts) < 2 or reference.startswith(("/", ".")):
         raise TadropError(f"{wanted_by} needs {reference}; there is no such path")
     repository = "/".join(parts[:2])
     inside = "/".join(parts[2:])
-    files = (inside,) if inside else FILES
+    further = [place.removeprefix(f"{repository}/") for place in others]
+    files = (inside, *further) if inside else FILES
     example = "" if inside else FILES[0]
     return _download(repository, files, revision, hub, wanted_by, example)
 
@@ -127,7 +132,11 @@ def _download(
     for file in files:
         try:
             downloaded = hf_hub_download(
-                repository, file, revision=revision, local_files_only=bool(offline)
+                repository,
+                file,
+                revision=revision,
+                local_files_only=bool(offline),
+                tqdm_class=report(f"{repository}/{file}"),
             )
         except EntryNotFoundError as error:
             if not offline and file == files[-1]:
@@ -136,8 +145,13 @@ def _download(
         except Exception as error:
             raise nowhere(first_line(error), example) from error
         if file.endswith(INDEX):
-            shards = ["*.safetensors", file]
-            snapshot_download(repository, revision=revision, allow_patterns=shards)
+            snapshot_download(
+                repository,
+                revision=revision,
+                allow_patterns=["*.safetensors", file],
+                local_files_only=bool(offline),
+                tqdm_class=report(repository),
+            )
         return Path(downloaded)
     raise nowhere(offline, example)
 
@@ -217,14 +231,24 @@ def _snapshot(
             address.repository,
             repo_type=kind[:-1],
             revision=address.revision,
-            allow_patterns=allowed,
+            # Without a network, what is there has to do: a cache that another program
+            # filled may lack a file that fits a pattern and is not needed.
+            allow_patterns=[] if offline else allowed,
             local_files_only=bool(offline),
+            tqdm_class=report(address.repository),
         )
     except Exception as error:
         reason = offline or first_line(error)
         raise absent(kind, address.name, hub, wanted_by, reason) from error
     target = Path(folder, address.inside)
-    if not target.exists():
+    lacking = not any(_fitting(Path(folder), allowed))
+    if not target.exists() or (offline and lacking):
         reason = offline or f"{address.repository} has no {address.inside}"
         raise absent(kind, address.name, hub, wanted_by, reason)
     return target
+
+
+def _fitting(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
+    """The files and folders that fit one of the patterns."""
+    for pattern in patterns:
+        yield from folder.glob(pattern)
