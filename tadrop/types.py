@@ -73,7 +73,9 @@ class MatrixLayout:
             )
 
     def split(
-        self, taus: Float[Tensor, "task a b"], fused: str
+        self,
+        taus: Float[Tensor, "task a b"],
+        fused: str,
     ) -> list[Float[Tensor, "task out in"]]:
         """The matrices in a tensor, out x in.
 
@@ -85,7 +87,8 @@ class MatrixLayout:
         return [upright]
 
     def join(
-        self, matrices: list[Float[Tensor, "model out in"]]
+        self,
+        matrices: list[Float[Tensor, "model out in"]],
     ) -> Float[Tensor, "model a b"]:
         """The tensor as it is stored: undoes split."""
         upright = matrices[0] if len(matrices) == 1 else torch.cat(matrices, dim=1)

@@ -77,7 +77,10 @@ class _Pass:
     statistics: Statistics | None
 
     def merged(
-        self, name: str, start: int, taus: Taus
+        self,
+        name: str,
+        start: int,
+        taus: Taus,
     ) -> tuple[MergedPiece, Tensor | None]:
         """What the method makes of a piece, and the tally of it.
 
@@ -143,7 +146,10 @@ class _Pass:
 
 
 def _run_matrices(
-    layout: MatrixLayout, method: Method, taus: Taus, extra: Mapping[str, Any]
+    layout: MatrixLayout,
+    method: Method,
+    taus: Taus,
+    extra: Mapping[str, Any],
 ) -> Deltas | LowRank:
     """A tensor's matrices one by one, put back as the tensor is stored."""
     deltas: list[Tensor] = []
@@ -185,7 +191,9 @@ def _check_layouts(stream: Stream, method: Method) -> None:
 
 
 def _surveyed(
-    stream: Stream, method: Method, statistics: Statistics | None
+    stream: Stream,
+    method: Method,
+    statistics: Statistics | None,
 ) -> dict[str, Any]:
     """What the method learns from a pass over all task vectors, by name."""
     if method.survey is None:

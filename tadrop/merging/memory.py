@@ -34,7 +34,12 @@ class Memory:
         self._write(self.deltas, name, start, rows, size)
 
     def _write(
-        self, table: dict[str, Tensor], name: str, start: int, rows: Tensor, size: int
+        self,
+        table: dict[str, Tensor],
+        name: str,
+        start: int,
+        rows: Tensor,
+        size: int,
     ) -> None:
         """Writes rows [k, n] into table[name] [k, size] at column start."""
         with self.lock:

@@ -41,7 +41,9 @@ Visit = Callable[[Product, Tensor], Tensor]
 
 @contextmanager
 def tapped(
-    module: nn.Module, slots: Mapping[str, Slot], visit: Visit
+    module: nn.Module,
+    slots: Mapping[str, Slot],
+    visit: Visit,
 ) -> Iterator[None]:
     """Shows visit every product with a tensor that has a slot.
 
@@ -60,7 +62,10 @@ class _Tap:
     """What stands in for torch's products while a module is tapped."""
 
     def __init__(
-        self, module: nn.Module, slots: Mapping[str, Slot], visit: Visit
+        self,
+        module: nn.Module,
+        slots: Mapping[str, Slot],
+        visit: Visit,
     ) -> None:
         self.visit = visit
         self.linear, self.addmm = F.linear, torch.addmm
@@ -72,7 +77,10 @@ class _Tap:
             self.held.setdefault(owner, []).append((name, slot))
 
     def watched_linear(
-        self, inputs: Tensor, weight: Tensor, bias: Tensor | None = None
+        self,
+        inputs: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
     ) -> Tensor:
         output = self.linear(inputs, weight, bias)
         if id(weight) not in self.held:
@@ -80,7 +88,11 @@ class _Tap:
         return self._shown(weight, bias, inputs, output, axis=0)
 
     def watched_addmm(
-        self, bias: Tensor, inputs: Tensor, weight: Tensor, **options: Any
+        self,
+        bias: Tensor,
+        inputs: Tensor,
+        weight: Tensor,
+        **options: Any,
     ) -> Tensor:
         output = self.addmm(bias, inputs, weight, **options)
         if id(weight) not in self.held or options:

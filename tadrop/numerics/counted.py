@@ -23,8 +23,10 @@ from tadrop.numerics import histogram
 from tadrop.numerics.histogram import BINS, LOW_BITS, LOWS
 from tadrop.numerics.spectrum import Bounds, OrderStatistic, Spectrum, check_ranks
 
-GATHERED = 1 << 18  # entries up to which a bin is taken out and sorted; above, counted
-CANDIDATES = 16  # bins looked into on the chance that they will be asked for
+# Entries up to which a bin is taken out and sorted; a larger one is counted.
+GATHERED = 1 << 18
+# Bins looked into on the chance that they will be asked for.
+CANDIDATES = 16
 
 
 def _scales() -> tuple[np.ndarray, np.ndarray]:
@@ -118,9 +120,10 @@ class Counted(Spectrum):
 
     def _take_out(self, uppers: list[int]) -> None:
         counts = self.table[0, uppers].tolist()
-        values, places = histogram.gather(self.pieces(), self.size, uppers, sum(counts))
-        self._taken.append((values, places))
-        lows = np.sort(values) & np.uint32(LOWS - 1)
+        pieces, total = self.pieces(), sum(counts)
+        taken = histogram.gather(pieces, self.size, uppers, total)
+        self._taken.append(taken)
+        lows = np.sort(taken[0]) & np.uint32(LOWS - 1)
         end = 0
         for upper, count in zip(uppers, counts, strict=True):
             start, end = end, end + count
@@ -136,7 +139,9 @@ class Counted(Spectrum):
         return self.coarse.searchsorted(ranks, side="right").tolist()
 
     def foresee(
-        self, fractions: Sequence[float], ranks: Callable[[Bounds], tuple[int, int]]
+        self,
+        fractions: Sequence[float],
+        ranks: Callable[[Bounds], tuple[int, int]],
     ) -> None:
         """See Spectrum."""
         _, lows, highs = self.neighbours(fractions)
@@ -187,7 +192,8 @@ class Counted(Spectrum):
             (smallest,) = self.order_statistics([self.size - kept])
             bits = _bits_of(smallest.value)
             larger = self.size - smallest.below - smallest.equal
-            total = self._power_above(bits >> LOW_BITS, p) + self._power_within(bits, p)
+            total = self._power_above(bits >> LOW_BITS, p)
+            total += self._power_within(bits, p)
             total += (kept - larger) * smallest.value**p
         return total if p == 1 else sqrt(total)
 
@@ -211,24 +217,27 @@ class Counted(Spectrum):
     @cached_property
     def _magnitudes(self) -> np.ndarray:
         """By upper bits in use: the sum of |x|."""
-        count, low = self.table[:, self._used].astype(np.float64)
-        return (_SIGNIFICANDS[self._used] * count + low) * _UNITS[self._used]
+        used = self._used
+        count, low = self.table[:, used].astype(np.float64)
+        return (_SIGNIFICANDS[used] * count + low) * _UNITS[used]
 
     @cached_property
     def _squares(self) -> np.ndarray:
         """By upper bits in use: the sum of x**2."""
-        significand = _SIGNIFICANDS[self._used]
-        count, low = self.table[:, self._used].astype(np.float64)
+        used = self._used
+        significand = _SIGNIFICANDS[used]
+        count, low = self.table[:, used].astype(np.float64)
         squares = histogram.lower_squares(self.pieces(), self.size)
-        square = squares[self._used].astype(np.float64)
+        square = squares[used].astype(np.float64)
         whole = significand * (significand * count + 2 * low) + square
-        return whole * _UNITS[self._used] ** 2
+        return whole * _UNITS[used] ** 2
 
     def _power_within(self, bits: int, p: int) -> float:
         """The same over the entries with these upper bits and larger lower bits."""
         upper = bits >> LOW_BITS
         lows, upto = self._bins[upper]
         index = int(lows.searchsorted(bits & (LOWS - 1)))
-        values = (_SIGNIFICANDS[upper] + lows[index + 1 :]) * _UNITS[upper]
-        counts = upto[index + 1 :] - upto[index:-1]
+        larger = slice(index + 1, None)
+        values = (_SIGNIFICANDS[upper] + lows[larger]) * _UNITS[upper]
+        counts = upto[larger] - upto[index:-1]
         return float((counts * values**p).sum())

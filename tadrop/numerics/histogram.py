@@ -41,7 +41,8 @@ def _placed(pieces: Iterable[Tensor]) -> Iterator[Placed]:
 
 
 def _spread(
-    pieces: Iterable[Tensor], work: Callable[[Iterable[Placed]], Result]
+    pieces: Iterable[Tensor],
+    work: Callable[[Iterable[Placed]], Result],
 ) -> list[Result]:
     """work(pieces), or its results for each thread's share of them.
 
@@ -127,7 +128,9 @@ def _add_lower_squares(piece: Tensor, table: np.ndarray) -> None:
 
 
 def by_lower_bits(
-    pieces: Iterable[Tensor], size: int, bins: Sequence[int]
+    pieces: Iterable[Tensor],
+    size: int,
+    bins: Sequence[int],
 ) -> np.ndarray:
     """[len(bins), LOWS]: entries with these upper bits by their lower bits."""
     rows = np.full(BINS, -1, dtype=np.int32)
@@ -169,7 +172,10 @@ def _runs(bins: Sequence[int]) -> tuple[list[int], list[int]]:
 
 
 def gather(
-    pieces: Iterable[Tensor], size: int, bins: Sequence[int], count: int
+    pieces: Iterable[Tensor],
+    size: int,
+    bins: Sequence[int],
+    count: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The bits of the magnitudes with these upper bits, and their flat indices.
 

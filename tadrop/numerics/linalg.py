@@ -50,7 +50,8 @@ def polar(matrix: Float[Tensor, "*batch m n"]) -> Float[Tensor, "*batch m n"]:
 
 
 def inverse(
-    gram: Float[Tensor, "n n"], relative: float = 1e-10
+    gram: Float[Tensor, "n n"],
+    relative: float = 1e-10,
 ) -> Float[Tensor, "n n"]:
     """The pseudo-inverse of a symmetric positive semidefinite matrix, float64.
 

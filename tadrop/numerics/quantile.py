@@ -19,8 +19,10 @@ from tadrop.numerics.spectrum import Sorted, Spectrum
 from tadrop.types import TadropError, Vector
 
 _INFINITY_BIN = 0x7F80  # upper bits of infinity and NaN
-SMALL = 1 << 15  # entries up to which sorting is cheaper than counting
-HELD = 1 << 22  # entries up to which a vector is held for the second pass: 16 MB
+# Entries up to which sorting is cheaper than counting.
+SMALL = 1 << 15
+# Entries up to which a vector is held for the second pass: 16 MB.
+HELD = 1 << 22
 
 # Bins of one pass over signed values: by 16 upper bits, then by 16 lower bits.
 _WIDTH = 1 << LOW_BITS
@@ -29,9 +31,9 @@ _WIDTH = 1 << LOW_BITS
 def spectrum(vector: Vector) -> Spectrum:
     """The magnitudes of a vector. Raises TadropError if an entry is NaN or infinite."""
     if vector.size <= SMALL:
-        parts = [piece.abs().double().cpu().numpy() for piece in vector.pieces()]
-        magnitudes = Sorted(np.concatenate(parts) if parts else np.empty(0))
-        _refuse(vector, int(np.count_nonzero(~np.isfinite(magnitudes.values))))
+        magnitudes = Sorted(_in_memory(vector))
+        finite = np.isfinite(magnitudes.values)
+        _refuse(vector, int(np.count_nonzero(~finite)))
         return magnitudes
     pieces = vector.pieces
     if vector.size <= HELD:
@@ -45,6 +47,14 @@ def spectrum(vector: Vector) -> Spectrum:
     return Counted(vector.size, pieces, table)
 
 
+def _in_memory(vector: Vector) -> np.ndarray:
+    """The magnitudes of a small vector, float64."""
+    parts: list[np.ndarray] = [np.empty(0)]
+    for piece in vector.pieces():
+        parts.append(piece.abs().double().cpu().numpy())
+    return np.concatenate(parts)
+
+
 def _refuse(vector: Vector, bad: int) -> None:
     if bad:
         raise TadropError(
@@ -54,7 +64,8 @@ def _refuse(vector: Vector, bad: int) -> None:
 
 
 def order_statistics(
-    pieces: Callable[[], Iterator[Tensor]], ranks: list[int]
+    pieces: Callable[[], Iterator[Tensor]],
+    ranks: list[int],
 ) -> Tensor:
     """The entries of the given 0-based ascending ranks of every row.
 
@@ -68,7 +79,8 @@ def order_statistics(
         raise ValueError(f"ranks {ranks} of vectors with {size} entries")
     wanted = torch.tensor(ranks).expand(len(coarse), -1).contiguous()
     bins = torch.searchsorted(coarse, wanted, right=True)
-    before = torch.where(bins > 0, coarse.gather(1, (bins - 1).clamp(min=0)), 0)
+    previous = coarse.gather(1, (bins - 1).clamp(min=0))
+    before = torch.where(bins > 0, previous, 0)
     fine = _lower_counts(pieces(), bins).cumsum(-1)
     within = (wanted - before).unsqueeze(-1)
     low = torch.searchsorted(fine, within, right=True).squeeze(-1)
@@ -94,10 +106,11 @@ def _upper_counts(pieces: Iterator[Tensor]) -> Tensor:
     """How many entries of each row have which upper bits, [T, 2**16]."""
     counts: Tensor | None = None
     for rows in pieces:
-        offsets = torch.arange(len(rows), device=rows.device).unsqueeze(1) * _WIDTH
-        bins = (_upper(_keys(rows)) + offsets).reshape(-1)
-        count = torch.bincount(bins, minlength=len(rows) * _WIDTH).cpu()
-        count = count.view(len(rows), _WIDTH)
+        number = len(rows)
+        index = torch.arange(number, device=rows.device)
+        bins = _upper(_keys(rows)) + index.unsqueeze(1) * _WIDTH
+        count = torch.bincount(bins.reshape(-1), minlength=number * _WIDTH)
+        count = count.cpu().view(number, _WIDTH)
         counts = count if counts is None else counts + count
     assert counts is not None, "there is at least one piece"
     return counts

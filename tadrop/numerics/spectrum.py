@@ -46,7 +46,9 @@ class Spectrum(Protocol):
         ...
 
     def foresee(
-        self, fractions: Sequence[float], ranks: Callable[[Bounds], tuple[int, int]]
+        self,
+        fractions: Sequence[float],
+        ranks: Callable[[Bounds], tuple[int, int]],
     ) -> None:
         """Prepares for these quantiles, in one pass, and for the ranks that follow.
 
@@ -69,13 +71,20 @@ class Spectrum(Protocol):
         return values
 
     def neighbours(
-        self, fractions: Sequence[float]
+        self,
+        fractions: Sequence[float],
     ) -> tuple[list[float], list[int], list[int]]:
         """Where quantiles lie among the ranks, and the ranks below and above."""
         last = self.size - 1
-        places = [fraction * last for fraction in fractions]
-        lows = [floor(place) for place in places]
-        highs = [min(low + 1, last) for low in lows]
+        places: list[float] = []
+        lows: list[int] = []
+        highs: list[int] = []
+        for fraction in fractions:
+            place = fraction * last
+            low = floor(place)
+            places.append(place)
+            lows.append(low)
+            highs.append(min(low + 1, last))
         return places, lows, highs
 
 

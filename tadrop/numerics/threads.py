@@ -41,7 +41,9 @@ def _keep_freed_memory() -> None:
 
 
 def in_order(
-    function: Callable[[Item], Result], items: Iterable[Item], threads: int
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    threads: int,
 ) -> Iterator[Result]:
     """function(item) for every item, on so many threads; results in order.
 

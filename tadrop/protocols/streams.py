@@ -119,7 +119,10 @@ class Stream(Protocol):
         ...
 
     def theta0(
-        self, name: str, start: int = 0, stop: int | None = None
+        self,
+        name: str,
+        start: int = 0,
+        stop: int | None = None,
     ) -> Float[Tensor, "*shape"]:
         """The pretrained tensor, or its flat entries start to stop; float32."""
         ...

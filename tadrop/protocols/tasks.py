@@ -50,7 +50,10 @@ class Tasks(Protocol):
         ...
 
     def measure(
-        self, task: str, split: str, kept: Tensor
+        self,
+        task: str,
+        split: str,
+        kept: Tensor,
     ) -> Mapping[str, float] | None:
         """The metrics of a whole split by name, the reported one first.
 
@@ -118,6 +121,13 @@ class ImageTasks(Protocol):
         """
         ...
 
+    def backbones(self) -> tuple[str, ...]:
+        """The models that are published fine-tuned on these tasks, by our names.
+
+        Empty where that is not told, as for tasks of one's own.
+        """
+        ...
+
     def images(self, task: str, split: str) -> LabelledImages:
         """A whole split."""
         ...
@@ -133,4 +143,17 @@ class QuestionTasks(Protocol):
 
     def questions(self, split: str) -> Iterator[tuple[Any, Tensor]]:
         """Inputs and the numbers of the questions; a split as the data set calls it."""
+        ...
+
+
+@runtime_checkable
+class ReportedTasks(Protocol):
+    """What tasks can do beside whose individual models are reported by their authors."""
+
+    def reported(self, model: str, experts: Mapping[str, str]) -> dict[str, float]:
+        """Results in percent that the authors of these experts report, by task.
+
+        experts: the place of each task's expert; one that is not the authors' is left
+        out, and so is a task whose data or metric are not theirs
+        """
         ...

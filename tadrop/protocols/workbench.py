@@ -88,7 +88,11 @@ class Workbench(Protocol):
         ...
 
     def samples(
-        self, task: str, split: str, size: int, *words: object
+        self,
+        task: str,
+        split: str,
+        size: int,
+        *words: object,
     ) -> Iterator[Any]:
         """Endless shuffled batches of inputs, on the device.
 
@@ -97,7 +101,11 @@ class Workbench(Protocol):
         ...
 
     def features(
-        self, task: str, split: str, limit: int | None = None, *words: object
+        self,
+        task: str,
+        split: str,
+        limit: int | None = None,
+        *words: object,
     ) -> Tensor:
         """What the module as it is hands to the head, [example, width].
 

@@ -26,7 +26,8 @@ def chain(steps: Iterable[Transformation]) -> Transformation:
 
 
 def sparsified(
-    rule: Sparsifier, on_cut: Callable[[], None] = lambda: None
+    rule: Sparsifier,
+    on_cut: Callable[[], None] = lambda: None,
 ) -> Transformation:
     """The transformation that cuts by a rule, every cut planned.
 

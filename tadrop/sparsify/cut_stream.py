@@ -5,7 +5,7 @@ Cuts are planned once, when first needed, and kept.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import groupby
 from math import prod
@@ -55,8 +55,9 @@ class Sparse(Derived):
         """
         self.source.plan()
         missing = [key for key in self._keys() if key not in self._planned]
+        jobs = self._jobs(missing)
         threads = torch.get_num_threads() if self.device.type == "cpu" else 1
-        for planned in in_order(self._plan_jointly, self._jobs(missing), threads):
+        for planned in in_order(self._plan_jointly, jobs, threads):
             for key, cut in planned:
                 self._planned[key] = cut
                 self.on_plan()
@@ -172,8 +173,8 @@ class Sparse(Derived):
     def vector(self, task: int, name: str | None) -> Vector:
         """See Stream."""
         source = self.source.vector(task, name)
-        pieces = partial(self._pieces, task, self.names if name is None else (name,))
-        return Vector(source.task, source.name, source.shape, source.size, pieces)
+        names = self.names if name is None else (name,)
+        return replace(source, pieces=partial(self._pieces, task, names))
 
     def _pieces(self, task: int, names: Sequence[str]) -> Iterator[Tensor]:
         for name in names:

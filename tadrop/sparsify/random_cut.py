@@ -18,7 +18,10 @@ GOLDEN, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111E
 
 
 def draws(
-    words: tuple[object, ...], start: int, size: int, device: torch.device | str = "cpu"
+    words: tuple[object, ...],
+    start: int,
+    size: int,
+    device: torch.device | str = "cpu",
 ) -> Tensor:
     """Uniform whole numbers in [0, 2**32), int64, for entries `start` on.
 

@@ -104,7 +104,8 @@ class TADrop(Rule):
         if self.map == "power":
             return ratio**self.gamma
         if self.map == "affine":
-            return min(max(self.slope * ratio + self.offset, self.s_min), self.s_max)
+            mapped = self.slope * ratio + self.offset
+            return min(max(mapped, self.s_min), self.s_max)
         return ratio
 
     def _dropped(self, ratio: float, size: int) -> int:
@@ -118,8 +119,8 @@ class TADrop(Rule):
         (low, lower), (high, higher) = bounds
         least = low / higher
         most = min(lower / high, 1.0) if high > 0 else 1.0
-        first, last = sorted((self._dropped(least, size), self._dropped(most, size)))
-        return first, last
+        ranks = self._dropped(least, size), self._dropped(most, size)
+        return min(ranks), max(ranks)
 
     def plan(self, vector: Vector) -> TopCut:
         """Keeps k = n - floor(s n) entries, at least one.

@@ -38,12 +38,14 @@ class Checkpoint:
 
     tensors: views of mapped files, which take no memory until they are used
     aliases: names that are not in tensors -> the name in tensors whose bytes they share
+    lasting: whether a tensor is always the same; False where it is made when asked for
     """
 
     path: Path
     files: tuple[Path, ...]
     tensors: Mapping[str, Tensor]
     aliases: Mapping[str, str] = field(default_factory=dict)
+    lasting: bool = True
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]

@@ -72,7 +72,10 @@ class Derived(Stream):
         return taus
 
     def theta0(
-        self, name: str, start: int = 0, stop: int | None = None
+        self,
+        name: str,
+        start: int = 0,
+        stop: int | None = None,
     ) -> Float[Tensor, "*shape"]:
         """See Stream."""
         return self.source.theta0(name, start, stop)

@@ -43,11 +43,14 @@ def matched(base: Checkpoint, expert: Checkpoint) -> Checkpoint:
     for name in sorted(tensors):
         if name in base.tensors or name not in expert.aliases:
             kept[name] = tensors[name]
-    return replace(expert, tensors=kept, aliases={})
+    return replace(expert, tensors=kept, aliases={}, lasting=True)
 
 
 def check_fits(
-    base: Checkpoint, expert: Checkpoint, names: Sequence[str], private: Sequence[str]
+    base: Checkpoint,
+    expert: Checkpoint,
+    names: Sequence[str],
+    private: Sequence[str],
 ) -> None:
     """Raises TadropError unless every merged tensor is in the expert as in the base.
 

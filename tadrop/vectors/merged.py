@@ -45,7 +45,11 @@ class Merged:
         return (*self.deltas, *self.low_rank)
 
     def delta(
-        self, task: str, name: str, start: int = 0, stop: int | None = None
+        self,
+        task: str,
+        name: str,
+        start: int = 0,
+        stop: int | None = None,
     ) -> Tensor:
         """Task t's delta of one tensor, or its flat entries start to stop.
 
@@ -121,7 +125,10 @@ def pack(masks: Tensor) -> Tensor:
 
 
 def materialise(
-    base: Checkpoint, merged: Merged, task: str, scale: float
+    base: Checkpoint,
+    merged: Merged,
+    task: str,
+    scale: float,
 ) -> Iterator[tuple[str, Tensor]]:
     """theta0 + scale * delta for every merged tensor, one at a time, float32."""
     for name in merged.names:

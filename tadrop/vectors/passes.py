@@ -65,7 +65,9 @@ def _spans(stream: Stream, scope: str) -> Iterator[tuple[str, list[Range]]]:
 
 
 def over_pieces(
-    stream: Stream, function: Callable[[str, int, Taus], Result], scope: str = "entry"
+    stream: Stream,
+    function: Callable[[str, int, Taus], Result],
+    scope: str = "entry",
 ) -> Iterator[tuple[str, list[Result]]]:
     """function(name, first flat index, taus) for every piece: runs of results.
 
@@ -77,7 +79,8 @@ def over_pieces(
         name, span = job
         results: list[Result] = []
         for start, stop in span:
-            results.append(function(name, start, stream.taus(name, start, stop)))
+            taus = stream.taus(name, start, stop)
+            results.append(function(name, start, taus))
         return name, results
 
     shared = scope == "entry" and stream.device.type == "cpu"
@@ -93,7 +96,8 @@ def entries(stream: Stream) -> Iterator[Taus]:
     for name in stream.names:
         if prod(stream.shapes[name]):
             for start, stop in ranges(stream, name, "entry"):
-                yield stream.taus(name, start, stop).reshape(len(stream.tasks), -1)
+                taus = stream.taus(name, start, stop)
+                yield taus.reshape(len(stream.tasks), -1)
 
 
 def add_up(stream: Stream, function: Callable[[Taus], Tensor]) -> Tensor:
@@ -103,7 +107,8 @@ def add_up(stream: Stream, function: Callable[[Taus], Tensor]) -> Tensor:
     fixed shape, to be summed over entries; integers and float64 add without loss.
     """
     total: Tensor | None = None
-    for _, results in over_pieces(stream, lambda name, start, taus: function(taus)):
+    summands = over_pieces(stream, lambda name, start, taus: function(taus))
+    for _, results in summands:
         for result in results:
             total = result if total is None else total + result
     assert total is not None, "a stream has at least one tensor"
@@ -113,10 +118,12 @@ def add_up(stream: Stream, function: Callable[[Taus], Tensor]) -> Tensor:
 def density(stream: Stream) -> float:
     """The fraction of entries of all task vectors that are not zero."""
     sizes = {name: prod(stream.shapes[name]) for name in stream.names}
+
+    def count(name: str, start: int, taus: Taus) -> int:
+        return count_nonzero(taus, sizes[name])
+
     nonzero = 0
-    for _, counts in over_pieces(
-        stream, lambda name, start, taus: count_nonzero(taus, sizes[name])
-    ):
+    for _, counts in over_pieces(stream, count):
         nonzero += sum(counts)
     return nonzero / (len(stream.tasks) * sum(sizes.values()))
 
@@ -126,5 +133,6 @@ def count_nonzero(taus: Taus, size: int) -> int:
     if compiled.serves(size, taus):
         from tadrop.numerics import kernels
 
-        return int(kernels.count_nonzero(compiled.bits(taus.view(len(taus), -1))))
+        rows = compiled.bits(taus.view(len(taus), -1))
+        return int(kernels.count_nonzero(rows))
     return int(torch.count_nonzero(taus))

@@ -117,7 +117,11 @@ class TaskVectors:
         return taus
 
     def _load_cut(
-        self, name: str, cuts: Sequence[tuple[Cut, int]], start: int, taus: Tensor
+        self,
+        name: str,
+        cuts: Sequence[tuple[Cut, int]],
+        start: int,
+        taus: Tensor,
     ) -> bool:
         """Loads and cuts in one pass.
 
@@ -141,7 +145,11 @@ class TaskVectors:
         return bad == 0
 
     def _load(
-        self, name: str, start: int, taus: Tensor, tasks: slice = slice(None)
+        self,
+        name: str,
+        start: int,
+        taus: Tensor,
+        tasks: slice = slice(None),
     ) -> int:
         """Fills taus with the tasks' entries from start on.
 
@@ -164,7 +172,7 @@ class TaskVectors:
         """Where the compiled kernels read a tensor from; None if they do not serve it.
 
         Addresses are kept only where the checkpoints themselves keep their tensors: some
-        make them when asked (fused from q, k and v).
+        make them anew when asked (fused from q, k and v).
         """
         if not compiled.serves(prod(self.shapes[name]), taus):
             return None
@@ -172,7 +180,7 @@ class TaskVectors:
             return self._known[name]
         checkpoints = [*self.experts.values(), self.base]
         addresses = _addresses_of([checkpoint[name] for checkpoint in checkpoints])
-        if all(isinstance(checkpoint.tensors, dict) for checkpoint in checkpoints):
+        if all(checkpoint.lasting for checkpoint in checkpoints):
             self._known[name] = addresses
         return addresses
 
@@ -185,8 +193,10 @@ class TaskVectors:
         """Each task's own tensors, that are never merged."""
         private: dict[str, dict[str, Tensor]] = {}
         for task, expert in self.experts.items():
-            names = [name for name in expert.tensors if is_private(name, self.private)]
-            private[task] = {name: expert[name] for name in names}
+            private[task] = {}
+            for name in expert.tensors:
+                if is_private(name, self.private):
+                    private[task][name] = expert[name]
         return private
 
     def vector(self, task: int, name: str | None) -> Vector:
@@ -211,7 +221,11 @@ class TaskVectors:
                 yield tau[0]
 
     def _read(
-        self, checkpoint: Checkpoint, name: str, start: int, stop: int | None
+        self,
+        checkpoint: Checkpoint,
+        name: str,
+        start: int,
+        stop: int | None,
     ) -> Tensor:
         return checkpoint[name].reshape(-1)[start:stop].to(self.device, torch.float32)
 
@@ -225,7 +239,8 @@ class TaskVectors:
 
 
 def _thresholds(
-    cuts: Sequence[tuple[Cut, int]], start: int
+    cuts: Sequence[tuple[Cut, int]],
+    start: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Values, ends of ties from `start` on, and scales of the cuts, [task] each.
 

@@ -146,9 +146,8 @@ def test_nonfinite_task_vectors_name_task_and_tensor(value):
 
 def made(tensors):
     """A checkpoint whose tensors are made when asked for, as CLIP's fused ones are."""
-    return Checkpoint(
-        Path("c"), (), Lazy({name: tensor.clone for name, tensor in tensors.items()})
-    )
+    makers = {name: tensor.clone for name, tensor in tensors.items()}
+    return Checkpoint(Path("c"), (), Lazy(makers), lasting=False)
 
 
 def test_tensors_that_are_made_when_asked_for_may_go_in_between():

@@ -111,6 +111,13 @@ class Clip:
                 f"model={self.name} needs tasks of images with class names, "
                 "such as tasks=vision8"
             )
+        backbones = tasks.backbones()
+        if self.source != "local" and backbones and self.name not in backbones:
+            raise TadropError(
+                f"nobody publishes model={self.name} fine-tuned on these tasks; "
+                f"there is model={' or '.join(backbones)}, or with models of your own "
+                "model.source=local 'model.sources.local=\"DIR/{task}\"'"
+            )
         return replace(self, tasks=tasks)
 
     @property
@@ -167,7 +174,9 @@ class Clip:
         assert template is not None  # checked when this was made
         place = template.format(hub=entry.hub, tall=entry.tall, task=task)
         wanted_by = f"model={self.name} source={self.source} task={task}"
-        return self._raw(hubs.model(place, self.hub_dir, wanted_by))
+        # The TALL-masks repository has been seen with its folders spelled either way.
+        others = [place.replace("/ViT-", "/VIT-")] if "/ViT-" in place else []
+        return self._raw(hubs.model(place, self.hub_dir, wanted_by, others=others))
 
     def _raw(self, path: Path) -> Checkpoint:
         """A file's weights under plain names.
@@ -188,7 +197,7 @@ class Clip:
     def open_base(self) -> Checkpoint:
         """The base's merged tensors in the run's packaging."""
         raw = self._raw_base
-        return Checkpoint(raw.path, raw.files, self._packaged(raw))
+        return Checkpoint(raw.path, raw.files, self._packaged(raw), lasting=False)
 
     def open_expert(self, task: str) -> Checkpoint:
         """A task's tensors in the run's packaging, and its head."""
@@ -198,7 +207,7 @@ class Clip:
         makers[HEAD] = partial(self.head, task)
         if not self._projects:
             makers[FROZEN] = self._base_projection
-        return Checkpoint(raw.path, raw.files, Lazy(makers))
+        return Checkpoint(raw.path, raw.files, Lazy(makers), lasting=False)
 
     def _check(self, raw: Checkpoint) -> None:
         """Raises TadropError for a file that does not fit the others."""

@@ -70,7 +70,10 @@ def _by_task(facts: Mapping[tuple[str, str], Facts]) -> dict[str, dict[str, Fact
 
 
 def _dealt(
-    task: str, sizes: np.ndarray, counts: np.ndarray, order: Order
+    task: str,
+    sizes: np.ndarray,
+    counts: np.ndarray,
+    order: Order,
 ) -> np.ndarray:
     """Entries to keep of each of a task's vectors, [vector], from what TADrop keeps.
 
@@ -79,7 +82,8 @@ def _dealt(
     movable = sizes > 1  # a tensor of one entry is never cut
     sparsity = order(task, (1 - counts / sizes)[movable])
     dealt = counts.copy()
-    dealt[movable] = _matched(sparsity, sizes[movable], int(counts[movable].sum()))
+    total = int(counts[movable].sum())
+    dealt[movable] = _matched(sparsity, sizes[movable], total)
     return dealt
 
 
