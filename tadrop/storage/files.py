@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from tadrop.storage.unfinished import unfinished
 from tadrop.types import TadropError
 
 
@@ -23,9 +24,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """
     temporary = _temporary_file(path)
     try:
-        write(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        with unfinished(temporary):
+            write(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise TadropError(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tadrop.storage.unfinished import unfinished
 from tadrop.types import TadropError
 
 NOTE = "tadrop.json"
@@ -26,11 +27,10 @@ def staged(out: Path, overwrite: bool) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        staging.chmod(0o755)
-        yield staging
-        if out.exists():
-            shutil.rmtree(out)
-        staging.rename(out)
+        with unfinished(staging):
+            staging.chmod(0o755)
+            yield staging
+            put(staging, out)
     except OSError as error:
         reason = error.strerror or error
         raise TadropError(
@@ -38,6 +38,21 @@ def staged(out: Path, overwrite: bool) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def put(staging: Path, out: Path) -> None:
+    """Gives a folder its name; a folder that has the name is moved away, then deleted.
+
+    At no moment is there a part of either folder under that name.
+    """
+    if not out.exists():
+        staging.rename(out)
+        return
+    former = staging.with_name(f"{staging.name}.former")
+    out.rename(former)
+    staging.rename(out)
+    with unfinished(former):
+        shutil.rmtree(former)
 
 
 def _refuse_taken(out: Path, overwrite: bool) -> None:

@@ -24,6 +24,8 @@ import numpy as np
 from PIL import Image
 
 from tadrop.storage.files import write_text
+from tadrop.storage.folders import put
+from tadrop.storage.unfinished import unfinished
 from tadrop.types import TadropError
 
 # Part of every name in the cache. To prepare images in another way takes a new version.
@@ -97,10 +99,9 @@ def build(
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        _write(temporary, rows, size, resize, facts)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
+        with unfinished(temporary):
+            _write(temporary, rows, size, resize, facts)
+            put(temporary, folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
