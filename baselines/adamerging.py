@@ -29,12 +29,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines import ties
 from tadrop.modules.slots import parameters
 from tadrop.numerics.ops import rows
-from tadrop.protocols import Stream, Workbench
+from tadrop.protocols.streams import Stream
+from tadrop.protocols.workbench import Workbench
 from tadrop.types import TadropError, Taus
 from tadrop.vectors.merged import Merged
+
+from . import ties
 
 BETAS = (0.9, 0.999)
 View = Callable[[Taus], Taus]  # a tensor's task vectors, as the sum takes them

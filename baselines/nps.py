@@ -33,13 +33,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines import search
 from tadrop.numerics.quantile import spectrum
 from tadrop.numerics.seeds import key
-from tadrop.protocols import Stream, Workbench
+from tadrop.protocols.streams import Stream
+from tadrop.protocols.workbench import Workbench
 from tadrop.types import TadropError, Tau, Taus, Vector
 from tadrop.vectors.derived import Derived
 from tadrop.vectors.merged import Merged
+
+from . import search
 
 TINY = 1e-12  # what a sum of lambdas is at least when something is divided by it
 

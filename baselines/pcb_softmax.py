@@ -20,11 +20,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from baselines.pcb import bounds, excess, min_max, size, weighted_mean
 from tadrop.numerics.ops import along, total
-from tadrop.protocols import Stream
+from tadrop.protocols.streams import Stream
 from tadrop.types import Deltas, TadropError, Taus
 from tadrop.vectors.passes import entries
+
+from .pcb import bounds, excess, min_max, size, weighted_mean
 
 
 class Balances(NamedTuple):

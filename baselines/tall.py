@@ -25,9 +25,10 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from baselines import ties
 from tadrop.numerics.ops import along, total
 from tadrop.types import Deltas, Masked, TadropError, Taus
+
+from . import ties
 
 Lambdas = float | Sequence[float]  # one for all tasks, or one for each in their order
 

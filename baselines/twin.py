@@ -33,14 +33,16 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from baselines import twin_router
 from tadrop.modules import batches as batching
 from tadrop.modules.slots import parameters
 from tadrop.modules.taps import Product, refuse_unused, tapped
 from tadrop.numerics.linalg import svd
-from tadrop.protocols import Stream, Workbench
+from tadrop.protocols.streams import Stream
+from tadrop.protocols.workbench import Workbench
 from tadrop.types import LowRank, Slot, TadropError, Taus, check_keep
 from tadrop.vectors.merged import Merged
+
+from . import twin_router
 
 # Entries of weights that exist at once while inputs run on weights of their own.
 BUDGET = 1 << 25

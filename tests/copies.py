@@ -45,7 +45,7 @@ def move_module(folder: Path, old: str, new: str) -> None:
     source.rename(target)
     old_room, old_name = _dotted(old)
     new_room, new_name = _dotted(new)
-    imported = rf"from {re.escape(old_room)} import {old_name}\b"
+    imported = rf"from (?:{re.escape(old_room)}|\.) import {old_name}\b"
     named = rf"\b{re.escape(old_room)}\.{old_name}\b"
     _replace(folder, imported, f"from {new_room} import {new_name} as {old_name}")
     _replace(folder, named, f"{new_room}.{new_name}")

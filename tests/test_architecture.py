@@ -77,7 +77,9 @@ def imports(path, top_level_only=False):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            room = ".".join(path.parent.relative_to(ROOT).parts) if node.level else ""
+            source = ".".join(filter(None, (room, node.module)))
+            yield from (f"{source}.{alias.name}" for alias in node.names)
 
 
 OURS = {module_of(path): path for path in SOURCES if path.name != "__init__.py"}
