@@ -28,7 +28,7 @@ LAYOUTS = {
     "row.weight": LINEAR,
     "zero.weight": LINEAR,
 }
-SPLIT = {"fused=split": "merge.method.fused=split"}
+SPLIT = {"fused=split": "+merge.method.fused=split"}
 
 
 @cache
