@@ -56,6 +56,17 @@ MATRICES = "matrices"
 USUAL = {"dtype": "float32", "tuned": None}
 
 STEPS = ("search", "tadrop", "sparsify")
+OFF = "none"  # what `assign` says in the node of tadrop=off, whose settings are unread
+
+
+def tadrop(config: Config) -> Any:
+    """The tadrop node of a configuration or of its record; None where TADrop is off.
+
+    The node of tadrop=off has settings so that a sweep may cross off with those of on.
+    Records hold null for it: all such runs are one.
+    """
+    node = config["tadrop"]
+    return None if node is None or node.get("assign") == OFF else node
 
 
 def steps(config: Config) -> list[str]:
@@ -71,7 +82,7 @@ def steps(config: Config) -> list[str]:
         _check_order(given)
     search = ["search"] if config["merge"].get("search") is not None else []
     own = ["sparsify"] if config["sparsify"] is not None else []
-    if config["tadrop"] is None:
+    if tadrop(config) is None:
         return search + own
     if given is None:
         return [*search, "tadrop"]
@@ -83,9 +94,9 @@ def steps(config: Config) -> list[str]:
     return [word for word in given if word in (*search, "tadrop", *own)]
 
 
-def with_tadrop(config: Config, tadrop: Any) -> dict[str, Any]:
+def with_tadrop(config: Config, node: Any) -> dict[str, Any]:
     """The same run with another tadrop node, and the steps that follow from it."""
-    changed = {**config, "tadrop": tadrop}
+    changed = {**config, "tadrop": node}
     return changed | {"before": steps(changed)}
 
 
@@ -104,17 +115,18 @@ def _check_order(words: object) -> None:
 def settings(config: Config) -> dict[str, Any]:
     """The part of a resolved configuration that can change a result, as it is recorded.
 
-    The seed is part of it only where a node takes one (`seed: ${seed}`): a run without
-    chance is the same for all seeds. So is one in which TADrop stands in for the rule
-    that takes the seed (DARE's).
+    A rule that TADrop stands in for is no part of it: such runs are one, whatever the
+    rule's settings. The seed is part of it only where a node takes one (`seed: ${seed}`):
+    a run without chance is the same for all seeds.
     """
     kept: dict[str, Any] = {}
+    config = {**config, "tadrop": tadrop(config)}
     for name, node in config.items():
         if name not in CIRCUMSTANCES and USUAL.get(name, ...) != node:
             kept[name] = _without(node, REMARKS)
     kept["before"] = steps(config)
-    if kept["sparsify"] is not None and "sparsify" not in kept["before"]:
-        kept["sparsify"].pop("seed", None)
+    if "sparsify" not in kept["before"]:
+        kept["sparsify"] = None
     random = any(takes_seed(node) for name, node in kept.items() if name != "seed")
     if not random:
         kept["seed"] = None

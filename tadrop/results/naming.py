@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tadrop.results import identity
+
 
 def variant(config: Mapping[str, Any]) -> str:
     """Nothing for a plain run, TADrop for the adaptive rule, else the control's name."""
-    tadrop = config["tadrop"]
+    tadrop = identity.tadrop(config)
     if tadrop is None:
         return ""
     return "TADrop" if tadrop["assign"] == "adaptive" else tadrop["assign"]

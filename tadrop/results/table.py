@@ -121,8 +121,8 @@ def _rank(record: Record) -> tuple[bool, bool, bool]:
 
 
 def _method(record: Record) -> str:
-    """What the variants of a row share: all settings but those of TADrop."""
-    return without_seeds(record["config"], "tadrop", "before")
+    """What the variants of a row share: all settings but what stands before the merge."""
+    return without_seeds(record["config"], "tadrop", "before", "sparsify")
 
 
 def _groups(records: Iterable[Record]) -> list[list[Record]]:
@@ -181,7 +181,7 @@ def _compared(
     for index, (record, *_) in enumerate(groups):
         by_settings[without_seeds(record["config"])] = index
         if not _is_variant(record):
-            plain[_method(record)] = index
+            plain.setdefault(_method(record), index)
 
     def gain(index: int, base: int) -> tuple[float, Interval | None]:
         interval = compare(groups[index], groups[base]) if compare else None
