@@ -3,6 +3,7 @@
 from typing import Any
 
 from tadrop.storage.pickles.nodes import (
+    LONGEST,
     Dictionary,
     Global,
     Group,
@@ -10,7 +11,7 @@ from tadrop.storage.pickles.nodes import (
     UnreadableError,
 )
 
-LONGEST = 1024  # characters of a name, or of a number written as text
+STATES = 4  # that an object may be given
 
 
 def paired(values: list[Any]) -> list[tuple[Any, Any]]:
@@ -40,6 +41,8 @@ def set_state(node: Any, state: Any) -> None:
             f"its pickle changes {type(node).__name__}, which no torch does"
         )
     node.states = node.states or []
+    if len(node.states) == STATES:
+        raise UnreadableError("its pickle changes an object over and over")
     node.states.append(state)
 
 

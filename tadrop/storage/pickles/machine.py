@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 from tadrop.storage.pickles.changes import (
-    LONGEST,
     extend,
     made,
     named_global,
@@ -21,7 +20,13 @@ from tadrop.storage.pickles.changes import (
     set_items,
     set_state,
 )
-from tadrop.storage.pickles.nodes import Dictionary, Group, Made, UnreadableError
+from tadrop.storage.pickles.nodes import (
+    LONGEST,
+    Dictionary,
+    Group,
+    Made,
+    UnreadableError,
+)
 
 DIGITS = 255  # bytes of an integer
 

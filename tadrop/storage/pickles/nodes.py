@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+LONGEST = 1024  # characters of a name, or of a number written as text
+
 Pair = tuple[Any, Any]  # of a key and a value
 
 
@@ -88,16 +90,21 @@ class Stored(NamedTuple):
         return self.entries * self.dtype.itemsize
 
 
-def pairs_of(node: Any) -> list[Pair] | None:
-    """The pairs of a dictionary, of OrderedDict and its like; None for anything else."""
-    if isinstance(node, Dictionary):
+def is_dictionary(node: Any) -> bool:
+    """Whether it is a dictionary, or OrderedDict or its like."""
+    if isinstance(node, Made):
+        if node.pairs:
+            return True
+        return node.maker.path.rpartition(".")[2] in ("OrderedDict", "defaultdict")
+    return isinstance(node, Dictionary)
+
+
+def pairs_of(node: Any) -> list[Pair]:
+    """The pairs of a dictionary, of OrderedDict and its like; none of anything else."""
+    if not is_dictionary(node):
+        return []
+    if node.pairs or isinstance(node, Dictionary):
         return node.pairs or []
-    if not isinstance(node, Made):
-        return None
-    if node.pairs:
-        return node.pairs
-    if node.maker.path.rpartition(".")[2] not in ("OrderedDict", "defaultdict"):
-        return None
     # Python 2 gives its pairs to the constructor.
     listed = node.arguments[0] if node.arguments else None
     return list(_listed_pairs(listed))
@@ -111,27 +118,11 @@ def _listed_pairs(listed: Any) -> Iterator[Pair]:
 
 
 def by_name(node: Any) -> dict[str, Any]:
-    """The values of a dictionary whose keys are texts, and none of anything else."""
+    """The values of a dictionary whose keys are names, and none of anything else."""
     named: dict[str, Any] = {}
-    for key, value in pairs_of(node) or ():
-        if isinstance(key, str):
+    for key, value in pairs_of(node):
+        if isinstance(key, str) and len(key) <= LONGEST:
             named[key] = value
-    return named
-
-
-def attributes(node: Made) -> dict[str, Any]:
-    """An object's attributes, of what a pickle gives it as its state.
-
-    A state is one dictionary, or a pair of the object's attributes and its slots'
-    values, either of which may be None.
-    """
-    named: dict[str, Any] = {}
-    for state in node.states or ():
-        parts = (state,)
-        if isinstance(state, tuple) and len(state) == 2:
-            parts = state
-        for part in parts:
-            named |= by_name(part)
     return named
 
 

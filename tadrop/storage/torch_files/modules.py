@@ -1,42 +1,80 @@
-"""Pickled modules, whole: the parameters and buffers of a tree of inert objects."""
+"""Pickled modules, whole: the parameters and buffers of a tree of inert objects.
 
+Hostile files share dictionaries among objects, so each one is sorted once.
+"""
+
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tadrop.storage.pickles.nodes import (
+    LONGEST,
     Made,
     UnreadableError,
-    attributes,
     by_name,
+    is_dictionary,
     members_of,
-    pairs_of,
 )
 from tadrop.storage.torch_files.tensors import is_tensor
-from tadrop.storage.torch_files.walk import LONGEST
 
 DEPTH = 64  # module trees are not deeper
 REPEATS = 20_000  # names that may come of modules which share their parts
 SCRIPT = "__torch__."  # what names of TorchScript's classes begin with
 
 
-class Parts(NamedTuple):
-    """What a module holds by itself.
+class Place(NamedTuple):
+    """A module of a tree: itself, what its names begin with, and how deep it is."""
 
-    transient: buffers that its state dict leaves out
-    """
+    module: Made
+    prefix: str
+    level: int
 
-    tensors: dict[str, Any]
-    transient: dict[str, Any]
-    children: dict[str, Made]
+
+class Named:
+    """The values of dictionaries by their keys, each dictionary sorted once."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, dict[str, Any]] = {}  # by the node's id
+
+    def of(self, node: Any) -> dict[str, Any]:
+        if id(node) not in self.known:
+            self.known[id(node)] = by_name(node)
+        return self.known[id(node)]
+
+    def attribute(self, node: Made, name: str) -> Any:
+        """An object's attribute, or None."""
+        for part in self.states(node):
+            if name in self.of(part):
+                return self.of(part)[name]
+        return None
+
+    def states(self, node: Made) -> Iterator[Any]:
+        """What an object was given as its state.
+
+        That is one dictionary, or a pair of the object's attributes and its slots'
+        values, either of which may be None.
+        """
+        for state in node.states or ():
+            if isinstance(state, tuple) and len(state) == 2:
+                yield from state
+            else:
+                yield state
 
 
 class Modules:
-    """The modules of one file, whose parts are sorted once, however they are shared."""
+    """The modules of one file."""
 
-    def __init__(self) -> None:
-        self.known: dict[int, Parts | None] = {}  # by the object's id
+    def __init__(self, named: Named) -> None:
+        self.named = named
+        self.passing: dict[int, frozenset[str]] = {}  # names by their set's id
 
     def is_module(self, node: Any) -> bool:
-        return isinstance(node, Made) and self._parts(node) is not None
+        if not isinstance(node, Made):
+            return False
+        if node.maker.path.startswith(SCRIPT):
+            return True
+        holders = ("_parameters", "_modules")
+        values = (self.named.attribute(node, name) for name in holders)
+        return any(map(is_dictionary, values))
 
     def entries(self, root: Made) -> tuple[dict[str, Any], dict[str, Any]]:
         """Parameters and buffers of a tree by name, and buffers that it does not keep.
@@ -48,63 +86,71 @@ class Modules:
         transient: dict[str, Any] = {}
         visited: set[int] = set()
         repeats = 0
-        waiting = [(root, "", 0)]
+        waiting = [Place(root, "", 0)]
         while waiting:
-            module, prefix, level = waiting.pop()
-            parts = self._parts(module)
-            if parts is None:
-                continue
-            if level > DEPTH:
+            place = waiting.pop()
+            if place.level > DEPTH:
                 raise UnreadableError(f"modules nested deeper than {DEPTH}")
-            if id(module) in visited:
-                repeats += 1 + sum(map(len, parts))
-            if repeats > REPEATS or len(prefix) > LONGEST:
+            if id(place.module) in visited:
+                repeats += 1
+            visited.add(id(place.module))
+            for node in self._holders(place.module):
+                if id(node) in visited:
+                    repeats += len(self.named.of(node))
+                visited.add(id(node))
+            if repeats > REPEATS or len(place.prefix) > LONGEST:
                 raise UnreadableError("modules that share their parts without end")
-            visited.add(id(module))
-            for name, value in parts.tensors.items():
-                kept[f"{prefix}{name}"] = value
-            for name, value in parts.transient.items():
-                transient[f"{prefix}{name}"] = value
-            for name, child in parts.children.items():
-                waiting.append((child, f"{prefix}{name}.", level + 1))
+            passing = self._passing(place.module)
+            for name, value in self._tensors(place.module):
+                chosen = transient if name in passing else kept
+                chosen[f"{place.prefix}{name}"] = value
+            for name, child in self._children(place.module):
+                prefix = f"{place.prefix}{name}."
+                waiting.append(Place(child, prefix, place.level + 1))
         return kept, transient
 
-    def _parts(self, node: Made) -> Parts | None:
-        """A module's parts; None for other objects."""
-        if id(node) not in self.known:
-            self.known[id(node)] = _sorted_parts(node)
-        return self.known[id(node)]
-
-
-def _sorted_parts(node: Made) -> Parts | None:
-    own = attributes(node)
-    if node.maker.path.startswith(SCRIPT):
-        return _script_parts(own)
-    parameters = own.get("_parameters")
-    children = own.get("_modules")
-    if pairs_of(parameters) is None and pairs_of(children) is None:
-        return None
-    tensors = by_name(parameters)
-    transient: dict[str, Any] = {}
-    passing = [n for n in members_of(own.get("_non_persistent_buffers_set")) if n]
-    names = {name for name in passing if isinstance(name, str)}
-    for name, value in by_name(own.get("_buffers")).items():
-        if name in names:
-            transient[name] = value
+    def _holders(self, module: Made) -> Iterator[Any]:
+        """The dictionaries that a module's tensors and children stand in."""
+        if module.maker.path.startswith(SCRIPT):
+            yield from self.named.states(module)
         else:
-            tensors[name] = value
-    return Parts(tensors, transient, _objects(by_name(children)))
+            for name in ("_parameters", "_buffers", "_modules"):
+                yield self.named.attribute(module, name)
 
+    def _tensors(self, module: Made) -> Iterator[tuple[str, Any]]:
+        """A module's own parameters and buffers.
 
-def _script_parts(own: dict[str, Any]) -> Parts:
-    """TorchScript does not tell parameters from other attributes: all tensors count."""
-    tensors = {name: value for name, value in own.items() if is_tensor(value)}
-    children: dict[str, Made] = {}
-    for name, value in _objects(own).items():
-        if value.maker.path.startswith(SCRIPT):
-            children[name] = value
-    return Parts(tensors, {}, children)
+        TorchScript does not tell them from other attributes: there, all tensors count.
+        """
+        if module.maker.path.startswith(SCRIPT):
+            for name, value in self._script_attributes(module):
+                if is_tensor(value):
+                    yield name, value
+            return
+        yield from self._own(module, "_parameters")
+        yield from self._own(module, "_buffers")
 
+    def _children(self, module: Made) -> Iterator[tuple[str, Made]]:
+        if module.maker.path.startswith(SCRIPT):
+            attributes = self._script_attributes(module)
+        else:
+            attributes = self._own(module, "_modules")
+        for name, value in attributes:
+            if isinstance(value, Made) and self.is_module(value):
+                yield name, value
 
-def _objects(named: dict[str, Any]) -> dict[str, Made]:
-    return {n: value for n, value in named.items() if isinstance(value, Made)}
+    def _own(self, module: Made, holder: str) -> Iterator[tuple[str, Any]]:
+        named: Mapping[str, Any] = self.named.of(self.named.attribute(module, holder))
+        yield from named.items()
+
+    def _script_attributes(self, module: Made) -> Iterator[tuple[str, Any]]:
+        for state in self.named.states(module):
+            yield from self.named.of(state).items()
+
+    def _passing(self, module: Made) -> frozenset[str]:
+        """The names of the buffers that a module's state dict leaves out."""
+        node = self.named.attribute(module, "_non_persistent_buffers_set")
+        if id(node) not in self.passing:
+            names = (name for name in members_of(node) if isinstance(name, str))
+            self.passing[id(node)] = frozenset(names)
+        return self.passing[id(node)]

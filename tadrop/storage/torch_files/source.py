@@ -60,28 +60,32 @@ def mapped(
     if spans:
         data = torch.UntypedStorage.from_file(str(path), False, size)
         assert isinstance(data, torch.UntypedStorage)  # its signature promises less
-    storages: dict[Stored, torch.UntypedStorage] = {}
+    storages: dict[str, torch.UntypedStorage] = {}
     result: dict[str, Tensor] = {}
     for name, dense in tensors.items():
-        part = dense.storage
-        if part not in storages:
-            storages[part] = _storage(data, spans[part.key], part)
+        key = dense.storage.key
+        if key not in storages:
+            storages[key] = _storage(data, spans[key])
+        run = _run(storages[key], dense.storage)
         empty = torch.empty(0, dtype=dense.dtype)
-        result[name] = empty.set_(
-            storages[part], dense.offset, dense.shape, dense.stride
-        )
+        result[name] = empty.set_(run, dense.offset, dense.shape, dense.stride)
     return result
 
 
-def _storage(
-    data: torch.UntypedStorage, span: Span, part: Stored
-) -> torch.UntypedStorage:
-    """The run of a storage, aligned."""
-    start = span.start + part.start * part.dtype.itemsize
-    nbytes = part.length * part.dtype.itemsize
-    if start + nbytes > min(span.start + span.nbytes, data.nbytes()):
+def _storage(data: torch.UntypedStorage, span: Span) -> torch.UntypedStorage:
+    """A storage, aligned."""
+    end = span.start + span.nbytes
+    if end > data.nbytes():
         raise UnreadableError("changed while it was read")
-    if not nbytes:
+    if not span.nbytes:
         return torch.UntypedStorage(0)
-    run = data[start : start + nbytes]
-    return run if start % ALIGNMENT == 0 else run.clone()
+    storage = data[span.start : end]
+    return storage if span.start % ALIGNMENT == 0 else storage.clone()
+
+
+def _run(storage: torch.UntypedStorage, part: Stored) -> torch.UntypedStorage:
+    """The run of a storage that a tensor knows as its own."""
+    if part.length == part.entries:
+        return storage
+    start = part.start * part.dtype.itemsize
+    return storage[start : start + part.length * part.dtype.itemsize]

@@ -11,14 +11,15 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from tadrop.storage.pickles.nodes import (
+    LONGEST,
     Made,
     UnfitError,
     UnreadableError,
     by_name,
-    pairs_of,
+    is_dictionary,
 )
 from tadrop.storage.pickles.torch_names import AROUND, DTYPES, OTHER_KINDS
-from tadrop.storage.torch_files.modules import Modules
+from tadrop.storage.torch_files.modules import Modules, Named
 from tadrop.storage.torch_files.tensors import (
     REBUILDS,
     StoredTensor,
@@ -26,7 +27,7 @@ from tadrop.storage.torch_files.tensors import (
     other_kind,
     tensor,
 )
-from tadrop.storage.torch_files.walk import LONGEST, spelled, walk
+from tadrop.storage.torch_files.walk import spelled, walk
 
 # Words under which training code saves the state, beside its own progress.
 WRAPPERS = (
@@ -56,6 +57,7 @@ PROGRESS = (
 )
 NESTED = 8  # dictionaries around a state
 NAMED = 100  # tensors that a refusal names
+LOST = 10_000  # that are told from one another
 CONTAINERS = {
     "collections.OrderedDict",
     "collections.defaultdict",
@@ -89,7 +91,7 @@ def state(
     """
     patterns = tuple(leave_out)
     node = Unwrapping().innermost(root, key)
-    if is_tensor(node) or (pairs_of(node) is None and not isinstance(node, Made)):
+    if is_tensor(node) or (not isinstance(node, Made) and not is_dictionary(node)):
         raise _nothing(node)
     chosen, transient = _entries(node)
     readable: dict[str, StoredTensor] = {}
@@ -113,7 +115,7 @@ def state(
 
 def _entries(node: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """The values that may be tensors of the state, and those that modules do not keep."""
-    modules = Modules()
+    modules = Modules(Named())
     if isinstance(node, Made) and modules.is_module(node):
         return modules.entries(node)
     return by_name(node), {}
@@ -133,18 +135,27 @@ def _dense(name: str, value: Any) -> StoredTensor | None:
 def _lost(node: Any, taken: set[StoredTensor]) -> dict[str, str]:
     """The tensors in a node that are not among those taken: {name: kind}."""
     lost: dict[str, str] = {}
-    is_dictionary = pairs_of(node) is not None
+    takes_arrays = is_dictionary(node)
     for labels, part in walk(node):
         kind = other_kind(part)
-        if kind == "a numpy array" and not is_dictionary:
+        if kind == "a numpy array" and not takes_arrays:
             continue
-        if not kind and is_tensor(part):
-            dense = _dense(spelled(labels), part)
-            if dense is not None and dense.entries and dense not in taken:
-                kind = "no entry of the state"
+        if not kind and is_tensor(part) and not _is_taken(labels, part, taken):
+            kind = "no entry of the state"
         if kind:
             lost[spelled(labels)] = kind
+        if len(lost) > LOST:
+            raise UnfitError(f"over {LOST} tensors are no entries of a state dict")
     return lost
+
+
+def _is_taken(labels: list[Any], node: Any, taken: set[StoredTensor]) -> bool:
+    try:
+        dense = tensor(node)
+    except UnreadableError as error:
+        name = spelled(labels)
+        raise UnreadableError(f"tensor {name!r:.200}: {error}") from error
+    return dense is None or not dense.entries or dense in taken
 
 
 def _refuse_lost(lost: Mapping[str, str]) -> None:
@@ -153,7 +164,7 @@ def _refuse_lost(lost: Mapping[str, str]) -> None:
         return
     named: list[str] = []
     for name, kind in sorted(lost.items())[:NAMED]:
-        named.append(f"{name!r} ({kind})")
+        named.append(f"{name!r:.200} ({kind})")
     more = len(lost) - len(named)
     rest = f" and {more} more" if more else ""
     raise UnfitError(
@@ -168,7 +179,7 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 def _nothing(node: Any) -> UnreadableError:
     """What is there in the place of a state."""
-    if pairs_of(node) is not None:
+    if is_dictionary(node):
         return UnreadableError("holds a dictionary and no tensors in it")
     if is_tensor(node):
         return UnfitError("holds one tensor without a name, not a state dict")
@@ -181,14 +192,15 @@ class Unwrapping:
     """The search for the state among dictionaries that hold one another."""
 
     def __init__(self) -> None:
-        self.modules = Modules()
-        self.known: dict[int, dict[str, Any]] = {}  # entries by their node's id
+        self.named = Named()
+        self.modules = Modules(self.named)
+        self.known: dict[int, bool] = {}  # by the id of a node: has it tensors?
 
     def innermost(self, root: Any, key: str | None) -> Any:
         """The node that holds the state's entries; the root itself if none does."""
         node = root
         if key is not None:
-            entries = self._named(root)
+            entries = self.named.of(root)
             if key not in entries:
                 raise UnfitError(f"has no entry {key!r:.99}, but {_listed(entries)}")
             node = entries[key]
@@ -203,7 +215,7 @@ class Unwrapping:
         """The only entry that can be the state, or None."""
         if self.modules.is_module(node):
             return None
-        entries = self._named(node)
+        entries = self.named.of(node)
         candidates = {w: entries[w] for w in WRAPPERS if self._holds(entries.get(w))}
         if not candidates and not self._has_tensors(node):
             candidates = dict(self._states(entries))
@@ -232,21 +244,19 @@ class Unwrapping:
             visited.add(id(part))
             if self.modules.is_module(part) or self._has_tensors(part):
                 return True
-            entries = self._named(part)
+            entries = self.named.of(part)
             waiting += [entries[word] for word in WRAPPERS if word in entries]
         return False
 
     def _has_tensors(self, node: Any) -> bool:
-        return any(map(is_tensor, self._named(node).values()))
-
-    def _named(self, node: Any) -> dict[str, Any]:
         if id(node) not in self.known:
-            self.known[id(node)] = by_name(node)
+            values = self.named.of(node).values()
+            self.known[id(node)] = any(map(is_tensor, values))
         return self.known[id(node)]
 
     def _counted(self, candidates: Mapping[str, Any]) -> Iterator[str]:
         for name, value in list(candidates.items())[:NAMED]:
-            count = sum(map(is_tensor, self._named(value).values()))
+            count = sum(map(is_tensor, self.named.of(value).values()))
             yield f"{name!r:.99} ({count} tensors)"
 
 

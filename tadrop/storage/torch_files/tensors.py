@@ -16,6 +16,7 @@ from tadrop.storage.pickles.nodes import (
     Stored,
     UnreadableError,
     by_name,
+    pairs_of,
 )
 from tadrop.storage.pickles.torch_names import (
     AROUND,
@@ -126,9 +127,11 @@ def tensor(node: Any) -> StoredTensor | None:
 
 def attached(node: Made) -> list[Any]:
     """The Python attributes that were saved with a tensor."""
+    if REBUILDS.get(node.maker.path) is _from_state:
+        return []
     states = list(node.states or ())
     if node.maker.path in FROM_TYPE or node.maker.path.endswith("_with_state"):
-        states += node.arguments[3:]
+        states += node.arguments[3:4]
     for _ in range(AXES):
         inner = _within(node)
         if not isinstance(inner, Made) or inner is node:
@@ -199,6 +202,8 @@ def _dense(
     """The tensor that storage, offset, shape and strides describe."""
     if len(arguments) < 4 or not isinstance(arguments[0], Stored):
         raise UnreadableError("a tensor without a storage")
+    if len(pairs_of(metadata)) > AXES:
+        raise UnreadableError("a tensor with marks without end")
     if any(value is True for value in by_name(metadata).values()):
         raise UnreadableError("a conjugated or negated view; save its resolve_conj()")
     storage: Stored = arguments[0]

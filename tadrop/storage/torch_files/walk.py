@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tadrop.storage.pickles.nodes import (
+    LONGEST,
     Dictionary,
     Global,
     Group,
@@ -13,8 +14,7 @@ from tadrop.storage.pickles.nodes import (
 )
 from tadrop.storage.torch_files.tensors import attached, is_tensor
 
-DEPTH = 1000  # Python's pickler does not nest deeper
-LONGEST = 1000  # characters of a tensor's name
+DEPTH = 300  # levels; a module takes three
 LEAVES = (str, bytes, int, float, type(None), Global)
 # Attributes of a module that its state dict does not name.
 UNNAMED = ("_modules", "_parameters", "_buffers")
@@ -87,15 +87,17 @@ def _children(node: Any) -> Iterator[Child]:
 
 
 def _parts(node: Made) -> Iterator[Child]:
-    """What an object was given."""
-    for given in (node.arguments, node.states or ()):
-        for part in given:
-            # A state is mostly a dictionary, or a pair of them.
-            if isinstance(part, tuple):
-                for half in part:
-                    yield "", half
-            else:
-                yield "", part
+    """What an object was given.
+
+    Its state is mostly a dictionary, or a pair of them.
+    """
+    yield "", node.arguments
+    for state in node.states or ():
+        if isinstance(state, tuple) and len(state) == 2:
+            yield "", state[0]
+            yield "", state[1]
+        else:
+            yield "", state
     yield from _entries(node.pairs)
     yield from enumerate(node.members or ())
 
