@@ -33,7 +33,7 @@ SHIPPED = RECORDS
 
 def _alike(config: Mapping[str, Any], with_method: bool) -> tuple[object, ...]:
     names = tuple(config["tasks"]["names"])
-    method = (config["merge"]["name"], config["tadrop"] is None) if with_method else ()
+    method = (config["merge"]["name"], identity.tadrop(config) is None) if with_method else ()
     return (config["model"]["name"], names, config["limit"], config["select"], *method)
 
 

@@ -19,31 +19,33 @@ OmegaConf.register_new_resolver("rows", listing, replace=True)  # for --help
 def main(cfg: DictConfig) -> None:
     """One job: the references that its table needs, then the run itself."""
     from tadrop.app.mistakes import mistakes_in_one_line
-    from tadrop.app.runs.checks import check, check_words
+    from tadrop.app.runs.checks import check
     from tadrop.app.runs.exporting import merge_only
-    from tadrop.app.runs.run import reference_configs, run
+    from tadrop.app.runs.run import recorded, reference_configs, run
     from tadrop.app.showing import compare, show, show_written
 
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     with mistakes_in_one_line(sweeping):
-        check_words(HydraConfig.get().overrides.task)
         check(cfg)
         if not cfg.evaluate:
             show_written(merge_only(cfg))
             return
-        individual, *others = (*reference_configs(cfg), cfg)
+        configs = (*reference_configs(cfg), cfg)
+        ran = not all(map(recorded, configs))
+        individual, *others = configs
         records = [run(individual)]
         compare(records[0])  # a wrong split or head is seen before anything is merged
         records += map(run, others)
-        show(records, Path(cfg.paths.records), brief=sweeping)
+        show(records, Path(cfg.paths.records), brief=sweeping, ran=ran)
 
 
 def run_words(words: Sequence[str]) -> None:
     """Runs these words of a command line; Hydra reads them from sys.argv."""
     from tadrop.app.mistakes import check_renamed, told_in_one_line
+    from tadrop.app.schema.commands import spelled
 
+    plain = ["dry_run=true" if word == "--dry-run" else word for word in words]
     with told_in_one_line():
-        check_renamed(words)
-    spelled = ["dry_run=true" if word == "--dry-run" else word for word in words]
-    sys.argv = [sys.argv[0], *spelled]
+        check_renamed(plain)
+        sys.argv = [sys.argv[0], *spelled(plain)]
     main()

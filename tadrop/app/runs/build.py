@@ -15,6 +15,7 @@ from tadrop.app.places import importable
 from tadrop.models.model import Model
 from tadrop.protocols.streams import Sparsifier
 from tadrop.protocols.tasks import Tasks
+from tadrop.results import identity
 
 RULE_WORDS = ("name",)
 TASKS_WORDS = ("name", "family", "model")
@@ -54,7 +55,9 @@ def _located(node: Any) -> Any:
 
 
 def rule(node: Any) -> Sparsifier | None:
-    """A sparsifier, from a node of conf/sparsify or conf/tadrop."""
+    """A sparsifier, from a node of conf/sparsify or conf/tadrop; None where it is off."""
+    if node is not None and node.get("assign") == identity.OFF:
+        return None
     return _built(node, RULE_WORDS)
 
 

@@ -13,6 +13,7 @@ from tadrop.app.runs.preparing import prepare
 from tadrop.merging import export as exports
 from tadrop.merging.export import Written
 from tadrop.merging.source import Plan, Source, dtype_of, held, streamed
+from tadrop.results import identity
 from tadrop.results.naming import label
 from tadrop.results.provenance import version_of
 from tadrop.types import TadropError
@@ -60,6 +61,7 @@ def _write(prepared: Prepared, source: Source, scale: float) -> Written:
 def _made(cfg: Any, vectors: TaskVectors, scale: float) -> dict[str, Any]:
     """How an export was made: the settings that matter, and which checkpoints."""
     config = resolved(cfg, missing=False)
+    config["tadrop"] = identity.tadrop(config)
     files: dict[str, Any] = {}
     for name, checkpoint in {"base": vectors.base, **vectors.experts}.items():
         sizes = [file.stat().st_size for file in checkpoint.files]

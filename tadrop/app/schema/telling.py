@@ -1,0 +1,216 @@
+"""What is said of a wrong word: its key and value, what it may be, the nearest name."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tadrop.app.schema.configuration import DESCRIPTIVE, settable
+from tadrop.app.schema.faults import MISSING, UNKNOWN, Fault, at, faults, takes_also
+from tadrop.app.schema.kinds import choices
+from tadrop.errors import TadropError
+
+USUAL = ("on", "off", "uniform")  # of the choices of a group, named first
+FEW = 9  # so many names are listed; of more, the nearest
+ALIKE = 0.7  # of at most 1: how much a name looks like one that is proposed
+PER_ROW = "records do not tell formulas apart by it: give the formula a row of its own"
+
+
+def spelling(value: Any) -> str:
+    """A value as a command line has it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        words = [f"{name}:{spelling(child)}" for name, child in value.items()]
+        return f"{{{','.join(words)}}}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"[{','.join(map(spelling, value))}]"
+    return str(value)
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """At most three names that look alike, the most alike first."""
+    ends: dict[str, str] = {}
+    for key in known:
+        ends.setdefault(key.rpartition(".")[2], key)
+    return [ends[end] for end in get_close_matches(name, list(ends), 3, ALIKE)]
+
+
+def no_choice(group: str, text: str, options: Sequence[str]) -> TadropError:
+    """The error about a file of a group that there is not."""
+    names = [name for name in options if not name.startswith("_")]
+    usual = [name for name in USUAL if name in names]
+    names = [*usual, *(name for name in names if name not in usual)]
+    if not names:
+        return TadropError(f"{text}: there is no {text}")
+    if len(names) <= FEW:
+        return TadropError(f"{text}: {group} is {choices(tuple(names))}")
+    near = nearest(text.partition("=")[2], names)
+    meant = f"did you mean {choices(tuple(near))}? " if near else ""
+    return TadropError(
+        f"{text}: conf/{group} has no such file; {meant}python run.py --help lists all"
+    )
+
+
+def check_settable(key: str, value: Any, text: str) -> None:
+    """Raises TadropError for what a command cannot set, whatever its value."""
+    if any(part.startswith("_") for part in key.split(".")) or _has_target(value):
+        raise TadropError(
+            f"{text}: this is no setting, and {PER_ROW} (conf/merge/NAME.yaml)"
+        )
+    group, _, word = key.partition(".")
+    if word.partition(".")[0] in DESCRIPTIVE.get(group, ()):
+        raise TadropError(
+            f"{text}: this is what a file of conf/{group} says of itself; "
+            "it is not set by a command"
+        )
+
+
+def _has_target(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(_has_target, value.values()))
+    return isinstance(value, list) and any(map(_has_target, value))
+
+
+def check_on(bases: Sequence[DictConfig], settings: Sequence[Any]) -> None:
+    """Raises TadropError for a setting of TADrop where it is off in every job."""
+    if not all(is_off(base.get("tadrop")) for base in bases):
+        return
+    for word in settings:
+        if word.key_or_group.startswith("tadrop."):
+            raise TadropError(
+                f"{word.input_line}: tadrop is off, and this changes nothing; say tadrop=on"
+            )
+
+
+def is_off(tadrop: Any) -> bool:
+    """Whether a node of conf/tadrop is that of tadrop=off."""
+    return tadrop is None or tadrop.get("assign") == "none"
+
+
+def check(
+    config: DictConfig,
+    said: Mapping[str, Any],
+    settings: Sequence[Any],
+    name: str,
+    loader: Any,
+) -> None:
+    """Raises TadropError for the first fault of a configuration.
+
+    said: what its YAML files say; settings: the words of the command line
+    """
+    raw, resolved = _plain(config)
+    _tell(list(faults(resolved, raw, said, name)), said, settings, loader)
+
+
+def check_composed(config: DictConfig, name: str = "config") -> None:
+    """Raises TadropError for the first fault of a configuration made elsewhere."""
+    raw, resolved = _plain(config)
+    _tell(list(faults(resolved, raw, UNKNOWN, name)), raw, (), None)
+
+
+def _tell(
+    found: Sequence[Fault],
+    said: Mapping[str, Any],
+    settings: Sequence[Any],
+    loader: Any,
+) -> None:
+    """Raises TadropError for the first fault, values that nobody gave last."""
+    for fault in found:
+        if fault.value != MISSING:
+            raise TadropError(_told(fault, said, settings, loader))
+    keys = [fault.key for fault in found]
+    if keys:
+        words = " ".join(f"{key}=VALUE" for key in keys)
+        group = keys[0].partition(".")[0]
+        choice = f"{group}={at(said, f'{group}.name')}"
+        raise TadropError(f"{choice}: {' and '.join(keys)} must be given: {words}")
+
+
+def _plain(config: DictConfig) -> tuple[Any, Any]:
+    """A configuration as it is written, and with every reference followed."""
+    raw: Any = OmegaConf.to_container(config)
+    try:
+        return raw, OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+    except OmegaConfBaseException as error:
+        key = error.full_key or ""
+        raise TadropError(
+            f"{key}={at(raw, key)}: this refers to what there is not; "
+            f"{_pair(raw)} do not go together"
+        ) from error
+
+
+def _pair(raw: Mapping[str, Any]) -> str:
+    names = [at(raw, f"{group}.name") for group in ("model", "tasks")]
+    return f"model={names[0]} and tasks={names[1]}"
+
+
+def _told(
+    fault: Fault, said: Mapping[str, Any], settings: Sequence[Any], loader: Any
+) -> str:
+    """One line about a fault."""
+    text = f"{fault.key}={spelling(fault.value)}"
+    for word in settings:
+        key = word.key_or_group
+        if f"{fault.key}.".startswith(f"{key}.") or key.startswith(f"{fault.key}."):
+            text = word.input_line.lstrip("+")
+    if fault.may_be:
+        return f"{text}: {fault.key} is {fault.may_be}"
+    parent = fault.key.rpartition(".")[0]
+    if at(said, parent) is None and loader is not None:
+        options = [one for one in loader.get_group_options(parent) if one != "none"]
+        ways = [f"{parent}={one}" for one in options if not one.startswith("_")]
+        if ways:
+            return f"{text}: {parent} is none here; choose {choices(tuple(ways))}"
+    return f"{text}: {_unknown(fault, said)}"
+
+
+def _unknown(fault: Fault, said: Mapping[str, Any]) -> str:
+    """What is said of a key that there is not."""
+    key, owner = fault.key, fault.owner
+    here = _settings(said, owner)
+    name = key.rpartition(".")[2]
+    beside = [one for one in here if one.startswith(f"{owner}.")]
+    everywhere = sorted(_keys(said, ""), key=len)
+    near = nearest(name, beside) or nearest(name, here) or nearest(name, everywhere)
+    meant = f"; did you mean {choices(tuple(near[:2]))}?" if near else ""
+    if owner and here and (not near or len(here) <= FEW):
+        row = at(said, "merge.name") if owner.startswith("merge") else None
+        whose = f"the row {row}" if row else owner
+        meant = f"; {whose} has {', '.join(here)}{meant}"
+    elif not near:
+        meant = "; python run.py --help lists them"
+    return f"no setting is called {key}{meant}"
+
+
+def _settings(said: Mapping[str, Any], owner: str) -> list[str]:
+    """What can be set below a node; of a merge row, all its knobs."""
+    if owner.partition(".")[0] == "merge":
+        keys = _keys(at(said, "merge"), "merge")
+        hidden = {*settable_words("merge")}
+        return [key for key in keys if key.split(".")[1] not in hidden]
+    node = at(said, owner)
+    names = [*node, *takes_also(said, owner)] if isinstance(node, Mapping) else []
+    return settable(owner, list(dict.fromkeys(names)))
+
+
+def settable_words(group: str) -> tuple[str, ...]:
+    """The words of a group's files that a command cannot set, or seldom would."""
+    return (*DESCRIPTIVE[group], "tune")
+
+
+def _keys(node: Any, key: str) -> Iterator[str]:
+    """The dotted keys of all values below a node, of those a target also takes too."""
+    if not isinstance(node, Mapping):
+        yield key
+        return
+    for name, child in node.items():
+        if not name.startswith("_"):
+            yield from _keys(child, f"{key}.{name}" if key else name)
+    for name in takes_also(node, "") if "_partial_" in node else ():
+        if name not in node:
+            yield f"{key}.{name}"
