@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from tadrop.app.console import out, position, say
+from tadrop.app.console import err, out, position, say
 from tadrop.app.terminal.sheets import fitted, full
 from tadrop.merging.export import Written
 from tadrop.results.formats import label
@@ -37,7 +37,7 @@ def show(
     print_table(table)
     say(f"record: {short(folder / f'{key}.json')}")
     if not ran:
-        say(AGAIN)
+        say(AGAIN, err)
 
 
 def _job(row: Row) -> str:
@@ -89,15 +89,20 @@ def show_written(written: Written) -> None:
         say(f"wrote {path}")
 
 
+# Keys of the records of individual models that this process has compared.
+COMPARED: set[str] = set()
+
+
 def compare(record: Record) -> None:
     """Prints the individual models' accuracies beside published ones, where there are
-    any, before anything is merged.
+    any, before anything is merged; once for the same models in all jobs of a sweep.
 
     Marked is what differs by more than half a point, or with a limit by three standard
     errors of the sample more.
     """
-    if not record.get("published"):
+    if not record.get("published") or record["key"] in COMPARED:
         return
+    COMPARED.add(record["key"])
     rich = RichTable(box=None)
     for heading in ("task", "here", "published", "difference", ""):
         left = heading in ("task", "")

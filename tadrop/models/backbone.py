@@ -5,7 +5,7 @@ names: `build`, `equip`, `adapt`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tadrop.models.model import Model
 from tadrop.models.private import PrivateTensors, missing
-from tadrop.protocols.tasks import Tasks
+from tadrop.protocols.tasks import ReportedTasks, Tasks
 from tadrop.storage.checkpoint import Checkpoint, open_checkpoint, verify
 from tadrop.storage.hub import resolve
 from tadrop.types import TadropError
@@ -56,6 +56,7 @@ class Backbone:
     hub_dir: str | None = None
     verified: bool = False
     provide: str = "set model.base and model.experts to where they are"
+    tasks: Tasks | None = field(default=None, compare=False)
 
     @property
     def head_module(self) -> str | None:
@@ -67,12 +68,18 @@ class Backbone:
         """The tasks are those of `tasks=`."""
 
     def bound(self, tasks: Tasks) -> "Backbone":
-        """This backbone, whatever the tasks."""
-        return self
+        """This backbone for these tasks, whatever they are."""
+        return replace(self, tasks=tasks)
 
     def published(self) -> dict[str, float]:
-        """Nothing: nobody's numbers for these experts are at hand."""
-        return {}
+        """Results in percent that the experts' authors report, by task."""
+        if not isinstance(self.tasks, ReportedTasks):
+            return {}
+        experts: dict[str, str] = {}
+        for task in self.tasks.names:
+            if (reference := self._reference(task)) is not None:
+                experts[task] = reference
+        return self.tasks.reported(self.name, experts)
 
     def slots(self, module: nn.Module) -> dict[str, Tensor]:
         """Where each tensor of a checkpoint goes: to the module's tensor of its name."""
@@ -84,13 +91,18 @@ class Backbone:
 
     def open_expert(self, task: str) -> Checkpoint:
         """A task's tensors under the module's names."""
-        if isinstance(self.experts, str):
-            return self._open(self.experts.format(task=task))
-        if task not in self.experts:
+        reference = self._reference(task)
+        if reference is None:
             raise TadropError(
                 f"model {self.name} has no expert for {task!r}; set model.experts.{task}"
             )
-        return self._open(self.experts[task])
+        return self._open(reference)
+
+    def _reference(self, task: str) -> str | None:
+        """The path or hub id of a task's expert, if it has one."""
+        if isinstance(self.experts, str):
+            return self.experts.format(task=task)
+        return self.experts.get(task)
 
     def _open(self, reference: str) -> Checkpoint:
         path = self._path(reference)

@@ -36,11 +36,12 @@ from tadrop.tasks.checks import (
     refuse,
 )
 from tadrop.tasks.metrics.correlations import METRICS
+from tadrop.tasks.reading.registry import reported
 from tadrop.tasks.reading.tokens import VERSION, Tokens, buckets, load, pad
 from tadrop.types import TadropError
 
 if TYPE_CHECKING:
-    from tadrop.protocols.tasks import Tasks
+    from tadrop.protocols.tasks import ReportedTasks, Tasks
 
 # The share of a training split that is held out, and its largest number of rows, where
 # a source has no validation split of its own.
@@ -250,6 +251,19 @@ class TextTasks:
             digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()[:16]
 
+    def reported(self, model: str, experts: Mapping[str, str]) -> dict[str, float]:
+        """Results in percent that the authors of these experts report, by task.
+
+        A task whose data are a cut is left out.
+        """
+        measured: dict[str, tuple[str, str]] = {}
+        for task in self.names:
+            source = self.source(task)
+            labels = self._whole(task, source.test).labels
+            if not source.odd(task, source.test, labels):
+                measured[task] = (source.test, source.metric)
+        return reported(model, experts, measured)
+
     def protocol(self) -> str:
         """The version, splits that may go by another name, and unofficial data."""
         words, odd = [f"text-{VERSION}"], []
@@ -275,3 +289,4 @@ def _part_of_train(tokens: Tokens, task: str, split: str) -> Tokens:
 
 if TYPE_CHECKING:
     _family: type[Tasks] = TextTasks
+    _reported: type[ReportedTasks] = TextTasks

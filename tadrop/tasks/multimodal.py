@@ -49,10 +49,11 @@ from tadrop.tasks.reading import examples as reading
 from tadrop.tasks.reading.examples import Answers, Example
 from tadrop.tasks.reading.pictures import picture
 from tadrop.tasks.reading.pieces import Pieces
+from tadrop.tasks.reading.registry import reported
 from tadrop.types import TadropError
 
 if TYPE_CHECKING:
-    from tadrop.protocols.tasks import QuestionTasks, Tasks
+    from tadrop.protocols.tasks import QuestionTasks, ReportedTasks, Tasks
 
 # Part of the protocol. To read or grade in another way takes a new version.
 VERSION = 1
@@ -111,24 +112,6 @@ def _classes(examples: Sequence[Example]) -> int:
     if isinstance(first, Answers):
         return first.size
     return len({example.target for example in examples})
-
-
-def _parts(examples: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:
-    """At most `size` examples at a time: those with images, then those without."""
-    with_images, texts = [], []
-    for example in examples:
-        alike = with_images if example.images else texts
-        alike.append(example)
-    for alike in (with_images, texts):
-        for start in range(0, len(alike), size):
-            yield alike[start : start + size]
-
-
-def _stacked(targets: Sequence[Any]) -> Tensor:
-    """The targets of some examples of one task, [batch, ...]."""
-    if isinstance(targets[0], Answers):
-        return torch.stack(list(map(Answers.dense, targets)))
-    return torch.tensor(targets)
 
 
 @dataclass(frozen=True)
@@ -199,6 +182,19 @@ class MultimodalTasks:
         refuse(self.root(task), odd, self.strict)
         return examples[: self.limit]
 
+    def reported(self, model: str, experts: Mapping[str, str]) -> dict[str, float]:
+        """Results in percent that the authors of these experts report, by task.
+
+        They are of the metrics that are reported here. A task whose data are a cut is
+        left out.
+        """
+        measured: dict[str, tuple[str, str]] = {}
+        for task in self.names:
+            split = self.sources[task]["test"]
+            if not self._whole(task, split)[1]:
+                measured[task] = (split, "accuracy")
+        return reported(model, experts, measured)
+
     def protocol(self) -> str:
         """The version, VQA's split, whose caption metrics, and unofficial data."""
         words = [f"beit3-{VERSION}"]
@@ -251,7 +247,7 @@ class MultimodalTasks:
         source = self.sources[task]
         prepare = partial(picture, side=source["side"], crop=source.get("crop", False))
         with ThreadPoolExecutor(4) as pool:
-            for part in _parts(examples, self.batch):
+            for part in reading.parts(examples, self.batch):
                 files, texts, targets = zip(*part, strict=True)
                 pictures = list(pool.map(prepare, chain.from_iterable(files)))
                 images = ids = None
@@ -259,7 +255,7 @@ class MultimodalTasks:
                     images = torch.stack(pictures).unflatten(0, (len(part), -1))
                 if texts[0] is not None:
                     ids = self.pieces.encode(texts, self.longest)
-                yield Inputs(images, ids), _stacked(targets)
+                yield Inputs(images, ids), reading.stacked(targets)
 
     def grade(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Whether the largest logit is the label's, or how right its answer is.
@@ -297,3 +293,4 @@ class MultimodalTasks:
 if TYPE_CHECKING:
     _family: type[Tasks] = MultimodalTasks
     _questions: type[QuestionTasks] = MultimodalTasks
+    _reported: type[ReportedTasks] = MultimodalTasks

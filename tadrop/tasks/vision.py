@@ -134,6 +134,14 @@ class VisionTasks:
                 accuracies[task] = known[task]
         return accuracies
 
+    def backbones(self) -> tuple[str, ...]:
+        """The models that are published fine-tuned on the tasks of this registry.
+
+        Empty for a registry whose models come from several sources, or from users.
+        """
+        facts = registry("published").get(self.registry, {})
+        return tuple(key for key, value in facts.items() if isinstance(value, dict))
+
     def needs(self) -> list[str]:
         """The data sets and folders that are in no local folder, a line each."""
         lines = []

@@ -14,7 +14,7 @@ from tests import tiny_clip as tiny
 
 
 def text_tower(config):
-    """A model of random weights at a trained model's scale, without its vision tower."""
+    """A model of random weights whose vision tower is next to nothing."""
     torch.manual_seed(0)
     thin = {"layers": 1, "width": 64, "head_width": 64}
     small = {**config, "vision_cfg": {**config["vision_cfg"], **thin}}

@@ -37,6 +37,7 @@ from tadrop.models.clip.names import (
     text_pairs,
     vision_pairs,
 )
+from tadrop.models.clip.places import check_published, places
 from tadrop.models.model import Model, Trainable
 from tadrop.models.private import PrivateTensors
 from tadrop.protocols.tasks import ImageTasks, Tasks
@@ -111,13 +112,7 @@ class Clip:
                 f"model={self.name} needs tasks of images with class names, "
                 "such as tasks=vision8"
             )
-        backbones = tasks.backbones()
-        if self.source != "local" and backbones and self.name not in backbones:
-            raise TadropError(
-                f"nobody publishes model={self.name} fine-tuned on these tasks; "
-                f"there is model={' or '.join(backbones)}, or with models of your own "
-                "model.source=local 'model.sources.local=\"DIR/{task}\"'"
-            )
+        check_published(self.name, self.source, tasks)
         return replace(self, tasks=tasks)
 
     @property
@@ -172,10 +167,8 @@ class Clip:
         entry = self._bound_tasks.entry(task)
         template = self.sources[self.source]
         assert template is not None  # checked when this was made
-        place = template.format(hub=entry.hub, tall=entry.tall, task=task)
+        place, others = places(template, entry, task)
         wanted_by = f"model={self.name} source={self.source} task={task}"
-        # The TALL-masks repository has been seen with its folders spelled either way.
-        others = [place.replace("/ViT-", "/VIT-")] if "/ViT-" in place else []
         return self._raw(hubs.model(place, self.hub_dir, wanted_by, others=others))
 
     def _raw(self, path: Path) -> Checkpoint:

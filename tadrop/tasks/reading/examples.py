@@ -6,7 +6,7 @@ and the name that the data set gives to a split.
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,24 @@ class Example(NamedTuple):
     images: tuple[Path, ...]
     text: str | None
     target: Any
+
+
+def parts(examples: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:
+    """At most `size` examples at a time: those with images, then those without."""
+    with_images, texts = [], []
+    for example in examples:
+        alike = with_images if example.images else texts
+        alike.append(example)
+    for alike in (with_images, texts):
+        for start in range(0, len(alike), size):
+            yield alike[start : start + size]
+
+
+def stacked(targets: Sequence[Any]) -> Tensor:
+    """The targets of some examples of one task, [batch, ...]."""
+    if isinstance(targets[0], Answers):
+        return torch.stack(list(map(Answers.dense, targets)))
+    return torch.tensor(targets)
 
 
 def _read_text(file: Path) -> str:

@@ -96,3 +96,29 @@ def _entry(
         )
     short = task.split("/")[-1]
     return Entry(**{"hub": short, "tall": short, **node})
+
+
+def reported(
+    model: str, experts: Mapping[str, str], measured: Mapping[str, tuple[str, str]]
+) -> dict[str, float]:
+    """Results in percent of these experts that their authors report, by task.
+
+    experts:  where each task's expert is; one that is not the authors' is left out
+    measured: the split and the metric here, by task; a task that the authors measured
+              on another split, or by another metric than accuracy, is left out
+    """
+    numbers: dict[str, float] = {}
+    for source in registry("published").values():
+        places, splits = source.get("experts"), source.get("splits", {})
+        metrics = source.get("metrics", {})
+        for task, number in source.get(model, {}).items():
+            if places is None or task not in measured:
+                continue
+            place = places[task] if isinstance(places, dict) else places
+            if experts.get(task) != place.format(task=task):
+                continue
+            split, metric = measured[task]
+            same = (splits.get(task, split), metrics.get(task, "accuracy"))
+            if same == (split, metric):
+                numbers[task] = number
+    return numbers
