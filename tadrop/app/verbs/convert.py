@@ -50,8 +50,10 @@ def separate(
             continue
         if dtype is not None and tensor.is_floating_point():
             tensor = tensor.to(dtype)
-        whole = tensor.untyped_storage().nbytes() == tensor.nbytes
-        kept[name] = tensor.contiguous() if whole else tensor.clone().contiguous()
+        shares = tensor.untyped_storage().nbytes() != tensor.nbytes
+        if shares or name in file.aliases:
+            tensor = tensor.clone()
+        kept[name] = tensor.contiguous()
     return kept
 
 
