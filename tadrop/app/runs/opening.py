@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tadrop.app.runs import build
+from tadrop.app.runs.precision import warn_of_slow
 from tadrop.evaluation import bench as benches
 from tadrop.evaluation.bench import Bench
 from tadrop.models.matrices import matrix_layouts
@@ -57,11 +58,12 @@ def open_bench(config: Config) -> tuple[Bench, TaskVectors]:
 def _open_bench(nodes: str) -> tuple[Bench, TaskVectors]:
     model_node, tasks_node, device_word, dtype_word = json.loads(nodes)
     suite, device = build.tasks(tasks_node), device_of(device_word)
+    dtype = dtype_of(dtype_word)
+    if device.type == "cpu":
+        warn_of_slow(dtype)
     model = build.model(model_node).bound(suite)
     model, stream = _opened(model, suite.names, device)
-    bench = benches.set_up(
-        model, stream.base, stream.experts, suite, device, dtype_of(dtype_word)
-    )
+    bench = benches.set_up(model, stream.base, stream.experts, suite, device, dtype)
     return bench, stream
 
 
