@@ -16,12 +16,12 @@ A merge of checkpoints on disk, written and not evaluated:
 
 import sys
 
-from tadrop.app.terminal.stopping import stop_when_told
+from tadrop.app.terminal.entry import enter
 
 
 def main() -> None:
     """Does what the command line says; Ctrl-C works from the first moment."""
-    stop_when_told()
+    enter()
     from tadrop.app.main import run_words
 
     run_words(sys.argv[1:])

@@ -25,21 +25,28 @@ from tadrop.storage.bars import current
 FULL_BARS, NAMED_BARS = 100, 70
 
 
-def _console(stderr: bool) -> Console:
-    """A console as wide as its terminal, also where that is dumb: rich says 80 then."""
-    width = None
+def console(stderr: bool = False, width: int | None = None) -> Console:
+    """A console that prints text as it is.
+
+    width: characters; None for those of the terminal, also where it is dumb and rich
+    would say 80
+    """
+    height = None
     if os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
-        width = shutil.get_terminal_size().columns
-    return Console(stderr=stderr, highlight=False, emoji=False, width=width)
+        columns, height = shutil.get_terminal_size()
+        width = width or columns
+    return Console(
+        stderr=stderr, highlight=False, emoji=False, width=width, height=height
+    )
 
 
-out = _console(stderr=False)
-err = _console(stderr=True)
+out = console()
+err = console(stderr=True)
 
 
-def say(text: str, console: Console = out) -> None:
+def say(text: str, where: Console = out) -> None:
     """Prints a line as it is; broken where a terminal ends, and whole in a pipe."""
-    console.print(text, soft_wrap=not console.is_terminal, markup=False)
+    where.print(text, soft_wrap=not where.is_terminal, markup=False)
 
 
 MEGABYTE = 1_000_000

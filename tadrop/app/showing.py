@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from tadrop.app.console import err, out, position, say
+from tadrop.app.console import console, err, out, position, say
 from tadrop.app.terminal.sheets import fitted, full
 from tadrop.merging.export import Written
 from tadrop.results.formats import label
@@ -140,11 +140,11 @@ def print_table(table: Table) -> None:
     if out.is_terminal:
         parts = list(fitted(table, out.width))
         width = out.width
-    console = Console(highlight=False, width=width)
-    console.print(Text(table.title, style="table.title"))
+    page = console(width=width)
+    page.print(Text(table.title, style="table.title"))
     for part in parts:
-        console.print(part)
-    console.print(Text(table.caption, style="table.caption"))
+        page.print(part)
+    page.print(Text(table.caption, style="table.caption"))
 
 
 def print_wide(table: RichTable) -> None:
@@ -155,4 +155,4 @@ def print_wide(table: RichTable) -> None:
     width = out.width
     if not out.is_terminal:
         width = max(width, Console(width=1000).measure(table).maximum)
-    Console(highlight=False, width=width).print(table)
+    console(width=width).print(table)

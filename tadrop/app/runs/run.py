@@ -46,6 +46,12 @@ def reference_configs(cfg: DictConfig) -> list[DictConfig]:
     return [OmegaConf.create({**cfg, **REFERENCE, "merge": row}) for row in references]
 
 
+def recorded(cfg: DictConfig) -> bool:
+    """Whether `run` would only read a record, as there is one already."""
+    again = cfg.overwrite or cfg.export.dir
+    return not again and record.path(Path(cfg.paths.records), resolved(cfg)).exists()
+
+
 def run(cfg: DictConfig) -> Record:
     """One run, or its record if there is one already. Returns the record."""
     config = resolved(cfg)
