@@ -19,10 +19,13 @@ OmegaConf.register_new_resolver("rows", listing, replace=True)  # for --help
 def main(cfg: DictConfig) -> None:
     """One job: the references that its table needs, then the run itself."""
     from tadrop.app.mistakes import mistakes_in_one_line
-    from tadrop.app.runs.checks import check
-    from tadrop.app.runs.exporting import merge_only
-    from tadrop.app.runs.run import recorded, reference_configs, run
-    from tadrop.app.showing import compare, show, show_written
+    from tadrop.app.terminal.loading import loading
+
+    with loading():
+        from tadrop.app.runs.checks import check
+        from tadrop.app.runs.exporting import merge_only
+        from tadrop.app.runs.run import recorded, reference_configs, run
+        from tadrop.app.showing import compare, show, show_written
 
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     with mistakes_in_one_line(sweeping):

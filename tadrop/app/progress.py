@@ -111,12 +111,14 @@ class SweepProgress(Callback):
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         from tadrop.app import console
-        from tadrop.results import record
+        from tadrop.app.terminal.loading import loading
 
-        if (
-            self.total is None
-        ):  # one run, or a sweeper that does not say how many there will be
+        # It is one run, or a sweeper that does not say how many there will be.
+        if self.total is None:
             return
+        with loading():
+            from tadrop.results import record
+
         job = OmegaConf.to_container(
             OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]),
             resolve=True,
