@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
   --custom-compile-command "make lock"
 
-.PHONY: help demo test slow launchers lint types lock
+.PHONY: help demo results test slow launchers lint types lock
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
 
@@ -21,7 +21,10 @@ $(VENV)/.launchers: $(VENV)/.installed requirements-launchers.lock
 	@touch $@
 
 demo: $(VENV)/.installed  ## the main job: five methods, each plain, with TADrop and with its control, on eight tasks
-	$(RUN) run.py +experiment=demo paths.results=demo
+	$(RUN) run.py +experiment=demo
+
+results: $(VENV)/.installed  ## for maintainers: every table, figure and page of results/ anew from its records
+	$(RUN) -m tadrop results
 
 test: $(VENV)/.installed  ## the test suite
 	$(RUN) -m pytest

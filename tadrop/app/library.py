@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tadrop.app.places import CONF
-
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
     from torch import Tensor
 
     from tadrop.merging.export import Written
@@ -49,10 +46,13 @@ def merge_checkpoints(
     """
     from omegaconf import OmegaConf
 
+    from tadrop.app.runs.checks import check
     from tadrop.app.runs.exporting import merge_only
+    from tadrop.app.schema.composing import composed
 
     switch = "on" if tadrop else "off"
-    cfg = _compose(["model=local", f"merge={merge}", f"tadrop={switch}", *overrides])
+    words = ["model=local", f"merge={merge}", f"tadrop={switch}", *overrides]
+    cfg = composed(words, given=("model.base", "model.experts"))
     values = {
         "model": {
             "base": str(base),
@@ -64,24 +64,9 @@ def merge_checkpoints(
         "overwrite": overwrite,
         "evaluate": False,
     }
-    return merge_only(OmegaConf.merge(cfg, values))
-
-
-def _compose(overrides: Sequence[str]) -> DictConfig:
-    """The configuration that these words select.
-
-    It is composed aside, so that an application that uses Hydra itself keeps its own.
-    """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    outer = GlobalHydra.instance().hydra
-    try:
-        GlobalHydra.instance().clear()
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose("config", list(overrides))
-    finally:
-        GlobalHydra.instance().hydra = outer
+    merged = OmegaConf.merge(cfg, values)
+    check(merged)
+    return merge_only(merged)
 
 
 def tadrop_(

@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parents[1]
 REPOSITORY = PACKAGE.parent
 INSTALLED = (PACKAGE / "conf").is_dir()
 CONF = PACKAGE / "conf" if INSTALLED else REPOSITORY / "conf"
-RECORDS = REPOSITORY / "results" / "records"
+RECORDS = REPOSITORY / "results" / "records"  # those that come with the project
+RUNS = Path("runs")  # in the current folder: what a user runs, as in conf/config.yaml
 
 FORMULAS = "baselines"  # what the YAML of a row calls the package of formulas
 

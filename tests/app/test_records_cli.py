@@ -1,4 +1,4 @@
-"""python -m tadrop.app.verbs.records: lists, filters, compares, prunes after asking, exports."""
+"""tadrop records: lists, filters, compares, prunes after asking, exports."""
 
 import sys
 

@@ -40,8 +40,8 @@ def test_a_method_is_two_files(tmp_path):
     for path, text in files.items():
         (folder / path).write_text(text, encoding="utf-8")
     words = ("tasks.names=[latin_upper,hebrew]", "limit=20")
-    cache = f"paths.cache={ROOT / '.cache'}"
+    cache = f"paths.cache={ROOT / 'runs/cache'}"
     printed = copies.python(folder, "run.py", "merge=my_method", *words, cache)
     assert "My Method" in printed
-    assert len(list((folder / "results/records").glob("*.json"))) == 3
+    assert len(list((folder / "runs/records").glob("*.json"))) == 3
     assert "my_method" in copies.python(folder, "run.py", "--help")

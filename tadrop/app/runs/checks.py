@@ -1,11 +1,11 @@
 """What can be said of a configuration before anything is read."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from tadrop.app.runs import build
 from tadrop.app.runs.build import resolved
 from tadrop.app.runs.opening import device_of, dtype_of
+from tadrop.app.schema import telling
 from tadrop.evaluation.selection import check_rule
 from tadrop.results import identity
 from tadrop.types import TadropError
@@ -24,30 +24,23 @@ READING = ("search", "statistics", "refine")
 
 
 def check(cfg: Any) -> None:
-    """Builds everything that only needs the configuration, so that mistakes show early."""
+    """Checks every word, then builds all that only needs the configuration.
+
+    What the words mean together shows here, before anything is read. Raises TadropError.
+    """
+    telling.check_composed(cfg)
     check_rule(cfg.select, cfg.tuned)
     device_of(cfg.device)
     dtype_of(cfg.dtype)
-    split_of(cfg.merge.get("data", "none"))
+    identity.steps(resolved(cfg))
     build.rule(cfg.sparsify)
     build.rule(cfg.tadrop)
-    build.model(cfg.model)
-    build.tasks(cfg.tasks)
+    model, tasks = build.model(cfg.model), build.tasks(cfg.tasks)
+    if cfg.evaluate:
+        model.bound(tasks)
     build.part(cfg.merge.method)
     for word in READING:
         build.part(cfg.merge.get(word))
-    identity.steps(resolved(cfg))
-
-
-def check_words(words: Sequence[str]) -> None:
-    """Raises TadropError for words of a command line that would change code unrecorded."""
-    for word in words:
-        key = word.split("=")[0].lstrip("+~")
-        if "_target_" in key.split("."):
-            raise TadropError(
-                f"{key} is no setting, and records do not tell formulas apart by it: "
-                "give the formula a row of its own (conf/merge/NAME.yaml)"
-            )
 
 
 def split_of(data: str) -> str | None:

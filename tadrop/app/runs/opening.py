@@ -3,6 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +15,8 @@ from tadrop.app.runs.precision import warn_of_slow
 from tadrop.evaluation import bench as benches
 from tadrop.evaluation.bench import Bench
 from tadrop.models.matrices import matrix_layouts
-from tadrop.models.model import Model
+from tadrop.models.model import Model, Trainable
+from tadrop.storage.checkpoint import Checkpoint
 from tadrop.types import TadropError
 from tadrop.vectors.task_vectors import TaskVectors
 
@@ -83,7 +86,29 @@ def _opened(
     """The model, with every private tensor named, and the task vectors of the others."""
     base = model.open_base()
     experts = {task: model.open_expert(task) for task in tasks}
+    _check_private(model, base, experts)
     model = model.settled(base, experts)
     stream = TaskVectors(base, experts, tuple(model.private), device)
     layouts = matrix_layouts(model.name, model.matrices, stream.shapes)
     return model, replace(stream, matrix_layouts=layouts)
+
+
+def _check_private(
+    model: Model, base: Checkpoint, experts: Mapping[str, Checkpoint]
+) -> None:
+    """Raises TadropError for a pattern of model.private that no tensor's name fits.
+
+    A model that makes its heads, from class names say, has them in no file.
+    """
+    if isinstance(model, Trainable) and not model.keeps_heads:
+        return
+    names = {*base.tensors}
+    for expert in experts.values():
+        names |= {*expert.tensors}
+    for pattern in model.private:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            near = get_close_matches(pattern, sorted(names), 1, 0)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise TadropError(
+                f"model.private=[{pattern}]: no tensor is called so{meant}"
+            )

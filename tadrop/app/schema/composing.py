@@ -34,12 +34,15 @@ def hydra() -> Iterator[Any]:
         GlobalHydra.instance().hydra = outer
 
 
-def composed(words: Sequence[str], name: str = "config") -> DictConfig:
+def composed(
+    words: Sequence[str], name: str = "config", given: Sequence[str] = ()
+) -> DictConfig:
     """The configuration that these words select, checked.
 
+    given: keys of values that the caller puts in afterwards
     Raises TadropError for the first word that is wrong.
     """
-    spelled = checked(words, name)
+    spelled = checked(words, name, given=given)
     with hydra():
         return compose(name, spelled)
 
@@ -49,6 +52,7 @@ def checked(
     name: str = "config",
     sweeping: bool = False,
     folder: str | None = None,
+    given: Sequence[str] = (),
 ) -> list[str]:
     """The words as Hydra takes them, every value of every word of a sweep checked.
 
@@ -59,6 +63,7 @@ def checked(
     with hydra() as loader:
         beside = [] if folder is None else [f"hydra.searchpath=[file://{folder}]"]
         command = Command(loader, name, _parsed(loader, [*beside, *words]), sweeping)
+        command.given = given
         return command.checked()[len(beside) :]
 
 
@@ -87,6 +92,7 @@ class Command:
         self.loader, self.name = loader, name
         self.words, self.sweeping = list(overrides), sweeping
         self.bases: list[DictConfig] = []
+        self.given: Sequence[str] = ()
 
     def checked(self) -> list[str]:
         """The words as Hydra takes them. Raises TadropError for the first wrong one."""
@@ -197,7 +203,8 @@ class Command:
         config: Any = OmegaConf.create(declared)
         for word in settings:
             _set(config, word)
-        telling.check(config, declared, settings, self.name, self.loader)
+        where = telling.Context(self.name, declared, settings, self.loader, self.given)
+        telling.check(config, where)
 
     def _spelled(self, word: Override) -> str:
         """A word as Hydra takes it: with `++` where a YAML file does not name its key."""

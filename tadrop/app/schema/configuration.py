@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Gt, MinLen
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
@@ -191,6 +191,21 @@ DESCRIPTIVE = {
 OPEN = ("entries", "variants", "experts", "sources")
 # Settings of more than one target, which mean the same in each.
 EVERYWHERE: dict[str, Any] = {"tasks.names": Names}
+# Words that mean the same wherever they stand, and the least that such a number is.
+LEAST = {
+    "batch": Ge(1),
+    "epochs": Ge(1),
+    "evaluations": Ge(1),
+    "examples": Ge(1),
+    "longest": Ge(1),
+    "max_length": Ge(1),
+    "rate": Gt(0),
+    "seed": Ge(0),
+    "sigma": Gt(0),
+    "size": Ge(1),
+    "steps": Ge(0),
+    "warmup": Ge(0),
+}
 
 
 def settable(parent: str, names: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from tadrop.app.schema import kinds
 from tadrop.app.schema.configuration import (
     EVERYWHERE,
+    LEAST,
     OPEN,
     SCHEMAS,
     STABLE,
@@ -124,6 +125,9 @@ def _of_value(kind: Any, place: Place) -> Iterator[Fault]:
     is_knob = place.key.startswith(KNOBS)  # checked where the row uses it
     if kind is Any and place.declared not in (UNKNOWN, ABSENT) and not is_knob:
         kind = kinds.of_value(place.declared)
+    least = LEAST.get(place.key.rpartition(".")[2])
+    if least is not None:
+        kind = kinds.narrowed(kind, least)
     blamed = REFERENCE.fullmatch(place.raw) if isinstance(place.raw, str) else None
     may_be = kinds.complaint(kind, value)
     if may_be is not None:

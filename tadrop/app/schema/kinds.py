@@ -42,12 +42,22 @@ def _number(text: str) -> float:
 def within(kind: Any, *remarks: Any) -> Any:
     """A kind narrowed by what stands beside it in `Annotated`."""
     for remark in remarks:
-        if get_origin(remark) is Literal:
-            kind = remark
-        elif isinstance(remark, str):
-            for limit in bounds(remark):
-                kind = Annotated[kind, limit]
+        limits = bounds(remark) if isinstance(remark, str) else [remark]
+        for limit in limits:
+            kind = narrowed(kind, limit)
     return kind
+
+
+def narrowed(kind: Any, limit: Any) -> Any:
+    """A kind held to some words, or to a bound; of a union, the parts that it is for."""
+    if get_origin(kind) in (Union, UnionType):
+        parts = [narrowed(part, limit) for part in get_args(kind)]
+        return Union[tuple(parts)]  # noqa: UP007  # of values, not of names
+    if get_origin(limit) is Literal:
+        return limit if kind is str else kind
+    plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    is_bound = isinstance(limit, Ge | Gt | Le | Lt)
+    return Annotated[kind, limit] if is_bound and plain in (int, float) else kind
 
 
 def union(first: Any, second: Any) -> Any:

@@ -15,7 +15,7 @@ from types import NoneType
 from typing import Any, Literal
 
 from tadrop.app.places import importable
-from tadrop.app.schema import kinds
+from tadrop.app.schema import guards, kinds
 
 PLAIN: dict[str, Any] = {
     "bool": bool,
@@ -76,6 +76,8 @@ class Source:
                 names[node.name] = node
             elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 names[node.targets[0].id] = node.value
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                names[node.target.id] = node.value or node.annotation
         return names
 
     @cached_property
@@ -140,24 +142,22 @@ def _of_function(module: Source, node: ast.FunctionDef, name: str) -> Signature:
     for argument in (*positional, *arguments.kwonlyargs):
         if argument.arg != "self":
             known[argument.arg] = kind(module, argument.annotation)
+    known = _guarded(module, known, node.body)
     return Signature(name, known, frozenset(usual), arguments.kwarg is not None)
 
 
 def _of_class(module: Source, node: ast.ClassDef, name: str) -> Signature | None:
     """What a class takes: its __init__, or the fields of a dataclass and of its bases."""
+    methods = {
+        part.name: part for part in node.body if isinstance(part, ast.FunctionDef)
+    }
+    if "__init__" in methods:
+        return _of_function(module, methods["__init__"], name)
     known: dict[str, Any] = {}
     usual: set[str] = set()
-    for base in node.bases:
-        place = module.find(base.id) if isinstance(base, ast.Name) else None
-        if place is None or not isinstance(place[1], ast.ClassDef):
-            continue
-        above = _of_class(place[0], place[1], name)
-        if above is not None:
-            known |= above.kinds
-            usual |= above.usual
-    for part in node.body:
-        if isinstance(part, ast.FunctionDef) and part.name == "__init__":
-            return _of_function(module, part, name)
+    for above in _bases(module, node):
+        known |= above.kinds
+        usual |= above.usual
     marks = map(ast.unparse, node.decorator_list)
     if not any("dataclass" in mark for mark in marks):
         # A base that has no source to read may take anything.
@@ -166,7 +166,40 @@ def _of_class(module: Source, node: ast.ClassDef, name: str) -> Signature | None
         known[field] = kind(module, annotation)
         if has_default:
             usual.add(field)
+    if "__post_init__" in methods:
+        known = _guarded(module, known, methods["__post_init__"].body)
     return Signature(name, known, frozenset(usual))
+
+
+def _bases(module: Source, node: ast.ClassDef) -> Iterator[Signature]:
+    """The signatures of a class's bases, as far as their sources are there."""
+    for base in node.bases:
+        place = module.find(base.id) if isinstance(base, ast.Name) else None
+        if place is not None and isinstance(place[1], ast.ClassDef):
+            above = _of_class(place[0], place[1], place[1].name)
+            if above is not None:
+                yield above
+
+
+def _guarded(
+    module: Source, known: dict[str, Any], body: list[ast.stmt]
+) -> dict[str, Any]:
+    """Parameters with what the guards of a body hold them to."""
+    held = dict(known)
+    for name, limit in guards.limits(body, _finder(module)):
+        if name in held:
+            held[name] = kinds.narrowed(held[name], limit)
+    return held
+
+
+def _finder(module: Source) -> guards.Find:
+    """How the names of a module are found."""
+
+    def find(name: str) -> tuple[guards.Find, ast.AST] | None:
+        place = module.find(name)
+        return place and (_finder(place[0]), place[1])
+
+    return find
 
 
 def _fields(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr, bool]]:

@@ -1,6 +1,7 @@
 """What is said of a wrong word: its key and value, what it may be, the nearest name."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -92,43 +93,44 @@ def is_off(tadrop: Any) -> bool:
     return tadrop is None or tadrop.get("assign") == "none"
 
 
-def check(
-    config: DictConfig,
-    said: Mapping[str, Any],
-    settings: Sequence[Any],
-    name: str,
-    loader: Any,
-) -> None:
-    """Raises TadropError for the first fault of a configuration.
+@dataclass(frozen=True)
+class Context:
+    """What is known where words are checked.
 
-    said: what its YAML files say; settings: the words of the command line
+    name:     of the schema
+    said:     what the YAML files say; None where that is not known
+    settings: the words of the command line that are no choices of files
+    loader:   Hydra's
+    given:    keys of values that are put in afterwards
     """
+
+    name: str = "config"
+    said: Mapping[str, Any] | None = None
+    settings: Sequence[Any] = ()
+    loader: Any = None
+    given: Sequence[str] = ()
+
+
+def check(config: DictConfig, where: Context) -> None:
+    """Raises TadropError for the first fault; for values that nobody gave, last."""
     raw, resolved = _plain(config)
-    _tell(list(faults(resolved, raw, said, name)), said, settings, loader)
+    declared = UNKNOWN if where.said is None else where.said
+    missing: list[str] = []
+    for fault in faults(resolved, raw, declared, where.name):
+        if fault.value != MISSING:
+            raise TadropError(_told(fault, raw, where))
+        if fault.key not in where.given:
+            missing.append(fault.key)
+    if missing:
+        words = " ".join(f"{key}=VALUE" for key in missing)
+        group = missing[0].partition(".")[0]
+        choice = f"{group}={at(raw, f'{group}.name')}"
+        raise TadropError(f"{choice}: {' and '.join(missing)} must be given: {words}")
 
 
 def check_composed(config: DictConfig, name: str = "config") -> None:
     """Raises TadropError for the first fault of a configuration made elsewhere."""
-    raw, resolved = _plain(config)
-    _tell(list(faults(resolved, raw, UNKNOWN, name)), raw, (), None)
-
-
-def _tell(
-    found: Sequence[Fault],
-    said: Mapping[str, Any],
-    settings: Sequence[Any],
-    loader: Any,
-) -> None:
-    """Raises TadropError for the first fault, values that nobody gave last."""
-    for fault in found:
-        if fault.value != MISSING:
-            raise TadropError(_told(fault, said, settings, loader))
-    keys = [fault.key for fault in found]
-    if keys:
-        words = " ".join(f"{key}=VALUE" for key in keys)
-        group = keys[0].partition(".")[0]
-        choice = f"{group}={at(said, f'{group}.name')}"
-        raise TadropError(f"{choice}: {' and '.join(keys)} must be given: {words}")
+    check(config, Context(name))
 
 
 def _plain(config: DictConfig) -> tuple[Any, Any]:
@@ -149,20 +151,21 @@ def _pair(raw: Mapping[str, Any]) -> str:
     return f"model={names[0]} and tasks={names[1]}"
 
 
-def _told(
-    fault: Fault, said: Mapping[str, Any], settings: Sequence[Any], loader: Any
-) -> str:
+def _told(fault: Fault, raw: Mapping[str, Any], where: Context) -> str:
     """One line about a fault."""
+    said = raw if where.said is None else where.said
     text = f"{fault.key}={spelling(fault.value)}"
-    for word in settings:
+    for word in where.settings:
         key = word.key_or_group
         if f"{fault.key}.".startswith(f"{key}.") or key.startswith(f"{fault.key}."):
             text = word.input_line.lstrip("+")
     if fault.may_be:
         return f"{text}: {fault.key} is {fault.may_be}"
     parent = fault.key.rpartition(".")[0]
-    if at(said, parent) is None and loader is not None:
-        options = [one for one in loader.get_group_options(parent) if one != "none"]
+    if at(said, parent) is None and where.loader is not None:
+        options = [
+            one for one in where.loader.get_group_options(parent) if one != "none"
+        ]
         ways = [f"{parent}={one}" for one in options if not one.startswith("_")]
         if ways:
             return f"{text}: {parent} is none here; choose {choices(tuple(ways))}"

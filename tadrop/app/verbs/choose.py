@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tadrop.app.console import out
 from tadrop.app.mistakes import told_in_one_line
+from tadrop.app.places import RUNS
 from tadrop.app.verbs.table import collect
 from tadrop.results.figures.style import write_figures
 from tadrop.results.figures.sweeps import heat_map
@@ -131,8 +132,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("recipe", nargs="?", default="sweep_quantiles")
-    parser.add_argument("--records", type=Path, default=Path("results/records"))
-    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--records", type=Path, default=RUNS / "records")
+    parser.add_argument("--out", type=Path, default=RUNS)
     options = parser.parse_args()
     with told_in_one_line():
         table = grid(collect(options.recipe, options.records))

@@ -31,6 +31,8 @@ from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import CONF
 from tadrop.app.runs import build
 from tadrop.app.runs.opening import device_of
+from tadrop.app.schema import commands
+from tadrop.app.schema.telling import check_composed
 from tadrop.evaluation.finetuning import (
     FinetuneRecipe,
     accuracy,
@@ -246,6 +248,7 @@ def spelled(words: Sequence[str]) -> list[str]:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="finetune")
 def _run(cfg: DictConfig) -> None:
     with told_in_one_line():
+        check_composed(cfg, "finetune")
         config = OmegaConf.to_container(cfg, resolve=True)
         assert isinstance(config, dict)
         if cfg.task:
@@ -258,7 +261,9 @@ def _run(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Fine-tunes what the words of the command line say."""
-    sys.argv = [sys.argv[0], *spelled(sys.argv[1:])]
+    with told_in_one_line():
+        words = commands.spelled(spelled(sys.argv[1:]), "finetune")
+        sys.argv = [sys.argv[0], *words]
     _run()
 
 

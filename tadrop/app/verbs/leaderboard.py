@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tadrop.app.console import err, out
 from tadrop.app.mistakes import told_in_one_line
-from tadrop.app.places import CONF
+from tadrop.app.places import CONF, RUNS
 from tadrop.app.runs.run import reference_configs, run
 from tadrop.app.showing import print_table
 from tadrop.app.verbs import table as tables
@@ -231,7 +231,7 @@ def main() -> None:
         metavar="CHOICE,...",
         help="default: off,on",
     )
-    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--out", type=Path, default=RUNS)
     options = parser.parse_intermixed_args()
     extra = [word for word in options.tasks if "=" in word]
     sets = [word for word in options.tasks if word not in extra]

@@ -1,6 +1,6 @@
 """Lists every row: its name, what it is and its paper, as its YAML says it.
 
-python -m tadrop.app.verbs.methods
+tadrop methods
 """
 
 import re

@@ -27,6 +27,7 @@ from rich.table import Table as RichTable
 
 from tadrop.app.console import out
 from tadrop.app.mistakes import told_in_one_line
+from tadrop.app.places import RUNS
 from tadrop.app.showing import print_wide
 from tadrop.results import record
 from tadrop.results.record import Record
@@ -37,7 +38,7 @@ from tadrop.types import TadropError
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-FOLDER = Path("results/records")
+FOLDER = RUNS / "records"
 FILTER = re.compile(r"(?P<path>[\w.\-/ ]+?)(?P<sign>!=|=|<|>)(?P<value>.*)")
 SCORE = ("task", "split", "metric", "value", "count")  # what is exported of a score
 

@@ -1,6 +1,6 @@
 """One static HTML page of every table and figure that the records can fill.
 
-    tadrop report [--records DIR] [--out results/report.html] [RECIPE ...]
+    tadrop report [--records DIR] [--out runs/report.html] [RECIPE ...]
 
 Self-contained: styles, script and figures are in the file, nothing is fetched. Tables
 sort by a click on a heading. Every number of ours links to its record, which shows what
@@ -18,6 +18,7 @@ from typing import NamedTuple
 from tadrop.app import boards as recipes
 from tadrop.app.console import out
 from tadrop.app.mistakes import told_in_one_line
+from tadrop.app.places import RUNS
 from tadrop.app.verbs import leaderboard
 from tadrop.app.verbs import table as tables
 from tadrop.results import published, record
@@ -158,9 +159,9 @@ def main() -> None:
     parser.add_argument(
         "recipes", nargs="*", help="only these; all that have records unless given"
     )
-    parser.add_argument("--records", type=Path, default=Path("results/records"))
+    parser.add_argument("--records", type=Path, default=RUNS / "records")
     parser.add_argument("--published", type=Path, default=published.FOLDER)
-    parser.add_argument("--out", type=Path, default=Path("results/report.html"))
+    parser.add_argument("--out", type=Path, default=RUNS / "report.html")
     options = parser.parse_args()
     names = options.recipes or recipes.names()
     with told_in_one_line():

@@ -1,8 +1,8 @@
 """Renders everything in results/ anew from the records: tables, figures, boards, the
 report and the README's tables.
 
-    python -m tadrop.app.verbs.results                   writes what the records can fill
-    python -m tadrop.app.verbs.results --check           writes nothing; names each table that the records would change
+    tadrop results                   writes what the records can fill
+    tadrop results --check           writes nothing; names each table that the records would change
 
 A recipe is rendered when all of its runs are recorded, a leaderboard when most of its
 rows are. Nothing is run.
@@ -179,7 +179,7 @@ def main(words: Sequence[str] | None = None) -> None:
             found = changed(options.records, options.out, options.published)
             if found:
                 raise TadropError(
-                    f"not what the records give: {', '.join(found)}; python -m tadrop.app.verbs.results"
+                    f"not what the records give: {', '.join(found)}; tadrop results"
                 )
             out.print(f"every table in {options.out} is what the records give")
             return

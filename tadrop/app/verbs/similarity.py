@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from hydra import compose, initialize_config_dir
 
 from tadrop.app.console import out
 from tadrop.app.mistakes import told_in_one_line
-from tadrop.app.places import CONF
+from tadrop.app.places import RUNS
 from tadrop.app.runs.build import resolved
 from tadrop.app.runs.opening import open_bench
+from tadrop.app.schema.composing import composed
 from tadrop.protocols.streams import Stream
 from tadrop.results.figures.style import write_figures
 from tadrop.results.figures.tensors import similarity
@@ -54,11 +54,10 @@ def main() -> None:
     parser.add_argument(
         "overrides", nargs="*", help="as given to run.py, for example tasks=glyph30"
     )
-    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--out", type=Path, default=RUNS)
     options = parser.parse_args()
     with told_in_one_line():
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = resolved(compose("config", options.overrides))
+        config = resolved(composed(options.overrides))
         model = config["model"]["name"]
         _, stream = open_bench(config)
         grid = cosines(stream)

@@ -19,6 +19,7 @@ from tadrop.app import boards as recipes
 from tadrop.app import cost
 from tadrop.app.console import out
 from tadrop.app.mistakes import told_in_one_line
+from tadrop.app.places import RUNS
 from tadrop.app.showing import print_table
 from tadrop.results import formats, published, record, table
 from tadrop.results.figures import averages, methods, sweeps, tensors
@@ -228,9 +229,9 @@ def main() -> None:
     parser.add_argument(
         "overrides", nargs="*", help="as given to run.py, for example select=grid"
     )
-    parser.add_argument("--records", type=Path, default=Path("results/records"))
+    parser.add_argument("--records", type=Path, default=RUNS / "records")
     parser.add_argument("--published", type=Path, default=published.FOLDER)
-    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--out", type=Path, default=RUNS)
     parser.add_argument(
         "--page", type=Path, help="a Markdown page whose marked table is to be renewed"
     )

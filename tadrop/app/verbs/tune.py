@@ -37,6 +37,7 @@ from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import CONF
 from tadrop.app.runs.checks import check
 from tadrop.app.runs.run import run
+from tadrop.app.schema.composing import checked
 from tadrop.types import TadropError
 
 
@@ -133,6 +134,7 @@ def open_study(name: str, folder: Path, seed: int) -> Any:
 def tune(name: str, words: Sequence[str], trials: int, folder: Path) -> Any:
     """Runs trials until there are that many; returns the study."""
     fixed, searched = split(words)
+    checked(words, sweeping=True)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", fixed)
         search = OmegaConf.create({"fixed": fixed, "searched": sorted(words)})

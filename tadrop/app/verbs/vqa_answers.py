@@ -17,15 +17,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from rich.progress import track
 
 from tadrop.app.console import Progress, err
 from tadrop.app.meter import Meter
 from tadrop.app.mistakes import told_in_one_line
-from tadrop.app.places import CONF
 from tadrop.app.runs.preparing import merged, prepare
+from tadrop.app.schema.composing import composed
 from tadrop.evaluation.bench import Bench
 from tadrop.protocols.tasks import QuestionTasks
 from tadrop.storage.files import write_text
@@ -74,8 +73,7 @@ def main() -> None:
     if target is None or sys.argv[1] in ("-h", "--help"):
         sys.exit(__doc__)
     with told_in_one_line():
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose("config", ["model=beit3", *overrides])
+        cfg = composed(["model=beit3", *overrides])
         if "vqa" not in cfg.tasks.names:
             raise TadropError("tasks.names has no vqa: there is nobody to ask")
         asked = answers(*merged_model(cfg), split)
