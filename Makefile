@@ -21,7 +21,7 @@ $(VENV)/.launchers: $(VENV)/.installed requirements-launchers.lock
 	@touch $@
 
 demo: $(VENV)/.installed  ## the main job: five methods, each plain, with TADrop and with its control, on eight tasks
-	$(RUN) run.py +experiment=demo paths.results=demo
+	$(RUN) run.py +board=demo paths.results=demo
 
 test: $(VENV)/.installed  ## the test suite
 	$(RUN) -m pytest

@@ -5,7 +5,7 @@ python run.py                                     the default run
 python run.py merge=ties tadrop=off               one row of the table
 python run.py -m merge=ties,emr tadrop=off,on     a sweep
 python run.py model=local model.base=DIR 'model.experts=[DIR1,DIR2]' merge=ties evaluate=false export.dir=OUT
-python run.py +experiment=demo [--dry-run]        a recipe of conf/experiment: its runs, then its table; or what is owed
+python run.py +board=demo [--dry-run]             a board of conf/board: its runs, then its table; or what is owed
 python run.py --help                              every choice
 """
 

@@ -17,7 +17,7 @@ from tadrop.protocols.streams import Sparsifier
 from tadrop.protocols.tasks import Tasks
 
 RULE_WORDS = ("name",)
-TASKS_WORDS = ("name", "family", "model")
+TASKS_WORDS = ("name", "family", "home")
 
 
 def resolved(node: Any, missing: bool = True) -> dict[str, Any]:
