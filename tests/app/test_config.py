@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from tadrop.app.boards.board import Board
-from tadrop.app import build
+from tadrop.app.runs import build
 from tadrop.merging.method import Method
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tadrop.app.boards.board import Board, check, comment
 from tadrop.app.boards.recorded import recorded
-from tadrop.app.console import out
+from tadrop.app.console import say
 from tadrop.app.places import CONF, RECORDS
 from tadrop.app.runs import build
 from tadrop.results import identity, record
@@ -145,4 +145,4 @@ def _time(time: float | None) -> str:
 def tell(board: Board, folder: Path) -> None:
     """Prints the report; looking must not download."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported
-    out.print(dry_run(board, folder), soft_wrap=True, markup=False)
+    say(dry_run(board, folder))

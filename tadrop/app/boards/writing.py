@@ -8,7 +8,7 @@ from tadrop.app.boards import grid
 from tadrop.app.boards.board import Board
 from tadrop.app.boards.contents import Sources, contents
 from tadrop.app.boards.recorded import Recorded, collect, rival
-from tadrop.app.console import err, out
+from tadrop.app.console import err, say
 from tadrop.app.showing import print_table
 from tadrop.results import formats, identity, published
 from tadrop.results.figures.boards import accuracy_against_tasks
@@ -57,7 +57,7 @@ def write_all(
     tables: dict[str, Table] = {}
     rankings: dict[str, list[Table]] = {}
     for found in boards:
-        err.print(found.board.file)
+        say(found.board.file, err)
         written, shown = write(found, sources, target, draw)
         paths += written
         tables |= shown
@@ -105,7 +105,7 @@ def after_sweep(board: Board, folder: Path, target: Path) -> None:
         for one in board.on_each_task_set():
             _show_and_write(one, folder, target)
     except TadropError as error:
-        err.print(f"no table of {board.name}: {error}", soft_wrap=True, markup=False)
+        say(f"no table of {board.name}: {error}", err)
 
 
 def _show_and_write(board: Board, folder: Path, target: Path) -> None:
@@ -117,15 +117,15 @@ def _show_and_write(board: Board, folder: Path, target: Path) -> None:
         paths, tables = write(found, sources, where, draw=not why_not)
         if not tables:
             text = paths[0].read_text(encoding="utf-8")
-            out.print(text, soft_wrap=True, markup=False)
+            say(text)
     for shown in tables.values():
         print_table(shown)
     if why_not:
         said = f"not written: {why_not}; paths.results=DIR writes it there"
-        err.print(said, soft_wrap=True, markup=False)
+        say(said, err)
     else:
         names = ", ".join(map(str, paths))
-        out.print(f"written: {names}", soft_wrap=True, markup=False)
+        say(f"written: {names}")
     tell_owed([found])
 
 
@@ -150,4 +150,4 @@ def tell_owed(boards: Iterable[Recorded]) -> None:
     """Says what is not recorded, a line a board."""
     for found in boards:
         if found.owed:
-            err.print(found.told(), soft_wrap=True, markup=False)
+            say(found.told(), err)

@@ -4,11 +4,11 @@ tadrop methods
 """
 
 from tadrop.app.boards.catalogue import listing
-from tadrop.app.console import out
+from tadrop.app.console import say
 
 
 def main() -> None:
-    out.print(listing(), soft_wrap=True, markup=False)
+    say(listing())
 
 
 if __name__ == "__main__":

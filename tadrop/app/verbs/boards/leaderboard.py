@@ -24,7 +24,7 @@ from tadrop.app.boards.catalogue import rows_of
 from tadrop.app.boards.contents import Sources
 from tadrop.app.boards.recorded import recorded
 from tadrop.app.boards.writing import tell_owed, write_all
-from tadrop.app.console import err, out
+from tadrop.app.console import err, say
 from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.runs.run import reference_configs, run
 from tadrop.app.showing import print_table
@@ -76,7 +76,7 @@ def play(board: Board, rows: Sequence[str], variants: Sequence[str]) -> list[str
             failures.append(f"{line}: {type(error).__name__}: {reason}")
         seconds = time.perf_counter() - start
         if seconds > 1:
-            err.print(f"{number}/{len(runs)} {line}: {seconds:.0f} s")
+            say(f"{number}/{len(runs)} {line}: {seconds:.0f} s", err)
     return failures
 
 
@@ -124,7 +124,7 @@ def main() -> None:
         paths, tables = write_all(there, sources, options.out)
         for shown in tables.values():
             print_table(shown)
-        out.print(f"written: {', '.join(map(str, paths))}", soft_wrap=True)
+        say(f"written: {', '.join(map(str, paths))}")
         tell_owed(found)
     if failures:
         sys.exit("these rows failed:\n" + "\n".join(failures))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tadrop.app.boards.contents import Sources, contents
 from tadrop.app.boards.recorded import Recorded, collect, find, standing
-from tadrop.app.console import out
+from tadrop.app.console import say
 from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.verbs.boards.table import parser
 from tadrop.results.figures.boards import accuracy_against_tasks
@@ -91,7 +91,7 @@ def main() -> None:
         sources = Sources(folder, options.published)
         text = build(boards or standing(folder), sources)
         write_text(options.out, text)
-    out.print(f"written: {options.out} ({len(text.encode()) / 1e6:.1f} MB)")
+    say(f"written: {options.out} ({len(text.encode()) / 1e6:.1f} MB)")
 
 
 if __name__ == "__main__":

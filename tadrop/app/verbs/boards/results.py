@@ -16,7 +16,7 @@ from pathlib import Path
 from tadrop.app.boards.contents import Sources
 from tadrop.app.boards.recorded import Recorded, standing
 from tadrop.app.boards.writing import FORMS, renew_page, tell_owed, write_all
-from tadrop.app.console import out
+from tadrop.app.console import say
 from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import REPOSITORY
 from tadrop.app.verbs.boards import report
@@ -94,14 +94,14 @@ def main(words: Sequence[str] | None = None) -> None:
                 raise TadropError(
                     f"not what the records give: {', '.join(differing)}; tadrop results"
                 )
-            out.print(f"every table in {options.out} is what the records give")
+            say(f"every table in {options.out} is what the records give")
             return
         paths, tables = write_all(boards, sources, options.out)
         renew_page(README, tables)
         if not options.files:
             paths.append(options.out / "report.html")
             write_text(paths[-1], report.build(boards, sources, owed=False))
-    out.print(f"written: {len(paths)} files in {options.out}")
+    say(f"written: {len(paths)} files in {options.out}")
     tell_owed(boards)
 
 

@@ -20,7 +20,7 @@ from tadrop.app.boards.board import Board, names
 from tadrop.app.boards.contents import Sources
 from tadrop.app.boards.recorded import collect, find
 from tadrop.app.boards.writing import put_in_page, write
-from tadrop.app.console import out
+from tadrop.app.console import say
 from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.showing import print_table
 from tadrop.results import published
@@ -48,9 +48,9 @@ def show(board: Board, options: argparse.Namespace) -> None:
         print_table(shown)
     if not tables:
         text = paths[0].read_text(encoding="utf-8")
-        out.print(text, markup=False, soft_wrap=True)
-    out.print(f"\nrecords: {len(found.records)} in {options.records}")
-    out.print(f"written: {', '.join(map(str, paths))}", soft_wrap=True)
+        say(text)
+    say(f"\nrecords: {len(found.records)} in {options.records}")
+    say(f"written: {', '.join(map(str, paths))}")
 
 
 def main(words: Sequence[str] | None = None) -> None:
