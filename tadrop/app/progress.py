@@ -106,7 +106,7 @@ class SweepProgress(Callback):
     def tell_owed(self, config: DictConfig) -> None:
         """Says what a board would take, and ends the command: nothing is run."""
         from tadrop.app.boards import cost
-        from tadrop.app.boards.board import names
+        from tadrop.app.boards.catalogue import board_names
         from tadrop.app.mistakes import told_in_one_line
 
         with told_in_one_line():
@@ -114,7 +114,7 @@ class SweepProgress(Callback):
             if board is None:
                 sys.exit(
                     "error: --dry-run tells of a board: +board=NAME, "
-                    f"one of {', '.join(names())}"
+                    f"one of {', '.join(board_names())}"
                 )
             # Telling composes the board's runs anew, which one Hydra at a time can do.
             GlobalHydra.instance().clear()
@@ -137,12 +137,13 @@ class SweepProgress(Callback):
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         from tadrop.app import console
+        from tadrop.app.runs.build import resolved
         from tadrop.results import record
 
         if self.total is None:  # one run, or a sweeper that does not say how many
             return
-        words = [key for key in config if key != "hydra"]
-        job = OmegaConf.to_container(OmegaConf.masked_copy(config, words), resolve=True)
+        names = [name for name in map(str, config) if name != "hydra"]
+        job = resolved(OmegaConf.masked_copy(config, names))
         there = record.path(Path(job["paths"]["records"]), job).exists()
         self.recorded = there and not job["overwrite"]
         number = config.hydra.job.num
@@ -162,14 +163,14 @@ class SweepProgress(Callback):
         else:
             self.counts["skipped" if self.recorded else "done"] += 1
         if self.counts.total() == self.total:
-            self.end(self.total)
+            self.end()
 
-    def end(self, total: int) -> None:
+    def end(self) -> None:
         """Says what became of all jobs, once the last has ended."""
         from tadrop.app import console
 
         console.position.set(None)
-        line = f"sweep: {console.counted(total, self.counts)}"
+        line = f"sweep: {console.counted(self.counts.total(), self.counts)}"
         if self.counts["failed"]:
             line += "; the same command runs what failed again"
         console.err.print(line, soft_wrap=True)

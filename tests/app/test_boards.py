@@ -7,7 +7,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from tadrop.app.boards import catalogue, composing, cost
-from tadrop.app.boards.board import Board, check, names, said
+from tadrop.app.boards.board import Board, check, said
+from tadrop.app.boards.catalogue import board_names
 from tadrop.app.boards.recorded import collect, recorded, rival, standing
 from tadrop.app.places import CONF
 from tadrop.app.runs.run import reference_configs
@@ -33,7 +34,7 @@ def board_of(name):
     return Board(name, (f"tasks=glyph{count}",) if count else ())
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", board_names())
 def test_a_board_says_what_it_is_and_composes_as_hydra_does(name):
     board = board_of(name)
     assert board.about
@@ -70,7 +71,9 @@ def test_references_are_those_that_a_run_makes():
     (cfg, _), *_ = board.jobs()
     configs = [run.config for run in board.runs()]
     made = [resolved(reference) for reference in reference_configs(cfg)]
-    assert list(map(identity.key, made)) == list(map(identity.key, configs[: len(made)]))
+    assert list(map(identity.key, made)) == list(
+        map(identity.key, configs[: len(made)])
+    )
 
 
 def test_the_runs_of_a_board_are_those_of_its_jobs():
@@ -95,12 +98,12 @@ def test_every_row_says_what_it_costs_and_where_it_stands():
     for path in (CONF / "merge").glob("*.yaml"):
         node = OmegaConf.load(path)
         assert node.cost in catalogue.COSTS, path
-        assert set(node.boards) <= set(names()), path
+        assert set(node.boards) <= set(board_names()), path
         assert set(node.boards) == set(catalogue.merge_rows()[path.stem].boards)
 
 
 def test_no_board_keeps_a_list_of_what_it_leaves_out():
-    for name in names():
+    for name in board_names():
         assert "exclude" not in (CONF / "board" / f"{name}.yaml").read_text()
 
 
@@ -146,7 +149,9 @@ def test_what_is_written_is_named_by_the_task_set_and_by_a_model_that_is_a_guest
 
 def test_a_board_for_eight_tasks_is_not_for_fourteen():
     check(Board("table_8", ("model=vit_b32",)).sweep)
-    with pytest.raises(TadropError, match=r"for 14 tasks, and vision8 has 8; say tasks="):
+    with pytest.raises(
+        TadropError, match=r"for 14 tasks, and vision8 has 8; say tasks="
+    ):
         check(Board("table_14", ("model=vit_b32",)).sweep)
 
 
@@ -236,14 +241,16 @@ def test_a_missing_record_names_the_command_and_partial_makes_do(half):
         collect(Board("demo"), folder)
     found = collect(Board("demo"), folder, partial=True)
     assert [one["key"] for one in found.records] == keys[::2]
-    assert found.told().startswith(f"demo: {len(keys[1::2])} of {len(keys)} runs are not")
+    assert found.told().startswith(
+        f"demo: {len(keys[1::2])} of {len(keys)} runs are not"
+    )
 
 
 @pytest.fixture
 def two_boards(monkeypatch):
     """No other boards than these, which takes less time."""
     there = ["core", "table_14"]
-    monkeypatch.setattr("tadrop.app.boards.recorded.names", lambda: there)
+    monkeypatch.setattr("tadrop.app.boards.recorded.board_names", lambda: there)
 
 
 @pytest.mark.usefixtures("two_boards")

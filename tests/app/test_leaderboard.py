@@ -8,18 +8,19 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from tadrop.app.boards.board import Board, spoken
+from tadrop.app.boards.board import Board
 from tadrop.app.boards.contents import Sources, ranked
 from tadrop.app.boards.recorded import Recorded, recorded
+from tadrop.app.boards.words import spoken
 from tadrop.app.boards.writing import write_all
 from tadrop.app.places import CONF
 from tadrop.app.verbs.boards import leaderboard
 from tadrop.errors import TadropError
 from tadrop.results import identity, record, table
-from tadrop.results.naming import label as title
 from tadrop.results.columns import data, headings, size
 from tadrop.results.figures import boards
 from tadrop.results.formats import label, markdown, texts
+from tadrop.results.naming import label as title
 
 
 def a_record(name, average, tadrop=None, data="none", stored=800, tasks=2, split=None):

@@ -122,5 +122,7 @@ def test_one_run_is_no_sweep(hydra, capsys):
 
 def test_a_board_for_another_number_of_tasks_ends_the_command(hydra):
     words = ["+board=table_14", "tasks=glyph8"]
-    with pytest.raises(SystemExit, match="error: this board is for 14 tasks, and glyph8"):
+    with pytest.raises(
+        SystemExit, match="error: this board is for 14 tasks, and glyph8"
+    ):
         SweepProgress().on_multirun_start(sweep_of(composed(*words), words))

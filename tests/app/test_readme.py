@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tadrop.app.boards.board import Board, names
+from tadrop.app.boards.board import Board
+from tadrop.app.boards.catalogue import board_names
 from tadrop.app.boards.contents import Sources, contents
 from tadrop.app.boards.recorded import collect
 from tadrop.app.verbs.boards import results
@@ -68,7 +69,9 @@ UNCHANGED = "every table in results is what the records give"
 def test_a_method_is_added_and_no_table_is_stale(tmp_path):
     """Some tables; all of them in the next test."""
     folder = with_a_method(tmp_path)
-    owed = copies.python(folder, "run.py", "+board=table_30", "tasks=glyph30", "--dry-run")
+    owed = copies.python(
+        folder, "run.py", "+board=table_30", "tasks=glyph30", "--dry-run"
+    )
     assert "My Method + TADrop" in owed
     words = ("-m", "tadrop", "results", "--check")
     assert UNCHANGED in copies.python(folder, *words, *FILES)
@@ -93,7 +96,7 @@ def test_commands_name_boards_choices_and_modules_that_exist():
         text += (ROOT / page).read_text(encoding="utf-8")
     assert "+experiment=" not in text
     for board in re.findall(r"\+board=(\w+)", text):
-        assert board in names()
+        assert board in board_names()
     for module in re.findall(r"-m (experiments\.\w+)", text):
         assert (ROOT / f"{module.replace('.', '/')}.py").exists()
     for group, choice in re.findall(r"(?<![.\w])(model|merge|tasks)=(\w+)", text):

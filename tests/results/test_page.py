@@ -223,7 +223,9 @@ def test_a_board_stands_in_the_report_with_the_commands_of_its_records(
         words = (f"tasks=glyph{n}", "merge=average,ties")
         synthetic.fill(tmp_path, "leaderboard", words)
     boards = [
-        recorded(Board("leaderboard", (f"tasks=glyph{n}", "merge=average,ties")), tmp_path)
+        recorded(
+            Board("leaderboard", (f"tasks=glyph{n}", "merge=average,ties")), tmp_path
+        )
         for n in (2, 8)
     ]
     assert [len(board.records) for board in boards] == [6, 6]

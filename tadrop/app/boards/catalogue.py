@@ -7,7 +7,7 @@ declare them, with `${rows_of:NAME}`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +42,21 @@ class MergeRow:
     boards: tuple[str, ...]
     models: int | None
 
-    @property
-    def line(self) -> str:
-        """The row as a list for people shows it."""
-        source = f" [{self.paper}]" if self.paper else ""
-        return f"{self.name:<20} {self.about}{source}"
-
 
 def merge_rows() -> dict[str, MergeRow]:
     """Every merge row by name, in the order of their names."""
-    files = sorted(MERGE.glob("*.yaml"))
-    return {path.stem: _read(path) for path in files}
+    rows: dict[str, MergeRow] = {}
+    for path in sorted(MERGE.glob("*.yaml")):
+        rows[path.stem] = _read(path)
+    return rows
 
 
-@lru_cache(maxsize=None)
+def board_names() -> list[str]:
+    """The boards there are."""
+    return sorted(path.stem for path in BOARDS.glob("*.yaml"))
+
+
+@cache
 def _read(path: Path) -> MergeRow:
     """One file of conf/merge. Raises TadropError for boards or a cost that are not."""
     text = path.read_text(encoding="utf-8")
@@ -73,11 +74,11 @@ def _read(path: Path) -> MergeRow:
         raise TadropError(
             f"{path}: cost is {row.cost!r}; it must be one of {', '.join(COSTS)}"
         )
+    known = board_names()
     for board in row.boards:
-        if not (BOARDS / f"{board}.yaml").exists():
-            known = ", ".join(sorted(file.stem for file in BOARDS.glob("*.yaml")))
+        if board not in known:
             raise TadropError(
-                f"{path}: boards has {board!r}; there are the boards {known}"
+                f"{path}: boards has {board!r}; there are the boards {', '.join(known)}"
             )
     return row
 
@@ -99,7 +100,11 @@ def rows_of(board: str, tasks: Sequence[str] | None = None) -> str:
 
 def listing() -> str:
     """Every row, one a line, by name."""
-    return "\n".join(row.line for row in merge_rows().values())
+    lines: list[str] = []
+    for row in merge_rows().values():
+        source = f" [{row.paper}]" if row.paper else ""
+        lines.append(f"{row.name:<20} {row.about}{source}")
+    return "\n".join(lines)
 
 
 def register() -> None:

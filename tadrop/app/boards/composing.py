@@ -7,7 +7,7 @@ and put into the configuration of every run that makes the choice.
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -36,7 +36,7 @@ def _parser() -> OverridesParser:
     return OverridesParser.create(config_loader=loader)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parsed(word: str) -> Override:
     return _parser().parse_overrides([word])[0]
 
@@ -54,18 +54,19 @@ def without_sweeps(words: Iterable[str]) -> list[str]:
     return [word for word in words if not _parsed(word).is_sweep_override()]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _with_hydra(words: tuple[str, ...]) -> DictConfig:
     """What Hydra composes of these words, with its own node; not to be changed."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", list(words), return_hydra_config=True)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _composed(words: tuple[str, ...]) -> DictConfig:
     """As a run sees it, without Hydra's node."""
     whole = _with_hydra(words)
-    return OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
+    names = map(str, whole)
+    return OmegaConf.masked_copy(whole, [name for name in names if name != "hydra"])
 
 
 def configured(words: Sequence[str], hydra: bool = False) -> DictConfig:
@@ -116,7 +117,7 @@ def _graft(cfg: DictConfig, choices: Mapping[str, str]) -> None:
                 cfg[name] = node
 
 
-@lru_cache(maxsize=None)
+@cache
 def _changed(group: str, word: str) -> dict[str, Any]:
     """The nodes that a choice changes, and always its own, unresolved."""
     usual, chosen = _composed(()), _composed((word,))

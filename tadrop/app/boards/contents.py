@@ -1,8 +1,10 @@
 """What is shown of a board: its tables and figures, from its records."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +25,8 @@ BARS = 6  # more methods than this are lines of a dot plot
 MOST_LINES = 40  # settings in one figure; a table of more than these is better read
 MOST_DUMBBELLS = 4  # methods drawn task by task
 
+Pair = tuple[tuple[str, ...], tuple[str, ...]]  # the keys of two rows
+
 
 class Drawn(NamedTuple):
     """A figure of the table or board of a name, and what it shows."""
@@ -42,9 +46,7 @@ class Sources:
 
     folder: Path
     published: Path
-    _intervals: dict[tuple[tuple[str, ...], ...], Interval | None] = field(
-        default_factory=dict
-    )
+    _intervals: dict[Pair, Interval | None] = field(default_factory=dict)
 
     @cached_property
     def facts(self) -> list[Published]:
@@ -53,10 +55,14 @@ class Sources:
 
     def compare(self, row: Sequence[Record], base: Sequence[Record]) -> Interval | None:
         """The interval between two rows, drawn once: boards share many rows."""
-        keys = tuple(tuple(one["key"] for one in records) for records in (row, base))
+        keys = _keys(row), _keys(base)
         if keys not in self._intervals:
             self._intervals[keys] = paired(self.folder)(row, base)
         return self._intervals[keys]
+
+
+def _keys(records: Sequence[Record]) -> tuple[str, ...]:
+    return tuple(map(itemgetter("key"), records))
 
 
 def contents(
@@ -70,14 +76,15 @@ def contents(
             return {file: ranking}, []
         storage = accuracy_against_storage(ranking)
         return {file: ranking}, [Drawn(file, "storage", storage)]
-    groups = by_task_set(file, found.records)
-    tables = {name: table_of(group, sources) for name, group in groups.items()}
+    tables: dict[str, Table] = {}
     drawn: list[Drawn] = []
+    for name, group in by_task_set(file, found.records).items():
+        tables[name] = table_of(group, sources)
+        if draw:
+            for what, figure in figures_of(tables[name], group, sources.folder):
+                drawn.append(Drawn(name, what, figure))
     if not draw:
         return tables, drawn
-    for name, group in groups.items():
-        for what, figure in figures_of(tables[name], group, sources.folder):
-            drawn.append(Drawn(name, what, figure))
     counts = sweeps.task_counts(list(tables.values()))
     if counts is not None:
         drawn.append(Drawn(file, "counts", counts))
@@ -91,7 +98,8 @@ def by_task_set(file: str, records: Sequence[Record]) -> dict[str, list[Record]]
         groups.setdefault(len(one["config"]["tasks"]["names"]), []).append(one)
     if len(groups) == 1:
         return {file: list(records)}
-    return {f"{file}_{count}": group for count, group in groups.items()}
+    names = [f"{file}_{count}" for count in groups]
+    return dict(zip(names, groups.values(), strict=True))
 
 
 def table_of(records: Sequence[Record], sources: Sources) -> Table:
@@ -99,9 +107,7 @@ def table_of(records: Sequence[Record], sources: Sources) -> Table:
     ours = table.build(records, compare=sources.compare)
     config = records[0]["config"]
     model, tasks = config["model"], config["tasks"].get("name", "")
-    about = published.about(
-        sources.facts, model["name"], tasks, model.get("source")
-    )
+    about = published.about(sources.facts, model["name"], tasks, model.get("source"))
     return published.beside(ours, about)
 
 
@@ -128,7 +134,7 @@ def _method(one: Record) -> str:
 
 def _average(one: Record) -> float:
     """The mean over tasks."""
-    values = [score["value"] for score in one["scores"]]
+    values = list(map(itemgetter("value"), one["scores"]))
     return sum(values) / len(values)
 
 
@@ -136,24 +142,26 @@ def figures_of(
     shown: Table, records: Sequence[Record], folder: Path
 ) -> list[tuple[str, "Figure"]]:
     """(what, figure) of everything worth drawing from one table and its records."""
-    drawn: dict[str, Figure | None] = {
-        "accuracy": accuracy(shown),
-        "lambda": sweeps.lambda_curves(records, shown.title),
-    }
+    drawn: dict[str, Figure] = {}
+    for what, figure in (
+        ("accuracy", accuracy(shown)),
+        ("lambda", sweeps.lambda_curves(records, shown.title)),
+    ):
+        if figure is not None:
+            drawn[what] = figure
     for name, grid in sweeps.quantile_grid(records).items():
         title = f"{name} + TADrop, {shown.title}"
         heat = sweeps.heat_map(grid, title, "average accuracy, %")
         drawn[f"quantiles_{file_word(name)}"] = heat
     for name in _comparable(shown)[:MOST_DUMBBELLS]:
         drawn[f"tasks_{file_word(name)}"] = averages.task_gains(shown, name)
-    figures = [(what, figure) for what, figure in drawn.items() if figure is not None]
-    return figures + tensor_figures(records, folder)
+    return [*drawn.items(), *tensor_figures(records, folder)]
 
 
 def _comparable(shown: Table) -> list[str]:
     """The methods that have a row with TADrop and one without."""
     names: list[str] = []
-    for name, rows in methods.methods_of(shown):
+    for name, rows in methods.methods_of(shown).items():
         if {"", "TADrop"} <= rows.keys():
             names.append(name)
     return names
@@ -176,8 +184,7 @@ def accuracy(shown: Table) -> "Figure | None":
 
 def file_word(title: str) -> str:
     """A method's title as part of a file's name."""
-    letters = (letter if letter.isalnum() else "_" for letter in title.lower())
-    return "".join(letters).strip("_")
+    return re.sub(r"\W", "_", title.lower()).strip("_")
 
 
 def tensor_figures(

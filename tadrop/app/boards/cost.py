@@ -10,22 +10,21 @@ records that come with the project.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from tadrop.app.boards.board import Board, check, comment
 from tadrop.app.boards.recorded import recorded
 from tadrop.app.console import say
 from tadrop.app.places import CONF, RECORDS
 from tadrop.app.runs import build
+from tadrop.errors import TadropError
 from tadrop.results import identity, record
 from tadrop.results.naming import label
 from tadrop.results.record import Record
-from tadrop.errors import TadropError
 
 SHIPPED = RECORDS
 
@@ -67,12 +66,10 @@ def missing(config: Config) -> list[str]:
     """What opening the base, the experts and the data sets complains of, one line each."""
     suite = build.tasks(config["tasks"])
     model = build.model(config["model"]).bound(suite)
-    openers = [model.open_base]
-    openers += [partial(model.open_expert, task) for task in suite.names]
     lines: list[str] = []
-    for opener in openers:
+    for task in (None, *suite.names):
         try:
-            opener()
+            model.open_base() if task is None else model.open_expert(task)
         except TadropError as error:
             lines.append(str(error))
     return lines + list(suite.needs())
@@ -83,16 +80,17 @@ def dry_run(board: Board, folder: Path) -> str:
     check(board.sweep)
     found = recorded(board, folder)
     places = dict.fromkeys((folder.resolve(), SHIPPED.resolve()))
-    folders = [record.read_all(place) for place in places if place.is_dir()]
-    times = {key: _expected(config, folders) for key, config in found.owed.items()}
+    folders = list(map(record.read_all, filter(Path.is_dir, places)))
+    times: list[float | None] = []
     lines = [
         f"{board.name}: {board.about}",
         f"{found.count} runs, {found.needed} recorded, {len(found.owed)} owed",
     ]
     for key, config in found.owed.items():
-        lines.append(f"  {key}  {_title(config):<36}  {_time(times[key])}")
+        times.append(_expected(config, folders))
+        lines.append(f"  {key}  {_title(config):<36}  {_time(times[-1])}")
     if times:
-        lines.append(_sum(list(times.values())))
+        lines.append(_sum(times))
     return "\n".join([*lines, *_needs(board)])
 
 
@@ -107,7 +105,9 @@ def _sum(times: Sequence[float | None]) -> str:
     known = [time for time in times if time is not None]
     line = f"expected: {_time(sum(known) if known else None)} on one process"
     unknown = len(times) - len(known)
-    return line + (f", and {unknown} runs like none that is recorded" if unknown else "")
+    return line + (
+        f", and {unknown} runs like none that is recorded" if unknown else ""
+    )
 
 
 def _needs(board: Board) -> list[str]:
@@ -115,12 +115,12 @@ def _needs(board: Board) -> list[str]:
     lines: list[str] = []
     about: dict[str, None] = {}
     for cfg in _suites(board):
-        lines += missing(OmegaConf.to_container(cfg, resolve=True))
+        lines += missing(build.resolved(cfg))
         about[comment(CONF / "model" / f"{cfg.model.name}.yaml")] = None
     if not lines:
         return ["checkpoints and data: all at hand, nothing to download"]
     head = f"to provide or download: {len(lines)}; {' '.join(about)}"
-    return [head, *(f"  {line}" for line in dict.fromkeys(lines))]
+    return [head, *map("  {}".format, dict.fromkeys(lines))]
 
 
 def _suites(board: Board) -> Iterator[DictConfig]:

@@ -5,14 +5,15 @@ methods. Test images are not looked at.
 """
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tadrop.errors import TadropError
 from tadrop.results.figures.style import write_figures
 from tadrop.results.figures.sweeps import heat_map
 from tadrop.results.record import Record
 from tadrop.storage.files import write_text
-from tadrop.errors import TadropError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +41,8 @@ def grid(records: Sequence[Record]) -> "DataFrame":
         if record["config"]["tadrop"] is not None:
             points.append(_point(record))
     frame = DataFrame(points)
-    varied = [knob for knob in KNOBS if frame[knob].nunique() > 1]
+    counts = frame[list(KNOBS)].nunique()
+    varied = list(counts[counts > 1].index)
     table = frame.pivot_table("value", varied, "method", sort=False)
     table["mean"] = table.mean(axis=1)
     table["kept"] = frame.groupby(varied)["kept"].min()
@@ -55,8 +57,8 @@ def _point(record: Record) -> dict[str, Any]:
             f"record {record['key']} is of the {split} split; choose on validation"
         )
     tadrop: Mapping[str, Any] = record["config"]["tadrop"]
-    values = [score["value"] for score in record["scores"]]
-    point = {knob: tadrop[knob] for knob in KNOBS}
+    point: dict[str, Any] = {knob: tadrop[knob] for knob in KNOBS}
+    values = list(map(itemgetter("value"), record["scores"]))
     point["method"] = record["config"]["merge"]["title"]
     point["value"] = 100 * sum(values) / len(values)
     point["kept"] = record["density"]
@@ -65,19 +67,18 @@ def _point(record: Record) -> dict[str, Any]:
 
 def markdown(table: "DataFrame") -> str:
     """The grid, best mean in bold."""
-    knobs = [str(name) for name in table.index.names]
+    knobs = list(map(str, table.index.names))
     best = table["mean"].idxmax()
     headings = [*knobs, *map(str, table.columns)]
     lines = [_line(headings), "|" + ":--|" + "--:|" * (len(headings) - 1)]
     for settings, row in table.iterrows():
-        cells = [str(setting) for setting in _tuple(settings)]
-        cells += [f"{value:.1f}" for value in row.iloc[:-1]]
+        cells = list(map(str, _tuple(settings)))
+        cells += map("{:.1f}".format, row.iloc[:-1])
         cells.append(f"{row['kept']:.2f}")
-        if settings == best:
-            cells = [f"**{cell}**" for cell in cells]
+        if _tuple(settings) == _tuple(best):
+            cells = list(map("**{}**".format, cells))
         lines.append(_line(cells))
-    pairs = zip(knobs, _tuple(best), strict=True)
-    choice = ", ".join(f"{knob} = {value}" for knob, value in pairs)
+    choice = ", ".join(map("{} = {}".format, knobs, _tuple(best)))
     note = (
         f"\nChosen, by the highest mean over the methods: {choice}. "
         "kept: fraction of entries left by the rule.\n"

@@ -10,13 +10,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from tadrop.app.boards.board import Board, Config, Run, names, said
+from tadrop.app.boards.board import Board, Config, Run, said
+from tadrop.app.boards.catalogue import board_names
 from tadrop.app.places import CONF
+from tadrop.errors import TadropError
 from tadrop.results import identity, record
 from tadrop.results.naming import label
 from tadrop.results.record import Record
-from tadrop.errors import TadropError
 
 
 @dataclass(frozen=True)
@@ -96,14 +98,22 @@ def collect(board: Board, folder: Path, partial: bool = False) -> Recorded:
     return found
 
 
-def suites(folder: Path) -> dict[tuple[str, str, int], int]:
-    """How many records there are of each model, task set and number of tasks."""
-    counts: Counter[tuple[str, str, int]] = Counter()
+class Suite(NamedTuple):
+    """What a record is of: a model, a task set, and how many of its tasks."""
+
+    model: str
+    tasks: str
+    size: int
+
+
+def suites(folder: Path) -> dict[Suite, int]:
+    """How many records a folder has of each suite that the configuration knows."""
+    counts: Counter[Suite] = Counter()
     for one in record.read_all(folder):
-        config = one["config"]
-        model, tasks = config["model"]["name"], config["tasks"].get("name", "")
-        if _is_choice("model", model) and _is_choice("tasks", tasks):
-            counts[model, tasks, len(config["tasks"]["names"])] += 1
+        model, tasks = one["config"]["model"], one["config"]["tasks"]
+        suite = Suite(model["name"], tasks.get("name", ""), len(tasks["names"]))
+        if _is_choice("model", suite.model) and _is_choice("tasks", suite.tasks):
+            counts[suite] += 1
     return dict(sorted(counts.items()))
 
 
@@ -115,16 +125,16 @@ def _is_choice(group: str, name: str) -> bool:
 def boards(folder: Path) -> Iterator[Board]:
     """Every board on every model and task set that has records enough for it to stand."""
     known = suites(folder)
-    for name in names():
-        about = said(name)
-        if "file" not in about:
+    for name in board_names():
+        if "file" not in said(name):
             board = Board(name)
             if enough(sum(known.values()), board.least):
                 yield board
             continue
-        for (model, tasks, size), count in known.items():
-            if about.get("tasks", size) == size:
-                board = Board(name, (f"model={model}", f"tasks={tasks}"))
+        size = said(name).get("tasks")
+        for suite, count in known.items():
+            if size in (None, suite.size):
+                board = Board(name, (f"model={suite.model}", f"tasks={suite.tasks}"))
                 if enough(count, board.least):
                     yield board
 
@@ -151,17 +161,10 @@ def standing(folder: Path, files: Sequence[str] = ()) -> list[Recorded]:
 
 
 def rival(found: Recorded) -> str:
-    """The larger board that stands and writes the same file; nothing for none."""
-    board = found.board
-    for name in names():
-        prefix, count = said(name).get("file"), said(name).get("tasks")
-        same = prefix is not None and prefix == said(board.name).get("file")
-        fits = count in (None, len(board.sweep.tasks.names))
-        if same and fits and name != board.name:
-            words = tuple(f"{key}={board.choices[key]}" for key in ("model", "tasks"))
-            other = recorded(Board(name, words), found.folder)
-            if other.stands and other.count > found.count:
-                return name
+    """The larger board that stands under the same name; nothing for none."""
+    for other in standing(found.folder, [found.board.file]):
+        if other.count > found.count:
+            return other.board.name
     return ""
 
 
@@ -170,7 +173,7 @@ def find(name: str, words: Sequence[str], folder: Path) -> Board:
 
     Raises TadropError where there is none.
     """
-    if name not in names() and folder.is_dir():
+    if name not in board_names() and folder.is_dir():
         for found in standing(folder, [name]):
             return Board(found.board.name, (*found.board.words, *words))
     return Board(name, tuple(words))

@@ -5,17 +5,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tadrop.app.boards import grid
-from tadrop.app.boards.board import Board
+from tadrop.app.boards.board import SUITE, Board
 from tadrop.app.boards.contents import Sources, contents
 from tadrop.app.boards.recorded import Recorded, collect, rival
+from tadrop.app.boards.words import key_of
 from tadrop.app.console import err, say
 from tadrop.app.showing import print_table
+from tadrop.errors import TadropError
 from tadrop.results import formats, identity, published
 from tadrop.results.figures.boards import accuracy_against_tasks
-from tadrop.results.figures.style import save, write_figures
+from tadrop.results.figures.style import save
 from tadrop.results.table import Table
 from tadrop.storage.files import write_text
-from tadrop.errors import TadropError
 
 FORMS = {".md": formats.markdown, ".csv": formats.csv, ".tex": formats.latex}
 
@@ -35,8 +36,9 @@ def write(
     paths: list[Path] = []
     for name, shown in tables.items():
         paths += write_texts(target / name, shown)
-    named = [(f"{one.of}_{one.what}", one.figure) for one in drawn]
-    return paths + write_figures(target, named), tables
+    for one in drawn:
+        paths += save(one.figure, target / f"{one.of}_{one.what}")
+    return paths, tables
 
 
 def write_texts(stem: Path, shown: Table) -> list[Path]:
@@ -57,6 +59,8 @@ def write_all(
     tables: dict[str, Table] = {}
     rankings: dict[str, list[Table]] = {}
     for found in boards:
+        if not found.records:
+            continue
         say(found.board.file, err)
         written, shown = write(found, sources, target, draw)
         paths += written
@@ -132,11 +136,11 @@ def _show_and_write(board: Board, folder: Path, target: Path) -> None:
 def _why_not(found: Recorded) -> str:
     """Why a board's table is not to be written under its name; nothing if it is."""
     board = found.board
-    keys = {word.lstrip("+~").partition("=")[0] for word in board.words}
+    keys = {key_of(word).lstrip("+~") for word in board.words}
     if "paths.results" in keys:
         return ""
     changed = keys & {"paths.records"}
-    for key in keys - set(board.choices):
+    for key in keys - set(SUITE if board.is_open else ()):
         if key.split(".")[0].split("/")[0] not in identity.CIRCUMSTANCES:
             changed.add(key)
     if changed:

@@ -19,22 +19,25 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from tadrop.app.boards.board import Board, spoken
+from tadrop.app.boards.board import Board
 from tadrop.app.boards.catalogue import rows_of
 from tadrop.app.boards.contents import Sources
 from tadrop.app.boards.recorded import recorded
+from tadrop.app.boards.words import spoken
 from tadrop.app.boards.writing import tell_owed, write_all
 from tadrop.app.console import err, say
 from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.runs.run import reference_configs, run
 from tadrop.app.showing import print_table
-from tadrop.results import published
 from tadrop.errors import TadropError
+from tadrop.results import published
 
 NAME = "leaderboard"
 
 
-def lineup(board: Board, only: Sequence[str] = (), skip: Sequence[str] = ()) -> list[str]:
+def lineup(
+    board: Board, only: Sequence[str] = (), skip: Sequence[str] = ()
+) -> list[str]:
     """The rows of a leaderboard that are to be run.
 
     Raises TadropError for a row that no leaderboard has.
@@ -42,9 +45,7 @@ def lineup(board: Board, only: Sequence[str] = (), skip: Sequence[str] = ()) -> 
     known = rows_of(NAME).split(",")
     for name in (*only, *skip):
         if name not in known:
-            raise TadropError(
-                f"no row is called {name}; there are {', '.join(known)}"
-            )
+            raise TadropError(f"no row is called {name}; there are {', '.join(known)}")
     rows: list[str] = []
     for row in rows_of(NAME, board.sweep.tasks.names).split(","):
         if row not in skip and (row in only or not only):
@@ -71,7 +72,9 @@ def play(board: Board, rows: Sequence[str], variants: Sequence[str]) -> list[str
         start = time.perf_counter()
         try:
             run(cfg)
-        except Exception as error:  # whatever a row dies of, the others are worth having
+        except (
+            Exception
+        ) as error:  # whatever a row dies of, the others are worth having
             reason = str(error).partition("\n")[0]
             failures.append(f"{line}: {type(error).__name__}: {reason}")
         seconds = time.perf_counter() - start
@@ -82,7 +85,7 @@ def play(board: Board, rows: Sequence[str], variants: Sequence[str]) -> list[str
 
 def listed(words: str) -> list[str]:
     """a,b,c"""
-    return [word for word in words.split(",") if word]
+    return list(filter(None, words.split(",")))
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -110,18 +113,19 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     options = arguments().parse_intermixed_args()
     extra = [word for word in options.tasks if "=" in word]
-    sets = [word for word in options.tasks if word not in extra]
+    boards: list[Board] = []
     failures: list[str] = []
     with told_in_one_line():
-        boards = [Board(NAME, (f"tasks={tasks}", *extra)) for tasks in sets]
+        for word in options.tasks:
+            if word not in extra:
+                boards.append(Board(NAME, (f"tasks={word}", *extra)))
         for board in boards:
             rows = lineup(board, options.only, options.skip)
             failures += play(board, rows, options.tadrop)
         folder = Path(boards[0].sweep.paths.records)
         found = [recorded(board, folder) for board in boards]
-        there = [one for one in found if one.records]
         sources = Sources(folder, published.FOLDER)
-        paths, tables = write_all(there, sources, options.out)
+        paths, tables = write_all(found, sources, options.out)
         for shown in tables.values():
             print_table(shown)
         say(f"written: {', '.join(map(str, paths))}")

@@ -10,6 +10,7 @@ recorded, and says how many of its runs are not.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 from tadrop.app.boards.contents import Sources, contents
@@ -17,12 +18,12 @@ from tadrop.app.boards.recorded import Recorded, collect, find, standing
 from tadrop.app.console import say
 from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.verbs.boards.table import parser
+from tadrop.errors import TadropError
 from tadrop.results.figures.boards import accuracy_against_tasks
 from tadrop.results.html.page import Section, page
 from tadrop.results.record import Record
 from tadrop.results.table import Table
 from tadrop.storage.files import write_text
-from tadrop.errors import TadropError
 
 ACROSS = "The best methods as tasks are added, and what TADrop adds to each."
 
@@ -34,7 +35,7 @@ def section_of(found: Recorded, sources: Sources, owed: bool = True) -> Section:
         found.board.file,
         found.board.about,
         tuple(tables.values()),
-        tuple((one.what, one.figure) for one in drawn),
+        tuple(map(attrgetter("what", "figure"), drawn)),
         len(found.owed) if owed else 0,
         found.board.command,
     )
@@ -71,13 +72,22 @@ def build(boards: Iterable[Recorded], sources: Sources, owed: bool = True) -> st
         if found.board.is_ranked:
             rankings.setdefault(found.board.across, []).extend(section.tables)
         commands = found.commands | commands  # the first section of a record names it
-        records |= {one["key"]: one for one in found.records}
+        for one in found.records:
+            records[one["key"]] = one
     sections += sections_across(rankings)
     return page(sections, commands, records.values())
 
 
 def _is_ranked(found: Recorded) -> bool:
     return found.board.is_ranked
+
+
+def named(names: Iterable[str], folder: Path) -> list[Recorded]:
+    """The boards of these names, or of files of these names, as far as recorded."""
+    boards: list[Recorded] = []
+    for name in names:
+        boards.append(collect(find(name, (), folder), folder, partial=True))
+    return boards
 
 
 def main() -> None:
@@ -87,9 +97,8 @@ def main() -> None:
     options = arguments.parse_args()
     folder = options.records
     with told_in_one_line():
-        boards = [collect(find(name, (), folder), folder, True) for name in options.boards]
-        sources = Sources(folder, options.published)
-        text = build(boards or standing(folder), sources)
+        boards = named(options.boards, folder) or standing(folder)
+        text = build(boards, Sources(folder, options.published))
         write_text(options.out, text)
     say(f"written: {options.out} ({len(text.encode()) / 1e6:.1f} MB)")
 

@@ -21,9 +21,9 @@ from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import REPOSITORY
 from tadrop.app.verbs.boards import report
 from tadrop.app.verbs.boards.table import parser
+from tadrop.errors import TadropError
 from tadrop.results import record
 from tadrop.storage.files import write_text
-from tadrop.errors import TadropError
 
 README = REPOSITORY / "README.md"
 
@@ -73,7 +73,7 @@ def chosen(folder: Path, files: Sequence[str] = ()) -> list[Recorded]:
             f"no record in {folder}; begin with: python run.py +board=demo"
         )
     boards = standing(folder, files)
-    there = {found.board.file for found in boards}
+    there = [found.board.file for found in boards]
     for file in files:
         if file not in there:
             raise TadropError(f"no board stands in {folder} as {file}")
@@ -83,7 +83,9 @@ def chosen(folder: Path, files: Sequence[str] = ()) -> list[Recorded]:
 def main(words: Sequence[str] | None = None) -> None:
     arguments = parser(__doc__)
     arguments.add_argument("files", nargs="*", help="only these; all unless given")
-    arguments.add_argument("--check", action="store_true", help="compare, write nothing")
+    arguments.add_argument(
+        "--check", action="store_true", help="compare, write nothing"
+    )
     options = arguments.parse_args(words)
     sources = Sources(options.records, options.published)
     with told_in_one_line():

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tadrop.app.boards import cost
-from tadrop.app.boards.board import Board, names
+from tadrop.app.boards.board import Board
+from tadrop.app.boards.catalogue import board_names
 from tadrop.app.boards.contents import Sources
 from tadrop.app.boards.recorded import collect, find
 from tadrop.app.boards.writing import put_in_page, write
@@ -55,7 +56,9 @@ def show(board: Board, options: argparse.Namespace) -> None:
 
 def main(words: Sequence[str] | None = None) -> None:
     arguments = parser(__doc__)
-    arguments.add_argument("board", help=f"one of {', '.join(names())}, or a file's name")
+    arguments.add_argument(
+        "board", help=f"one of {', '.join(board_names())}, or a file's name"
+    )
     arguments.add_argument(
         "overrides", nargs="*", help="as given to run.py, for example select=grid"
     )
