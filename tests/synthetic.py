@@ -1,4 +1,4 @@
-"""Records of whole recipes with made-up numbers: what tables, figures and the report
+"""Records of whole boards with made-up numbers: what tables, figures and the report
 are tested on.
 """
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tadrop.app import boards as recipes
+from tadrop.app.boards.board import Board
 from tadrop.numerics.seeds import generator
 from tadrop.results import identity, record
 from tadrop.results.naming import label
@@ -24,22 +24,23 @@ SHAPES |= {"stem.weight": (4, 9), "position": (16,)}
 
 def fill(
     folder: Path,
-    recipe: str,
+    board: str,
     extra: Sequence[str] = (),
     count: int = 200,
     skip: int = 0,
 ) -> list[str]:
     """Writes a record, with per-example and per-tensor files, for every run of a
-    recipe; returns the keys.
+    board; returns the keys.
 
     skip: every skip-th run is left out
     """
     keys: list[str] = []
-    for config, _ in recipes.runs(recipe, extra):
-        if identity.key(config) not in keys:
-            keys.append(identity.key(config))
+    for run in Board(board, tuple(extra)).runs():
+        key = identity.key(run.config)
+        if key not in keys:
+            keys.append(key)
             if not skip or len(keys) % skip:
-                write(folder, config, count)
+                write(folder, run.config, count)
     return keys
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from tadrop.app.boards import catalogue
 from tadrop.app.places import CONF
-from tadrop.app.verbs.methods import listing
 
-OmegaConf.register_new_resolver("rows", listing, replace=True)  # for --help
+catalogue.register()
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")

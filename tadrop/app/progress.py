@@ -1,68 +1,86 @@
-"""The progress of a whole sweep, as a Hydra callback (conf/config.yaml,
-hydra.callbacks): which of how many jobs, and how many were done, skipped because their
-record is there, or failed. A recipe's table follows its last job.
+"""The progress of a whole sweep, as a Hydra callback (conf/config.yaml).
 
-Where the jobs run in this process, every run's bars have the sweep's above them and the
+It says which of how many jobs runs, and how many were done, skipped because their record
+is there, or failed. A board's table follows its last job.
+
+Where the jobs run in this process, every run's bars have the sweep's above them, and the
 last job is followed by a summary. A worker of a launcher is a process of its own and
-knows only which job it
-has: it says so in its lines.
+knows only which job it has: it says so in its lines.
 """
 
 import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+if TYPE_CHECKING:
+    from tadrop.app.boards.board import Board
+
+# Workers that have taken a GPU: what they load stays there from job to job.
+SETTLED: set[int] = set()
+
 
 def jobs(config: DictConfig) -> int | None:
     """How many jobs Hydra's own sweeper makes of a command; None for another sweeper."""
+    from tadrop.app.boards.composing import batches
+
     sweeper = config.hydra.sweeper
     if not sweeper["_target_"].endswith("BasicSweeper"):
         return None
-    words = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
-    parser = OverridesParser.create(
-        config_loader=GlobalHydra.instance().config_loader()
-    )
-    batches = BasicSweeper.split_arguments(
-        parser.parse_overrides([*words, *config.hydra.overrides.task]), None
-    )
-    return sum(map(len, batches))
+    params = sweeper.get("params") or {}
+    words = [f"{key}={value}" for key, value in params.items()]
+    return len(batches([*words, *config.hydra.overrides.task]))
 
 
-SETTLED: set[int] = (
-    set()
-)  # workers that have taken a GPU: what they load stays there from job to job
+def board_of(words: Sequence[str]) -> "Board | None":
+    """The board that a command line names, with its other words; None for none."""
+    from tadrop.app.boards.board import Board
+
+    named: list[str] = []
+    others: list[str] = []
+    for word in words:
+        key, _, value = word.partition("=")
+        if key.lstrip("+") == "board":
+            named.append(value)
+        else:
+            others.append(word)
+    return Board(named[0], tuple(others)) if named else None
 
 
 def take_gpu(job: int) -> None:
-    """Gives a launcher's worker a GPU of its own, as far as there are enough, where it
-    would take the first.
+    """Gives a launcher's worker a GPU of its own, as far as there are enough.
+
+    Left alone it would take the first.
     """
     import torch
 
-    if (count := torch.cuda.device_count()) > 1:
+    count = torch.cuda.device_count()
+    if count > 1:
         torch.cuda.set_device(job % count)
 
 
 class SweepProgress(Callback):
-    """Counts jobs and tells tadrop.app.console where the running one stands."""
+    """Counts jobs and tells tadrop.app.console where the running one stands.
+
+    total: how many jobs there are, where they can be counted
+    process: where the sweep was started and its jobs are counted
+    recorded: whether the running job's record was there before
+    sweep: the configuration whose table is still to be made
+    """
 
     def __init__(self) -> None:
         self.total: int | None = None
-        self.process: int | None = (
-            None  # where the sweep was started and its jobs can be counted
-        )
+        self.process: int | None = None
         self.counts: Counter[str] = Counter()
         self.recorded = False
-        self.sweep: DictConfig | None = None  # whose table is still to be made
+        self.sweep: DictConfig | None = None
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         if config.dry_run:
@@ -71,93 +89,96 @@ class SweepProgress(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         if config.dry_run:
             self.tell_owed(config)
+        self.check_board(config)
         self.total, self.process, self.sweep = jobs(config), os.getpid(), config
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        self.show_recipe()
+        self.show_board()
 
-    def tell_owed(self, config: DictConfig) -> None:
-        """Says what a recipe would take, and ends the command: nothing is run."""
-        from tadrop.app import boards as recipes
-        from tadrop.app import cost
+    def check_board(self, config: DictConfig) -> None:
+        """Ends the command where its board is for another number of tasks."""
+        from tadrop.app.boards.board import check
         from tadrop.app.mistakes import told_in_one_line
 
-        recipe, words = recipes.of_command(config.hydra.overrides.task)
-        if recipe is None:
-            sys.exit(
-                f"error: --dry-run tells of a recipe: +experiment=NAME, one of {', '.join(recipes.names())}"
-            )
-        GlobalHydra.instance().clear()  # telling composes the recipe's runs anew
         with told_in_one_line():
-            cost.tell(recipe, Path(config.paths.records), words)
+            check(config)
+
+    def tell_owed(self, config: DictConfig) -> None:
+        """Says what a board would take, and ends the command: nothing is run."""
+        from tadrop.app.boards import cost
+        from tadrop.app.boards.catalogue import board_names
+        from tadrop.app.mistakes import told_in_one_line
+
+        with told_in_one_line():
+            board = board_of(config.hydra.overrides.task)
+            if board is None:
+                sys.exit(
+                    "error: --dry-run tells of a board: +board=NAME, "
+                    f"one of {', '.join(board_names())}"
+                )
+            # Telling composes the board's runs anew, which one Hydra at a time can do.
+            GlobalHydra.instance().clear()
+            cost.tell(board, Path(config.paths.records))
         sys.exit()
 
-    def show_recipe(self) -> None:
-        """Prints and writes the table of the recipe that was swept, if it was one."""
-        from tadrop.app import boards as recipes
-
+    def show_board(self) -> None:
+        """Prints and writes the table of the board that was swept, if it was one."""
         config, self.sweep = self.sweep, None
         if config is None or not config.evaluate:
             return
-        recipe, words = recipes.of_command(config.hydra.overrides.task)
-        if recipe is not None:
-            from tadrop.app.verbs import results
+        board = board_of(config.hydra.overrides.task)
+        if board is not None:
+            from tadrop.app.boards.writing import after_sweep
 
-            # the sweep is over, and rendering composes its runs again
+            # The sweep is over, and rendering composes its runs again.
             GlobalHydra.instance().clear()
-            results.after_sweep(
-                recipe, words, Path(config.paths.records), Path(config.paths.results)
-            )
+            paths = config.paths
+            after_sweep(board, Path(paths.records), Path(paths.results))
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         from tadrop.app import console
+        from tadrop.app.runs.build import resolved
         from tadrop.app.terminal.loading import loading
 
-        # It is one run, or a sweeper that does not say how many there will be.
-        if self.total is None:
+        if self.total is None:  # one run, or a sweeper that does not say how many
             return
         with loading():
             from tadrop.results import record
 
-        job = OmegaConf.to_container(
-            OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]),
-            resolve=True,
-        )
-        self.recorded = (
-            not job["overwrite"]
-            and record.path(Path(job["paths"]["records"]), job).exists()
-        )
-        console.position.set(
-            console.Position(config.hydra.job.num + 1, self.total, dict(self.counts))
-        )
+        names = [name for name in map(str, config) if name != "hydra"]
+        job = resolved(OmegaConf.masked_copy(config, names))
+        there = record.path(Path(job["paths"]["records"]), job).exists()
+        self.recorded = there and not job["overwrite"]
+        number = config.hydra.job.num
+        place = console.Position(number + 1, self.total, dict(self.counts))
+        console.position.set(place)
         if self.process != os.getpid() and os.getpid() not in SETTLED:
             SETTLED.add(os.getpid())
-            take_gpu(config.hydra.job.num)
+            take_gpu(number)
 
     def on_job_end(
         self, config: DictConfig, job_return: JobReturn, **kwargs: Any
     ) -> None:
-        from tadrop.app import console
-
         if self.process != os.getpid():
             return
-        failed = job_return.status is not JobStatus.COMPLETED
-        self.counts["failed" if failed else "skipped" if self.recorded else "done"] += 1
+        if job_return.status is not JobStatus.COMPLETED:
+            self.counts["failed"] += 1
+        else:
+            self.counts["skipped" if self.recorded else "done"] += 1
         if self.counts.total() == self.total:
-            console.position.set(None)
-            again = (
-                "; the same command runs what failed again"
-                if self.counts["failed"]
-                else ""
-            )
-            console.err.print(
-                f"sweep: {console.counted(self.total, self.counts)}{again}",
-                soft_wrap=True,
-            )
-            if self.counts["failed"]:
-                self.show_recipe()
-                sys.exit(
-                    1
-                    # each failure has been told; Hydra would tell the first again, with a
-                    # traceback
-                )
+            self.end()
+
+    def end(self) -> None:
+        """Says what became of all jobs, once the last has ended."""
+        from tadrop.app import console
+
+        console.position.set(None)
+        line = f"sweep: {console.counted(self.counts.total(), self.counts)}"
+        if self.counts["failed"]:
+            line += "; the same command runs what failed again"
+        console.err.print(line, soft_wrap=True)
+        if self.counts["failed"]:
+            self.show_board()
+            # Each failure has been told; Hydra would tell the first again, with a
+            # traceback.
+            sys.exit(1)

@@ -38,13 +38,14 @@ REMARKS = (
     "compiled",
     "cost",
     "exceptions",
+    "home",
     "hub_dir",
 )
 # Facts about a row, a model or a task set: stored with a record, no part of its name.
 DESCRIPTIVE = {
     "merge": ("title", "paper", "data", "models"),
     "model": ("provide", "verified", "head", "equip", "adapt"),
-    "tasks": ("name", "model"),
+    "tasks": ("name",),
 }
 # Where a module's own files lie; how it is built otherwise is a setting.
 MODULE_PLACES = ("base",)

@@ -1,117 +1,201 @@
-"""Every recipe composes into runs with records of their own; --dry-run says what they would take."""
+"""Every board composes into runs with records of their own; rows declare where they stand."""
 
 import json
-from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from tadrop.app import boards as recipes
-from tadrop.app import cost
+from tadrop.app.boards import catalogue, composing, cost
+from tadrop.app.boards.board import Board, check, said
+from tadrop.app.boards.catalogue import board_names
+from tadrop.app.boards.recorded import collect, recorded, rival, standing
+from tadrop.app.places import CONF
 from tadrop.app.runs.run import reference_configs
-from tadrop.app.verbs import table as tables
+from tadrop.errors import TadropError
 from tadrop.results import identity
-from tadrop.types import TadropError
 from tests import records as hand
-
-GROUPS = {"model", "tasks"}
-
-
-def absent(name):
-    """The groups' files that a recipe names and the configuration does not have."""
-    node = OmegaConf.to_container(
-        OmegaConf.load(recipes.CONF / "experiment" / f"{name}.yaml")
-    )
-    wanted = [next(iter(item.items())) for item in node.get("defaults", [])]
-    paths = [
-        Path(key.removeprefix("override /")) / f"{value}.yaml" for key, value in wanted
-    ]
-    return [str(path) for path in paths if not (recipes.CONF / path).exists()]
+from tests import synthetic
 
 
-@pytest.mark.parametrize("name", recipes.names())
-def test_a_recipe_says_what_it_is_and_its_first_and_last_job_compose(name):
-    if missing := absent(name):
-        pytest.skip(f"needs conf/{', conf/'.join(missing)}")
-    assert recipes.about(name)
-    words = recipes.overrides(name)
-    assert len(words) == len({tuple(job) for job in words})
-    for job in (words[0], words[-1]):
-        assert recipes._compose(name, job).merge.name
+def resolved(cfg):
+    return OmegaConf.to_container(cfg, resolve=True)
 
 
-@pytest.mark.parametrize("recipe", ["ablation_granularity", "demo"])
-def test_shared_compositions_are_what_hydra_composes(recipe):
-    for cfg, words in recipes.jobs(recipe, ["limit=5"])[::5]:
-        alone = recipes._compose(recipe, words)
-        assert identity.key(OmegaConf.to_container(cfg, resolve=True)) == identity.key(
-            OmegaConf.to_container(alone, resolve=True)
-        )
+def by_hydra(words):
+    """What Hydra composes of a job's words."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return resolved(compose("config", list(words)))
+
+
+def board_of(name):
+    """A board with a task set that it is for."""
+    count = said(name).get("tasks")
+    return Board(name, (f"tasks=glyph{count}",) if count else ())
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_a_board_says_what_it_is_and_composes_as_hydra_does(name):
+    board = board_of(name)
+    assert board.about
+    jobs = board.overrides
+    assert len(jobs) == len({tuple(job) for job in jobs})
+    for job in (jobs[0], jobs[len(jobs) // 2], jobs[-1]):
+        assert resolved(composing.configured(job)) == by_hydra(job)
+
+
+@pytest.mark.parametrize("name", ["ablation_granularity", "ablation_placement", "demo"])
+def test_shared_compositions_are_what_hydra_composes(name):
+    for cfg, words in list(Board(name, ("limit=5",)).jobs())[::5]:
+        assert resolved(cfg) == by_hydra(words)
+        assert cfg.limit == 5
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("merge=ties", "sparsify=none"),
+        ("sparsify=dare", "merge=emr", "sparsify.keep=0.3"),
+        ("model=dinov2_s14", "merge=della", "tadrop=off"),
+        ("tasks=glyph20", "model=vit_b32", "merge=fisher", "tadrop=shuffled"),
+        ("merge=ties", "+merge.more=1", "~export.expand", "limit=3"),
+    ],
+)
+def test_any_words_compose_as_hydra_composes_them(words):
+    assert resolved(composing.configured(words)) == by_hydra(words)
 
 
 def test_references_are_those_that_a_run_makes():
-    """Resolved at once for a whole recipe, and as run.py makes them."""
-    (cfg, *_), configs = (
-        recipes.configs("table_text7"),
-        [config for config, _ in recipes.runs("table_text7")],
+    """Resolved at once for a whole board, and as run.py makes them."""
+    board = Board("core", ("model=gpt2_small",))
+    (cfg, _), *_ = board.jobs()
+    configs = [run.config for run in board.runs()]
+    made = [resolved(reference) for reference in reference_configs(cfg)]
+    assert list(map(identity.key, made)) == list(
+        map(identity.key, configs[: len(made)])
     )
-    made = [
-        OmegaConf.to_container(each, resolve=True) for each in reference_configs(cfg)
-    ]
-    assert [identity.key(config) for config in made] == [
-        identity.key(config) for config in configs[: len(made)]
-    ]
 
 
-def test_glyph_tables_discover_every_row():
-    merges = {
-        job[1].removeprefix("merge=") for job in recipes.overrides("table_glyph8")
-    }
-    rows = {path.stem for path in (recipes.CONF / "merge").glob("*.yaml")}
+def test_the_runs_of_a_board_are_those_of_its_jobs():
+    board = Board("core")
+    runs = {identity.key(run.config) for run in board.runs() if not run.reference}
+    jobs = {identity.key(resolved(cfg)) for cfg, _ in board.jobs()}
+    assert runs == jobs
+
+
+def test_tables_of_every_method_have_the_rows_that_declare_them():
+    jobs = Board("table_8", ("tasks=glyph8",)).overrides
+    merges = {job[0].removeprefix("merge=") for job in jobs}
+    rows = catalogue.merge_rows()
     test_time = {row for row in rows if row.startswith(("adamerging", "surgery"))}
-    minutes = {
-        row for row in rows if row.startswith("nps")
-    }  # hundreds of evaluations a run
+    minutes = {row for row in rows if row.startswith("nps")}  # hundreds of evaluations
     two_models = {row for row in rows if row.startswith("slerp")}
-    assert merges == rows - test_time - minutes - two_models - {
-        "individual",
-        "pretrained",
-    }
+    references = {"individual", "pretrained"}
+    assert merges == rows.keys() - test_time - minutes - two_models - references
+
+
+def test_every_row_says_what_it_costs_and_where_it_stands():
+    for path in (CONF / "merge").glob("*.yaml"):
+        node = OmegaConf.load(path)
+        assert node.cost in catalogue.COSTS, path
+        assert set(node.boards) <= set(board_names()), path
+        assert set(node.boards) == set(catalogue.merge_rows()[path.stem].boards)
+
+
+def test_no_board_keeps_a_list_of_what_it_leaves_out():
+    for name in board_names():
+        assert "exclude" not in (CONF / "board" / f"{name}.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("boards: [table_9]", "boards has 'table_9'; there are the boards ablation_"),
+        ("cost: days", "cost is 'days'; it must be one of seconds, minutes, hours"),
+    ],
+)
+def test_a_row_that_declares_nonsense_is_refused(tmp_path, monkeypatch, line, said):
+    (tmp_path / "mine.yaml").write_text(f"# Mine.\nname: mine\n{line}\n")
+    monkeypatch.setattr(catalogue, "MERGE", tmp_path)
+    with pytest.raises(TadropError, match=f"mine.yaml: {said}"):
+        catalogue.rows_of("table_8")
+
+
+def test_what_boards_and_help_say_of_a_row_names_no_record():
+    config = by_hydra(["merge=ties"])
+    merge = {**config["merge"], "boards": [], "cost": "hours"}
+    tasks = {**config["tasks"], "home": "elsewhere"}
+    changed = config | {"merge": merge, "tasks": tasks, "board": {"file": "table"}}
+    assert identity.settings(changed) == identity.settings(config)
+
+
+@pytest.mark.parametrize(
+    ("board", "file"),
+    [
+        (Board("demo"), "demo"),
+        (Board("table_8", ("tasks=glyph8",)), "table_glyph8"),
+        (Board("core", ("model=dinov2_s14", "tasks=offline20")), "table_offline20"),
+        (Board("core", ("model=gpt2_small",)), "table_text7"),
+        (Board("table_8", ("model=vit_b32",)), "table_vision8_vit_b32"),
+        (Board("core", ("model=roberta_base",)), "table_glue8"),
+        (Board("leaderboard", ("tasks=glyph2",)), "leaderboard_glyph2"),
+    ],
+)
+def test_what_is_written_is_named_by_the_task_set_and_by_a_model_that_is_a_guest(
+    board, file
+):
+    assert board.file == file
+
+
+def test_a_board_for_eight_tasks_is_not_for_fourteen():
+    check(Board("table_8", ("model=vit_b32",)).sweep)
+    with pytest.raises(
+        TadropError, match=r"for 14 tasks, and vision8 has 8; say tasks="
+    ):
+        check(Board("table_14", ("model=vit_b32",)).sweep)
+
+
+def test_a_sweep_over_task_sets_is_a_board_on_each():
+    board = Board("core", ("tasks=glyph2,glyph8", "seed=0"))
+    assert [one.file for one in board.on_each_task_set()] == [
+        "table_glyph2",
+        "table_glyph8",
+    ]
+    (one,) = Board("demo", ("tasks=glyph2,glyph8",)).on_each_task_set()
+    assert one.file == "demo"
 
 
 def test_a_seed_makes_a_run_of_its_own_only_where_chance_plays_a_part():
     def count(merge, tadrop, *more):
-        words = [f"merge={merge}", f"tadrop={tadrop}", *more]
-        runs = [recipes._compose("demo", [*words, f"seed={seed}"]) for seed in (0, 1)]
-        return len(
-            {identity.key(OmegaConf.to_container(cfg, resolve=True)) for cfg in runs}
-        )
+        words = ["+board=demo", f"merge={merge}", f"tadrop={tadrop}", *more]
+        runs = [composing.configured([*words, f"seed={seed}"]) for seed in (0, 1)]
+        return len({identity.key(resolved(cfg)) for cfg in runs})
 
     assert count("average", "off") == 1
     assert count("dare", "off") == 2
     assert (
         count("dare", "on") == count("dare", "uniform") == 1
     )  # TADrop stands in for the random drop
-    assert count("dare", "on", "tadrop.placement=before") == 2
+    assert count("dare", "on", "before=[tadrop,sparsify]") == 2
     assert count("average", "shuffled") == 2
 
 
-def test_what_is_not_a_recipe():
+def test_what_is_not_a_board():
     with pytest.raises(
-        TadropError, match="no recipe is called 'nothing'; there are ablation"
+        TadropError, match="no board is called 'nothing'; there are ablation"
     ):
-        recipes.overrides("nothing")
+        Board("nothing")
 
 
 def test_a_value_that_does_not_exist_is_named():
     with pytest.raises(TadropError, match="tadrop"):
-        recipes.jobs("demo", ["tadrop.nonsense=1"])
+        list(Board("demo", ("tadrop.nonsense=1",)).jobs())
 
 
 @pytest.fixture
-def recorded(tmp_path):
+def half(tmp_path):
     """Half of the demo's runs as records made by hand."""
-    runs = {identity.key(config): config for config, _ in recipes.runs("demo")}
+    runs = {identity.key(run.config): run.config for run in Board("demo").runs()}
     for key, config in list(runs.items())[::2]:
         made = hand.record("ties", tadrop=None) | {
             "key": key,
@@ -125,9 +209,9 @@ def recorded(tmp_path):
     return tmp_path, list(runs)
 
 
-def test_dry_run_lists_what_is_owed_and_what_it_costs(recorded):
-    folder, keys = recorded
-    text = cost.dry_run("demo", folder)
+def test_dry_run_lists_what_is_owed_and_what_it_costs(half):
+    folder, keys = half
+    text = cost.dry_run(Board("demo"), folder)
     assert (
         f"{len(keys)} runs, {len(keys[::2])} recorded, {len(keys[1::2])} owed" in text
     )
@@ -142,37 +226,66 @@ def test_dry_run_lists_what_is_owed_and_what_it_costs(recorded):
 
 
 def test_dry_run_names_checkpoints_that_are_not_there(tmp_path):
-    text = cost.dry_run(
-        "demo", tmp_path, ["model.base=gone.safetensors", "tasks.names=[hebrew]"]
-    )
+    words = ("model.base=gone.safetensors", "tasks.names=[hebrew]")
+    text = cost.dry_run(Board("demo", words), tmp_path)
     assert "no checkpoint at gone.safetensors" in text
     assert "  ?" in text
 
 
-def test_a_missing_record_names_the_command_and_partial_makes_do(recorded):
-    folder, keys = recorded
+def test_a_missing_record_names_the_command_and_partial_makes_do(half):
+    folder, keys = half
     with pytest.raises(
         TadropError,
-        match=r"is not there; make it with: python run.py \+experiment=demo",
+        match=r"is not there; make it with: python run.py \+board=demo",
     ):
-        tables.collect("demo", folder)
-    assert [one["key"] for one in tables.collect("demo", folder, partial=True)] == keys[
-        ::2
-    ]
+        collect(Board("demo"), folder)
+    found = collect(Board("demo"), folder, partial=True)
+    assert [one["key"] for one in found.records] == keys[::2]
+    assert found.told().startswith(
+        f"demo: {len(keys[1::2])} of {len(keys)} runs are not"
+    )
+
+
+@pytest.fixture
+def two_boards(monkeypatch):
+    """No other boards than these, which takes less time."""
+    there = ["core", "table_14"]
+    monkeypatch.setattr("tadrop.app.boards.recorded.board_names", lambda: there)
+
+
+@pytest.mark.usefixtures("two_boards")
+def test_a_board_stands_when_two_thirds_of_it_are_recorded(tmp_path):
+    few, many = tmp_path / "few", tmp_path / "many"
+    words = ("tasks=glyph2",)
+    synthetic.fill(few, "core", words, skip=2)
+    synthetic.fill(many, "core", words, skip=4)
+    assert not recorded(Board("core", words), few).stands
+    assert standing(few) == []
+    (found,) = standing(many)
+    assert found.board.file == "table_glyph2"
+    assert found.owed
+    assert len(found.records) == found.needed
+
+
+@pytest.mark.usefixtures("two_boards")
+def test_of_boards_with_one_name_the_larger_is_written(tmp_path):
+    synthetic.fill(tmp_path, "table_14", ("tasks=glyph14", "seed=0"))
+    synthetic.fill(tmp_path, "core", ("tasks=glyph14",))
+    (found,) = standing(tmp_path)
+    assert (found.board.file, found.board.name) == ("table_glyph14", "table_14")
+    assert rival(recorded(Board("core", ("tasks=glyph14",)), tmp_path)) == "table_14"
+    assert rival(found) == ""
 
 
 @pytest.mark.slow
 def test_a_dry_run_of_a_hub_model_names_what_it_would_download_and_downloads_nothing(
     tmp_path, monkeypatch
 ):
-    if not (recipes.CONF / "model" / "vit_b32.yaml").exists():
-        pytest.skip("needs conf/model/vit_b32.yaml")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    config = OmegaConf.to_container(
-        recipes.configs("table_vit_b32_8", [f"paths.hub={tmp_path}"])[0], resolve=True
-    )
-    lines = cost.missing(config)
+    board = Board("table_8", ("model=vit_b32", f"paths.hub={tmp_path}"))
+    (cfg, _), *_ = board.jobs()
+    lines = cost.missing(resolved(cfg))
     assert (
         sum("checkpoint" not in line and "model=vit_b32" in line for line in lines) == 9
     )

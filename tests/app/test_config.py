@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from tadrop.app import boards as recipes
+from tadrop.app.boards.board import Board
 from tadrop.app.runs import build
 from tadrop.merging.method import Method
 
@@ -56,9 +56,9 @@ def test_models(name):
     assert cfg.model._target_.startswith("tadrop.")
 
 
-@pytest.mark.parametrize("name", choices("experiment"))
-def test_recipes(name):
-    assert recipes.overrides(name)
+@pytest.mark.parametrize("name", choices("board"))
+def test_boards(name):
+    assert Board(name).overrides
 
 
 def test_glyph_task_sets_contain_one_another():

@@ -200,7 +200,7 @@ def test_two_processes_make_a_record_once(tmp_path):
         assert told.count(f"running {title}\n") == 1
 
 
-def test_a_recipe_ends_in_its_table(tmp_path):
+def test_a_board_ends_in_its_table(tmp_path):
     """With other tasks it is not the committed table, so it is only printed, unless it is told
     where to go.
     """
@@ -232,4 +232,4 @@ def test_a_dry_run_runs_nothing(tmp_path):
     assert not (tmp_path / "records").exists()
     done = run(tmp_path, "merge=ties", "--dry-run")
     assert done.returncode == 1
-    assert "error: --dry-run tells of a recipe: +experiment=NAME" in done.stderr
+    assert "error: --dry-run tells of a board: +board=NAME" in done.stderr

@@ -8,12 +8,19 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from tadrop.app.verbs import leaderboard
+from tadrop.app.boards.board import Board
+from tadrop.app.boards.contents import Sources, ranked
+from tadrop.app.boards.recorded import Recorded, recorded
+from tadrop.app.boards.words import spoken
+from tadrop.app.boards.writing import write_all
+from tadrop.app.places import CONF
+from tadrop.app.verbs.boards import leaderboard
+from tadrop.errors import TadropError
 from tadrop.results import identity, record, table
 from tadrop.results.columns import data, headings, size
 from tadrop.results.figures import boards
 from tadrop.results.formats import label, markdown, texts
-from tadrop.types import TadropError
+from tadrop.results.naming import label as title
 
 
 def a_record(name, average, tadrop=None, data="none", stored=800, tasks=2, split=None):
@@ -53,7 +60,14 @@ def a_record(name, average, tadrop=None, data="none", stored=800, tasks=2, split
 ON = {"assign": "adaptive"}
 
 
-def board(tasks=2, owed=()):
+NOWHERE = Sources(Path("nowhere"), Path("nowhere"))
+
+
+def leaderboard_of(tasks, *words):
+    return Board("leaderboard", (f"tasks={tasks}", *words))
+
+
+def board(tasks=2):
     records = [
         a_record("pretrained", 0.3, tasks=tasks, stored=0),
         a_record("individual", 0.9, tasks=tasks, stored=4000),
@@ -65,11 +79,15 @@ def board(tasks=2, owed=()):
             "strong", 0.5, ON, data="training inputs", stored=1_234_000, tasks=tasks
         ),
     ]
-    return leaderboard.Board(f"set{tasks}", Path("nowhere"), records, list(owed))
+    return Recorded(leaderboard_of(f"glyph{tasks}"), Path("nowhere"), records)
+
+
+def ranking(tasks=2):
+    return ranked(board(tasks).records, NOWHERE)
 
 
 def test_rows_are_ranked_by_average_and_test_time_rows_stand_last():
-    made = leaderboard.ranked(board())
+    made = ranking()
     labels = [label(row) for row in made.rows]
     assert labels == [
         "Individual",
@@ -88,7 +106,7 @@ def test_rows_are_ranked_by_average_and_test_time_rows_stand_last():
 
 
 def test_the_board_says_what_was_seen_and_stored():
-    made = leaderboard.ranked(board())
+    made = ranking()
     cells = dict(zip(headings(made), texts(made, made.rows[2]), strict=True))
     assert cells["data"] == "training inputs"
     assert cells["stored"] == "617 kB"  # 1,234,000 bytes over two tasks
@@ -129,12 +147,12 @@ def test_sizes_as_people_read_them(count, text):
 
 
 def test_every_row_is_on_the_board_but_the_references():
-    found = leaderboard.rows()
-    files = {path.stem for path in (leaderboard.CONF / "merge").glob("*.yaml")}
-    assert set(found) == files - {"individual", "pretrained"}
-    assert leaderboard.rows(only=["emr", "ties"], skip=["ties"]) == ["emr"]
+    board = leaderboard_of("glyph2")
+    files = {path.stem for path in (CONF / "merge").glob("*.yaml")}
+    assert set(leaderboard.lineup(board)) == files - {"individual", "pretrained"}
+    assert leaderboard.lineup(board, only=["emr", "ties"], skip=["ties"]) == ["emr"]
     with pytest.raises(TadropError, match="no row is called nonsense"):
-        leaderboard.rows(only=["nonsense"])
+        leaderboard.lineup(board, only=["nonsense"])
 
 
 def test_a_row_that_fails_costs_itself_only(monkeypatch):
@@ -148,7 +166,8 @@ def test_a_row_that_fails_costs_itself_only(monkeypatch):
         played.append(cfg.merge.name)
 
     monkeypatch.setattr(leaderboard, "run", run)
-    failures = leaderboard.play("glyph8", ["average", "emr", "ties"], ["off", "on"], [])
+    rows, variants = ["average", "emr", "ties"], ["off", "on"]
+    failures = leaderboard.play(leaderboard_of("glyph8"), rows, variants)
     assert played == ["individual", "pretrained", "average", "average"]
     assert len(failures) == 4
     assert "tasks=glyph8 merge=emr tadrop=off: ZeroDivisionError: " in failures
@@ -159,35 +178,43 @@ def test_a_row_that_fails_costs_itself_only(monkeypatch):
     "extra", [[], ["model=dinov2_s14", "limit=7"], ["tasks.names=[math,braille]"]]
 )
 def test_a_board_s_runs_are_those_of_their_command_lines(extra):
-    runs = leaderboard.configs("glyph14", ["fisher", "tall_mask"], ["off", "on"], extra)
-    assert len(runs) == 4
-    for line, cfg in runs.items():
-        with initialize_config_dir(str(leaderboard.CONF), version_base="1.3"):
-            alone = compose("config", line.split())
-        assert OmegaConf.to_container(cfg, resolve=True) == OmegaConf.to_container(
-            alone, resolve=True
-        )
+    choices = ("merge=fisher,tall_mask", "tadrop=off,on")
+    jobs = list(leaderboard_of("glyph14", *extra, *choices).jobs())
+    assert len(jobs) == 4
+    for cfg, words in jobs:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            alone = compose("config", spoken(words))
+        config = OmegaConf.to_container(cfg, resolve=True)
+        assert config.pop("board") == {"file": "leaderboard", "ranked": True}
+        assert config == OmegaConf.to_container(alone, resolve=True)
+
+
+def test_plain_rows_are_run_first():
+    variants = [words[0] for words in leaderboard_of("glyph8").overrides]
+    assert variants == sorted(variants, key=["tadrop=off", "tadrop=on"].index)
 
 
 def test_rows_for_two_models_stand_where_there_are_two():
     def names(tasks):
-        runs = leaderboard.configs(tasks, ["average", "slerp"], ["off"], [])
-        return [cfg.merge.name for cfg in runs.values()]
+        board = leaderboard_of(tasks)
+        there = {word for words in board.overrides for word in words}
+        rows = leaderboard.lineup(board, only=["average", "slerp"])
+        assert ("merge=slerp" in there) == ("slerp" in rows)
+        return rows
 
     assert names("glyph8") == ["average"]
     assert names("glyph2") == ["average", "slerp"]
 
 
-def test_a_board_holds_what_is_recorded_and_names_what_is_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(leaderboard, "rows", lambda: ["average", "ties"])
-    (cfg,) = leaderboard.configs("glyph2", ["ties"], ["on"], []).values()
+def test_a_board_holds_what_is_recorded_and_names_what_is_not(tmp_path):
+    (cfg, _), *_ = leaderboard_of("glyph2", "merge=ties", "tadrop=on").jobs()
     config = OmegaConf.to_container(cfg, resolve=True)
     made = a_record("ties", 0.5, ON) | {
         "format": record.FORMAT,
         "key": identity.key(config),
     }
     record.write(tmp_path, made)
-    found = leaderboard.recorded("glyph2", folder=tmp_path)
+    found = recorded(leaderboard_of("glyph2", "merge=average,ties"), tmp_path)
     assert [one["key"] for one in found.records] == [identity.key(config)]
     owed = [
         "Individual",
@@ -196,29 +223,27 @@ def test_a_board_holds_what_is_recorded_and_names_what_is_not(tmp_path, monkeypa
         "TIES",
         "Weight Averaging + TADrop",
     ]
-    assert sorted(found.owed) == sorted(owed)
-    assert (
-        "Not recorded: TIES + TADrop."
-        in leaderboard.ranked(board(owed=["TIES + TADrop"])).caption
-    )
+    assert sorted(map(title, found.owed.values())) == sorted(owed)
+    assert all(name in found.told() for name in owed)
+    assert not found.stands
 
 
 def test_what_is_written(tmp_path):
-    boards = {f"set{n}": leaderboard.ranked(board(n)) for n in (2, 3)}
-    paths = leaderboard.write(tmp_path, boards)
+    rankings = [board(n) for n in (2, 8)]
+    paths, _ = write_all(rankings, NOWHERE, tmp_path)
     assert {p.name for p in paths} == {p.name for p in tmp_path.iterdir()}
     assert {
-        "leaderboard_set2.md",
-        "leaderboard_set3_storage.svg",
+        "leaderboard_glyph2.md",
+        "leaderboard_glyph8_storage.svg",
         "leaderboard_tasks.png",
     } <= {p.name for p in paths}
     before = {path.name: path.read_bytes() for path in paths}
-    again = leaderboard.write(tmp_path / "again", boards)
+    again, _ = write_all(rankings, NOWHERE, tmp_path / "again")
     assert {path.name: path.read_bytes() for path in again} == before
 
 
 def test_the_figure_over_tasks_shows_gains():
-    figure = boards.accuracy_against_tasks([leaderboard.ranked(board(n)) for n in (3, 2)])
+    figure = boards.accuracy_against_tasks([ranking(n) for n in (3, 2)])
     left, right = figure.axes
     assert [line.get_label() for line in left.lines] == [
         "Cheat",
@@ -234,7 +259,7 @@ def test_the_figure_over_tasks_shows_gains():
 
 
 def test_the_figure_of_storage_places_every_row():
-    axes = boards.accuracy_against_storage(leaderboard.ranked(board())).axes[0]
+    axes = boards.accuracy_against_storage(ranking()).axes[0]
     placed = [
         tuple(p) for each in axes.collections for p in each.get_offsets().tolist()
     ]
@@ -246,11 +271,9 @@ def test_records_are_found_again(tmp_path, monkeypatch):
     """A second board runs nothing: run.run finds the records of the first."""
     from tadrop.app.runs import run as runner
 
-    names = ["average"]
-    for cfg in leaderboard.configs(
-        "glyph8", names, ["off"], [f"paths.records={tmp_path}"]
-    ).values():
-        config = runner.OmegaConf.to_container(cfg, resolve=True)
+    words = ("merge=average", "tadrop=off", f"paths.records={tmp_path}")
+    for cfg, _ in leaderboard_of("glyph8", *words).jobs():
+        config = OmegaConf.to_container(cfg, resolve=True)
         made = a_record("average", 0.5) | {
             "format": record.FORMAT,
             "key": identity.key(config),

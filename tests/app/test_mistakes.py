@@ -8,8 +8,9 @@ import pytest
 
 from experiments import benchmark_evaluate
 from tadrop.app.mistakes import mistake, told_in_one_line
-from tadrop.app.verbs import leaderboard, similarity, tune, vqa_answers
-from tadrop.app.verbs import table as tables
+from tadrop.app.verbs import similarity, tune, vqa_answers
+from tadrop.app.verbs.boards import leaderboard
+from tadrop.app.verbs.boards import table as tables
 from tadrop.types import TadropError
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +30,7 @@ MISTAKES = [
         ["demo", "nonsense"],
         "Error parsing override 'nonsense' missing EQUAL at '<EOF>'$",
     ),
-    (tables, ["nonsense"], "no recipe is called 'nonsense'; there are "),
+    (tables, ["nonsense"], "no board is called 'nonsense'; there are "),
     (
         similarity,
         ["tasks.names=[nonsense]"],

@@ -11,7 +11,7 @@ from hydra.core.utils import JobStatus
 from omegaconf import OmegaConf, open_dict
 
 from tadrop.app import console
-from tadrop.app.boards import overrides
+from tadrop.app.boards.board import Board
 from tadrop.app.places import CONF
 from tadrop.app.progress import SETTLED, SweepProgress, jobs
 from tadrop.results import record
@@ -41,8 +41,11 @@ def test_jobs_are_counted_as_the_sweeper_makes_them(hydra):
         )
         == 6
     )
-    demo = composed("+experiment=demo")
-    assert jobs(sweep_of(demo, ["+experiment=demo"])) == len(overrides("demo"))
+    demo = composed("+board=demo")
+    assert jobs(sweep_of(demo, ["+board=demo"])) == len(Board("demo").overrides)
+    words = ["+board=leaderboard", "tasks=glyph2"]
+    every = Board("leaderboard", ("tasks=glyph2",)).overrides
+    assert jobs(sweep_of(composed(*words), words)) == len(every)
     with open_dict(demo):
         demo.hydra.sweeper["_target_"] = "somewhere.OptunaSweeper"
     assert jobs(demo) is None
@@ -115,3 +118,11 @@ def test_one_run_is_no_sweep(hydra, capsys):
     progress.on_job_end(composed(), SimpleNamespace(status=JobStatus.COMPLETED))
     assert console.position.get() is None
     assert capsys.readouterr().err == ""
+
+
+def test_a_board_for_another_number_of_tasks_ends_the_command(hydra):
+    words = ["+board=table_14", "tasks=glyph8"]
+    with pytest.raises(
+        SystemExit, match="error: this board is for 14 tasks, and glyph8"
+    ):
+        SweepProgress().on_multirun_start(sweep_of(composed(*words), words))

@@ -3,22 +3,29 @@ things that exist.
 """
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tadrop.app import boards as recipes
-from tadrop.app.verbs import results
-from tadrop.app.verbs.table import collect, made
-from tadrop.results import formats, published
+from tadrop.app.boards.board import Board
+from tadrop.app.boards.catalogue import board_names
+from tadrop.app.boards.contents import Sources, contents
+from tadrop.app.boards.recorded import collect
+from tadrop.app.verbs.boards import results
+from tadrop.results import formats
+from tests import copies
+from tests.baselines.test_two_files import example
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "results" / "records"
+SOURCES = Sources(RECORDS, ROOT / "results" / "published")
 
 
 @pytest.fixture(scope="module")
 def demo():
-    return made("demo", collect("demo", RECORDS), RECORDS, published.FOLDER)
+    tables, _ = contents(collect(Board("demo"), RECORDS), SOURCES, draw=False)
+    return tables["demo"]
 
 
 def test_the_table_is_rendered_from_the_records(demo):
@@ -39,19 +46,57 @@ def test_the_committed_tables_are_rendered_from_the_records(demo):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(
-    1800
-)  # composes every recipe: minutes, which a busy machine doubles
+@pytest.mark.timeout(900)
 def test_everything_in_results_is_rendered_from_the_records():
-    assert results.changed(RECORDS, ROOT / "results", published.FOLDER) == []
+    boards = results.chosen(RECORDS)
+    assert results.changed(boards, SOURCES, ROOT / "results") == []
 
 
-def test_commands_name_recipes_choices_and_modules_that_exist():
-    text = (ROOT / "README.md").read_text(encoding="utf-8") + (
-        ROOT / "CONTRIBUTING.md"
-    ).read_text(encoding="utf-8")
-    for recipe in re.findall(r"\+experiment=(\w+)", text):
-        assert recipe in recipes.names()
+def with_a_method(folder):
+    """A copy of the repository with the method of CONTRIBUTING.md, on every board."""
+    copies.copy_repository(folder)
+    (folder / "results").symlink_to(ROOT / "results")
+    shutil.copy(ROOT / "README.md", folder)
+    for path, text in example().items():
+        (folder / path).write_text(text, encoding="utf-8")
+    return folder
+
+
+FILES = ("demo", "leaderboard_glyph2", "table_offline8")
+UNCHANGED = "every table in results is what the records give"
+
+
+def test_a_method_is_added_and_no_table_is_stale(tmp_path):
+    """Some tables; all of them in the next test."""
+    folder = with_a_method(tmp_path)
+    owed = copies.python(
+        folder, "run.py", "+board=table_30", "tasks=glyph30", "--dry-run"
+    )
+    assert "My Method + TADrop" in owed
+    words = ("-m", "tadrop", "results", "--check")
+    assert UNCHANGED in copies.python(folder, *words, *FILES)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_method_is_added_and_nothing_is_stale(tmp_path):
+    folder = with_a_method(tmp_path)
+    words = ("-m", "tadrop", "results", "--check")
+    assert UNCHANGED in copies.python(folder, *words)
+
+
+def test_what_is_owed_stands_in_no_table():
+    for path in (ROOT / "results").glob("*.md"):
+        assert "Not recorded" not in path.read_text(encoding="utf-8"), path
+
+
+def test_commands_name_boards_choices_and_modules_that_exist():
+    text = ""
+    for page in ("README.md", "CONTRIBUTING.md", "Makefile"):
+        text += (ROOT / page).read_text(encoding="utf-8")
+    assert "+experiment=" not in text
+    for board in re.findall(r"\+board=(\w+)", text):
+        assert board in board_names()
     for module in re.findall(r"-m (experiments\.\w+)", text):
         assert (ROOT / f"{module.replace('.', '/')}.py").exists()
     for group, choice in re.findall(r"(?<![.\w])(model|merge|tasks)=(\w+)", text):

@@ -5,7 +5,7 @@ from textwrap import dedent
 
 import pytest
 
-from tadrop.app.verbs.methods import listing
+from tadrop.app.boards.catalogue import listing
 from tests import copies
 from tests.copies import ROOT
 

@@ -2,7 +2,9 @@
 
 import pytest
 
-from tadrop.app.verbs import table as tables
+from tadrop.app.boards.board import Board
+from tadrop.app.boards.contents import Sources, table_of
+from tadrop.app.boards.recorded import collect
 from tests import synthetic
 
 
@@ -16,5 +18,5 @@ def filled(tmp_path_factory):
 @pytest.fixture(scope="module")
 def rendered(filled):
     folder, _ = filled
-    records = tables.collect("demo", folder, partial=True)
-    return tables.made("demo", records, folder, folder / "none"), records, folder
+    records = collect(Board("demo"), folder, partial=True).records
+    return table_of(records, Sources(folder, folder / "none")), records, folder

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tadrop.app.verbs import table as tables
+from tadrop.app.boards import contents
 from tadrop.app.verbs.similarity import cosines
 from tadrop.results import record, table
 from tadrop.results.figures import averages, methods, style, sweeps, tensors
@@ -18,7 +18,7 @@ from tests.golden import TAUS, flat, golden, stream_of
 
 def test_a_table_s_figures_are_the_same_bytes_each_time(rendered, tmp_path):
     made, records, folder = rendered
-    runs = [tables.figures_of(made, records, folder) for _ in range(2)]
+    runs = [contents.figures_of(made, records, folder) for _ in range(2)]
     names = [name for name, _ in runs[0]]
     assert {"accuracy", "sparsity", "profile"} <= set(names)
     assert any(name.startswith("tasks_") for name in names)
@@ -74,7 +74,7 @@ def test_a_figure_of_settings_draws_each_of_them():
     ]
     assert all(list(rows) == ["", "TADrop", "uniform"] for rows in found.values())
     assert [
-        text.get_text() for text in tables.accuracy(made).axes[0].get_yticklabels()
+        text.get_text() for text in contents.accuracy(made).axes[0].get_yticklabels()
     ] == list(reversed(found))
     alone = table.build(list(varied({"norm": "l1"})))
     assert methods.settings_of(alone) == {}
@@ -83,8 +83,8 @@ def test_a_figure_of_settings_draws_each_of_them():
         "TADrop",
         "uniform",
     ]
-    many = varied(*({"q_lo": at / 100} for at in range(tables.MOST_LINES + 1)))
-    assert tables.accuracy(table.build(list(many))) is None
+    many = varied(*({"q_lo": at / 100} for at in range(contents.MOST_LINES + 1)))
+    assert contents.accuracy(table.build(list(many))) is None
 
 
 LONG = [

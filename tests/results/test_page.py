@@ -3,20 +3,26 @@
 import html
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from tadrop.app import boards as recipes
-from tadrop.app.verbs import leaderboard, report
-from tadrop.app.verbs import table as tables
+from tadrop.app.boards import contents
+from tadrop.app.boards.board import Board
+from tadrop.app.boards.contents import Sources, table_of
+from tadrop.app.boards.recorded import collect, recorded
+from tadrop.app.places import CONF
+from tadrop.app.verbs.boards import report
 from tadrop.results import columns, formats, identity, record, table
 from tadrop.results.figures.style import save
 from tadrop.results.figures.tensors import sparsity_map
@@ -48,7 +54,15 @@ class Links(HTMLParser):
 @pytest.fixture(scope="module")
 def page(filled):
     folder, keys = filled
-    return report.build(["demo"], folder, folder / "none"), folder, keys
+    demo = recorded(Board("demo"), folder)
+    return report.build([demo], Sources(folder, folder / "none")), folder, keys
+
+
+def by_hydra(command):
+    """The configuration that a command line of run.py composes."""
+    words = shlex.split(command.removeprefix("python run.py "))
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return OmegaConf.to_container(compose("config", words), resolve=True)
 
 
 def test_the_report_fetches_nothing(page):
@@ -75,47 +89,32 @@ def test_every_link_of_the_report_leads_somewhere_and_every_record_is_reached(pa
 
 def test_the_commands_of_the_report_make_the_records_they_stand_beside(page):
     _, folder, _ = page
-    _, commands, _ = report.gather("demo", folder, folder / "none")
+    commands = recorded(Board("demo"), folder).commands
     for key, command in list(commands.items())[:6]:
-        words = command.removeprefix("python run.py ").replace("'", "").split()
-        with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
-            config = OmegaConf.to_container(
-                recipes.compose("config", words), resolve=True
-            )
-        assert identity.key(config) == key
+        assert identity.key(by_hydra(command)) == key
+
+
+def test_the_commands_of_a_sweep_on_validation_data_make_its_records():
+    """The split is said by the board's file and not by its sweep."""
+    found = recorded(Board("sweep_map"), Path("nowhere"))
+    for key, command in found.commands.items():
+        assert identity.key(by_hydra(command)) == key
 
 
 def test_a_sweep_of_tadrop_alone_is_compared_with_plain_rows(tmp_path):
-    for recipe in ("ablation_norm", "demo"):
-        synthetic.fill(tmp_path, recipe)
-    section, commands, found = report.gather(
-        "ablation_norm", tmp_path, tmp_path / "none"
-    )
-    as_rendered = tables.made(
-        "ablation_norm",
-        tables.collect("ablation_norm", tmp_path, partial=True),
-        tmp_path,
-        tmp_path,
-    )
-    assert [formats.label(row) for row in section.tables[0].rows] == [
-        formats.label(row) for row in as_rendered.rows
-    ]
-    assert "TIES" in [formats.label(row) for row in section.tables[0].rows]
-    plain = [one["key"] for one in found if one["config"]["tadrop"] is None]
+    for board in ("ablation_norm", "demo"):
+        synthetic.fill(tmp_path, board)
+    sources = Sources(tmp_path, tmp_path / "none")
+    found = collect(Board("ablation_norm"), tmp_path, partial=True)
+    section = report.section_of(found, sources)
+    as_rendered = table_of(found.records, sources)
+    labels = [formats.label(row) for row in section.tables[0].rows]
+    assert labels == [formats.label(row) for row in as_rendered.rows]
+    assert "TIES" in labels
+    plain = [one["key"] for one in found.records if one["config"]["tadrop"] is None]
     assert len(plain) == 5  # two references, three methods
-    with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
-        for key in plain:
-            words = (
-                commands[key].removeprefix("python run.py ").replace("'", "").split()
-            )
-            assert (
-                identity.key(
-                    OmegaConf.to_container(
-                        recipes.compose("config", words), resolve=True
-                    )
-                )
-                == key
-            )
+    for key in plain:
+        assert identity.key(by_hydra(found.commands[key])) == key
 
 
 def test_numbers_in_the_page_are_the_table_s(page, rendered):
@@ -189,7 +188,7 @@ def test_a_small_figure_is_the_same_drawing(rendered, tmp_path):
         ]
         return [(each.tag, (each.text or "").strip()) for each in tags], numbers
 
-    for name, figure in tables.figures_of(made, records, folder):
+    for name, figure in contents.figures_of(made, records, folder):
         path, _ = save(figure, tmp_path / name)
         whole = path.read_text()
         shrunk = small(whole)
@@ -217,43 +216,43 @@ def test_a_figure_that_two_sections_share_stands_in_the_page_once():
 
 
 def test_a_board_stands_in_the_report_with_the_commands_of_its_records(
-    filled, tmp_path, monkeypatch
+    filled, tmp_path
 ):
     folder, of_demo = filled
-    monkeypatch.setattr(leaderboard, "rows", lambda: ["average", "ties"])
-    for line in (
-        line
+    for n in (2, 8):
+        words = (f"tasks=glyph{n}", "merge=average,ties")
+        synthetic.fill(tmp_path, "leaderboard", words)
+    boards = [
+        recorded(
+            Board("leaderboard", (f"tasks=glyph{n}", "merge=average,ties")), tmp_path
+        )
         for n in (2, 8)
-        for line in leaderboard.recorded(f"glyph{n}", folder=tmp_path).lines.values()
-    ):
-        with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
-            synthetic.write(
-                tmp_path,
-                OmegaConf.to_container(
-                    recipes.compose("config", line.split()), resolve=True
-                ),
-            )
-    boards = [leaderboard.recorded(f"glyph{n}", folder=tmp_path) for n in (2, 8)]
+    ]
     assert [len(board.records) for board in boards] == [6, 6]
     assert not any(board.owed for board in boards)
-    text = report.build(["demo"], folder, folder / "none", boards)
+    demo = recorded(Board("demo"), folder)
+    text = report.build([demo, *boards], Sources(folder, folder / "none"))
     assert '<figure id="leaderboard_tasks.tasks">' in text
     assert {target.removeprefix("#") for target in Links(text).targets} <= set(
         Links(text).ids
     )
-    for key, line in (pair for board in boards for pair in board.lines.items()):
+    for key, command in (pair for board in boards for pair in board.commands.items()):
         assert f'<details id="{key}">' in text
         assert (
-            f"<code>python run.py {line} overwrite=true</code>" in text
-            or key in of_demo
+            f"<code>{command} overwrite=true</code>" in text or key in of_demo
         )  # which came first
 
 
+def test_what_is_owed_is_left_out_of_a_page_that_is_committed(filled):
+    folder, _ = filled
+    demo = recorded(Board("demo"), folder)
+    text = report.build([demo], Sources(folder, folder / "none"), owed=False)
+    assert "have no record yet" not in text
+
+
 def test_a_report_of_nothing_says_what_to_run(tmp_path):
-    with pytest.raises(
-        TadropError, match=r"begin with: python run.py \+experiment=demo"
-    ):
-        report.build(["demo"], tmp_path, tmp_path)
+    with pytest.raises(TadropError, match=r"begin with: python run.py \+board=demo"):
+        report.build([], Sources(tmp_path, tmp_path))
 
 
 BROWSER = next(

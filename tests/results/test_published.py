@@ -5,7 +5,7 @@ from statistics import mean
 
 import pytest
 
-from tadrop.app import boards as recipes
+from tadrop.app.boards.board import Board
 from tadrop.results import formats, published, table
 from tadrop.results.published import SUMMARIES
 from tadrop.types import TadropError
@@ -138,14 +138,16 @@ def test_summaries_are_not_tasks():
 
 
 @pytest.mark.parametrize(
-    "recipe", ["table_vit_b32_8", "table_vit_b16_30", "table_gpt2_7", "table_beit3_5"]
+    ("board", "model"),
+    [
+        ("table_8", "vit_b32"),
+        ("core", "vit_b16_linear"),
+        ("core", "gpt2"),
+        ("core", "beit3"),
+    ],
 )
-def test_every_task_of_a_papers_table_finds_its_published_column(recipe):
-    with recipes.initialize_config_dir(str(recipes.CONF), version_base="1.3"):
-        cfg = recipes.compose("config", recipes.overrides(recipe)[0])
-    chosen = recipes.choices(recipe)
-    facts = published.about(published.read(FOLDER), chosen["model"], chosen["tasks"])
+def test_every_task_of_a_papers_table_finds_its_published_column(board, model):
+    tasks = Board(board, (f"model={model}",)).sweep.tasks
+    facts = published.about(published.read(FOLDER), model, tasks.name)
     columns = {published.squash(name) for fact in facts for name in fact.values}
-    assert [
-        name for name in cfg.tasks.names if published.squash(name) not in columns
-    ] == []
+    assert [name for name in tasks.names if published.squash(name) not in columns] == []

@@ -75,6 +75,8 @@ def test_published_accuracies_average_to_what_their_sources_print():
         round(np.mean(list(table["vision30"]["vit_b16_linear"].values())), 2) == 93.02
     )
     for source, models in table.items():
+        if "experts" in models:  # of texts or of both: see test_reported.py
+            continue
         known = set(registry(source if source == "vision30" else "vision"))
         assert all(set(models[m]) <= known for m in models if m != "source")
 

@@ -18,7 +18,7 @@ from tadrop.protocols.tasks import Tasks
 from tadrop.results import identity
 
 RULE_WORDS = ("name",)
-TASKS_WORDS = ("name", "family", "model")
+TASKS_WORDS = ("name", "family", "home")
 
 
 def resolved(node: Any, missing: bool = True) -> dict[str, Any]:

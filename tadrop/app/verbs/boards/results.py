@@ -1,0 +1,111 @@
+"""Renders everything in results/ anew from the records: tables, figures, the report.
+
+    tadrop results                   writes what the records can fill
+    tadrop results demo table_glyph8 only these files
+    tadrop results --check           writes nothing; names each table that would change
+
+A board is rendered when two thirds of its runs are recorded, and shows the rows that
+are. What is owed is said here and not in the files. Nothing is run. The README's tables
+are renewed too.
+"""
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tadrop.app.boards.contents import Sources
+from tadrop.app.boards.recorded import Recorded, standing
+from tadrop.app.boards.writing import FORMS, renew_page, tell_owed, write_all
+from tadrop.app.console import say
+from tadrop.app.mistakes import told_in_one_line
+from tadrop.app.places import REPOSITORY
+from tadrop.app.verbs.boards import report
+from tadrop.app.verbs.boards.table import parser
+from tadrop.errors import TadropError
+from tadrop.results import record
+from tadrop.storage.files import write_text
+
+README = REPOSITORY / "README.md"
+
+
+def changed(
+    boards: Iterable[Recorded], sources: Sources, target: Path, whole: bool = True
+) -> list[str]:
+    """Tables under target, and the README, that the records would render otherwise.
+
+    whole: the boards are all that stand, so that no other table belongs there. Only
+    texts are held byte for byte; figures vary with the version of the font library.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        fresh = Path(scratch)
+        _, tables = write_all(boards, sources, fresh, draw=False)
+        names = _texts(fresh)
+        if whole:
+            names |= _texts(target)
+        differing: list[str] = []
+        for name in sorted(names):
+            if _bytes(fresh / name) != _bytes(target / name):
+                differing.append(name)
+        page = fresh / "page"
+        write_text(page, README.read_text(encoding="utf-8"))
+        renew_page(page, tables)
+        if page.read_bytes() != README.read_bytes():
+            differing.append("README.md")
+        return differing
+
+
+def _texts(folder: Path) -> set[str]:
+    """The names of the tables in a folder."""
+    return {path.name for path in folder.iterdir() if path.suffix in FORMS}
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def chosen(folder: Path, files: Sequence[str] = ()) -> list[Recorded]:
+    """The boards that stand; of files, where some are named.
+
+    Raises TadropError for a file of no board that stands, and where there is no record.
+    """
+    if not record.read_all(folder):
+        raise TadropError(
+            f"no record in {folder}; begin with: python run.py +board=demo"
+        )
+    boards = standing(folder, files)
+    there = [found.board.file for found in boards]
+    for file in files:
+        if file not in there:
+            raise TadropError(f"no board stands in {folder} as {file}")
+    return boards
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("files", nargs="*", help="only these; all unless given")
+    arguments.add_argument(
+        "--check", action="store_true", help="compare, write nothing"
+    )
+    options = arguments.parse_args(words)
+    sources = Sources(options.records, options.published)
+    with told_in_one_line():
+        boards = chosen(options.records, options.files)
+        if options.check:
+            differing = changed(boards, sources, options.out, whole=not options.files)
+            if differing:
+                raise TadropError(
+                    f"not what the records give: {', '.join(differing)}; tadrop results"
+                )
+            say(f"every table in {options.out} is what the records give")
+            return
+        paths, tables = write_all(boards, sources, options.out)
+        renew_page(README, tables)
+        if not options.files:
+            paths.append(options.out / "report.html")
+            write_text(paths[-1], report.build(boards, sources, owed=False))
+    say(f"written: {len(paths)} files in {options.out}")
+    tell_owed(boards)
+
+
+if __name__ == "__main__":
+    main()
