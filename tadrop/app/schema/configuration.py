@@ -113,8 +113,8 @@ class Row(Words):
     knobs: Node = {}
     tune: Node = {}
     models: Count | None = None
-    boards: list[Word] | None = None
-    cost: Any = None
+    boards: list[Word] = []
+    cost: Literal["seconds", "minutes", "hours"] = "seconds"
     exceptions: Node = {}
 
 
@@ -171,7 +171,7 @@ SCHEMAS: dict[str, type[Words]] = {"config": Run, "finetune": Finetune}
 TARGETS = {"recipe": "tadrop.evaluation.finetuning.FinetuneRecipe"}
 # Stable words that stand in a node beside what its target takes; records are named by
 # them (tadrop/app/runs/build.py leaves them out).
-STABLE = {"sparsify": ("name",), "tasks": ("name", "family", "model")}
+STABLE = {"sparsify": ("name",), "tasks": ("name", "family", "home")}
 # What a file says of itself: not set by a command, as records would tell lies.
 DESCRIPTIVE = {
     "merge": (
@@ -185,7 +185,7 @@ DESCRIPTIVE = {
         "exceptions",
     ),
     "sparsify": ("name",),
-    "tasks": ("name", "family"),
+    "tasks": ("name", "family", "home"),
 }
 # Mappings with names of the user's own: tasks, and where a task's model or data lies.
 OPEN = ("entries", "variants", "experts", "sources")
