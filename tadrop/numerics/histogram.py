@@ -184,26 +184,6 @@ def gather(
     firsts, lengths = _runs(bins)
     lows = np.array(firsts, dtype=np.uint32) << LOW_BITS
     widths = np.array(lengths, dtype=np.uint32) << LOW_BITS
-    return _gather(pieces, size, lows, widths, count)
-
-
-def places(pieces: Iterable[Tensor], size: int, bits: int, count: int) -> np.ndarray:
-    """The flat indices of the magnitudes with exactly these bits.
-
-    count: how many there are
-    """
-    low = np.array([bits], dtype=np.uint32)
-    return _gather(pieces, size, low, np.ones_like(low), count)[1]
-
-
-def _gather(
-    pieces: Iterable[Tensor],
-    size: int,
-    lows: np.ndarray,
-    widths: np.ndarray,
-    count: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The bits in any of the ranges from lows on, and their flat indices."""
 
     def collect(pieces: Iterable[Placed]) -> tuple[np.ndarray, np.ndarray]:
         values = np.empty(count, dtype=np.uint32)
@@ -217,7 +197,7 @@ def _gather(
                     compiled.bits(piece), start, lows, widths, values, places, end
                 )
             else:
-                end = _take_out(piece, start, lows, widths, values, places, end)
+                end = _take_out(piece, start, bins, values, places, end)
         return values[:end], places[:end]
 
     shares = _spread(pieces, collect)
@@ -230,19 +210,39 @@ def _gather(
 def _take_out(
     piece: Tensor,
     start: int,
-    lows: np.ndarray,
-    widths: np.ndarray,
+    bins: Sequence[int],
     values: np.ndarray,
     places: np.ndarray,
     end: int,
 ) -> int:
-    """Appends at `end` what _gather() wants of a piece; returns the new end."""
+    """Appends at `end` what gather() wants of a piece; returns the new end."""
     bits = _bits(piece)
-    is_wanted = torch.zeros_like(bits, dtype=torch.bool)
-    for low, width in zip(lows.tolist(), widths.tolist(), strict=True):
-        is_wanted |= (bits >= low) & (bits - low < width)
+    upper = bits >> LOW_BITS
+    is_wanted = torch.isin(upper, torch.tensor(bins, device=upper.device))
     (index,) = torch.nonzero(is_wanted, as_tuple=True)
     begin, end = end, end + len(index)
     values[begin:end] = bits[index].cpu().numpy()
     places[begin:end] = index.cpu().numpy() + start
     return end
+
+
+def nth_equal(pieces: Iterable[Tensor], size: int, bits: int, nth: int) -> int:
+    """The flat index of the nth entry (from 1) whose magnitude has these bits.
+
+    Raises LookupError if there are fewer.
+    """
+    for start, piece in _placed(pieces):
+        if compiled.serves(size, piece):
+            from tadrop.numerics import kernels
+
+            # -1 - (how many there are) where they are fewer
+            index = int(kernels.nth_equal(compiled.bits(piece), np.uint32(bits), nth))
+            if index >= 0:
+                return start + index
+            nth -= -1 - index
+        else:
+            (equal,) = torch.nonzero(_bits(piece) == bits, as_tuple=True)
+            if len(equal) >= nth:
+                return start + int(equal[nth - 1])
+            nth -= len(equal)
+    raise LookupError(f"{nth} entries fewer have the bits {bits:#x} than were counted")

@@ -38,10 +38,10 @@ class Spectrum(Protocol):
         """The l1 or l2 norm of the vector, or of its `kept` largest magnitudes."""
         ...
 
-    def places(self, statistic: OrderStatistic) -> np.ndarray:
-        """The flat indices of the entries with this magnitude, int64, in any order.
+    def nth_equal(self, value: float, nth: int) -> int:
+        """The flat index of the nth entry (from 1) with this magnitude.
 
-        It is a statistic that order_statistics has given.
+        It is a magnitude that order_statistics has given.
         """
         ...
 
@@ -124,6 +124,6 @@ class Sorted(Spectrum):
             return float(values.sum())
         return sqrt(float(np.square(values).sum()))
 
-    def places(self, statistic: OrderStatistic) -> np.ndarray:
+    def nth_equal(self, value: float, nth: int) -> int:
         """See Spectrum."""
-        return np.flatnonzero(self.magnitudes == statistic.value)
+        return int(np.flatnonzero(self.magnitudes == value)[nth - 1])

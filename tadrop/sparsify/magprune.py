@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tadrop.protocols.streams import Cut
-from tadrop.sparsify.draws import draws
+from tadrop.sparsify.random_cut import draws
 from tadrop.sparsify.rule import Rule
 from tadrop.types import TadropError, Tau, Vector, check_keep, check_scope
 

@@ -12,5 +12,4 @@ def deal(rule: TADrop, cuts: Cuts) -> Magnitude:
     for facts in counted(cuts).values():
         kept += facts.kept
         size += facts.size
-    keep = kept / size
-    return Magnitude(keep, norm=rule.norm, equals=rule.equals, scope=rule.scope)
+    return Magnitude(kept / size, norm=rule.norm, scope=rule.scope)
