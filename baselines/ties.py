@@ -61,6 +61,8 @@ def merge(taus: Taus, survey: float, combine: str = "mean") -> Deltas:
     combine: mean over the agreeing tasks, their sum, or max, the
              largest of them
     """
+    if combine not in ("mean", "sum", "max"):
+        raise TadropError(f"combine is {combine!r}; it must be mean, sum or max")
     sign = elect(taus, survey)
     agree = agreement(taus, sign)
     survivors = torch.where(agree, taus, 0)
@@ -68,9 +70,7 @@ def merge(taus: Taus, survey: float, combine: str = "mean") -> Deltas:
         return total(survivors)
     if combine == "mean":
         return total(survivors) / agree.sum(0, keepdim=True).clamp(min=1)
-    if combine == "max":
-        return survivors.abs().amax(0, keepdim=True) * sign
-    raise TadropError(f"combine is {combine!r}; it must be mean, sum or max")
+    return survivors.abs().amax(0, keepdim=True) * sign
 
 
 def fused(taus: Taus, survey: float, combine: str = "mean") -> tuple[Deltas, None]:

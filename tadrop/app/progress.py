@@ -20,6 +20,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from tadrop.app.terminal.sweeps import varied_keys, varied_words
+
 if TYPE_CHECKING:
     from tadrop.app.boards.board import Board
 
@@ -31,12 +33,16 @@ def jobs(config: DictConfig) -> int | None:
     """How many jobs Hydra's own sweeper makes of a command; None for another sweeper."""
     from tadrop.app.boards.composing import batches
 
-    sweeper = config.hydra.sweeper
-    if not sweeper["_target_"].endswith("BasicSweeper"):
+    if not config.hydra.sweeper["_target_"].endswith("BasicSweeper"):
         return None
-    params = sweeper.get("params") or {}
+    return len(batches(swept(config)))
+
+
+def swept(config: DictConfig) -> list[str]:
+    """The words that say what a sweep varies: the sweeper's own, and the command's."""
+    params = config.hydra.sweeper.get("params") or {}
     words = [f"{key}={value}" for key, value in params.items()]
-    return len(batches([*words, *config.hydra.overrides.task]))
+    return [*words, *config.hydra.overrides.task]
 
 
 def board_of(words: Sequence[str]) -> "Board | None":
@@ -73,6 +79,8 @@ class SweepProgress(Callback):
     process: where the sweep was started and its jobs are counted
     recorded: whether the running job's record was there before
     sweep: the configuration whose table is still to be made
+    varied: the keys to which its jobs give different values
+    records: where the records of its jobs and of their references lie, in order
     """
 
     def __init__(self) -> None:
@@ -81,6 +89,8 @@ class SweepProgress(Callback):
         self.counts: Counter[str] = Counter()
         self.recorded = False
         self.sweep: DictConfig | None = None
+        self.varied: tuple[str, ...] = ()
+        self.records: dict[Path, None] = {}
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         if config.dry_run:
@@ -91,9 +101,11 @@ class SweepProgress(Callback):
             self.tell_owed(config)
         self.check_board(config)
         self.total, self.process, self.sweep = jobs(config), os.getpid(), config
+        if self.total is not None:
+            self.varied = varied_keys(swept(config))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        self.show_board()
+        self.show_tables()
 
     def check_board(self, config: DictConfig) -> None:
         """Ends the command where its board is for another number of tasks."""
@@ -121,13 +133,17 @@ class SweepProgress(Callback):
             cost.tell(board, Path(config.paths.records))
         sys.exit()
 
-    def show_board(self) -> None:
-        """Prints and writes the table of the board that was swept, if it was one."""
+    def show_tables(self) -> None:
+        """Prints the table of the sweep; one of a board is written as well."""
         config, self.sweep = self.sweep, None
         if config is None or not config.evaluate:
             return
         board = board_of(config.hydra.overrides.task)
-        if board is not None:
+        if board is None:
+            from tadrop.app.showing import show_sweep
+
+            show_sweep(tuple(self.records))
+        else:
             from tadrop.app.boards.writing import after_sweep
 
             # The sweep is over, and rendering composes its runs again.
@@ -143,14 +159,22 @@ class SweepProgress(Callback):
         if self.total is None:  # one run, or a sweeper that does not say how many
             return
         with loading():
+            from tadrop.app.runs.build import resolved
+            from tadrop.app.runs.run import reference_configs
             from tadrop.results import record
 
         names = [name for name in map(str, config) if name != "hydra"]
-        job = resolved(OmegaConf.masked_copy(config, names))
-        there = record.path(Path(job["paths"]["records"]), job).exists()
-        self.recorded = there and not job["overwrite"]
+        cfg = OmegaConf.masked_copy(config, names)
+        job, folder = resolved(cfg), Path(config.paths.records)
+        file = record.path(folder, job)
+        self.recorded = file.exists() and not job["overwrite"]
+        references = map(resolved, reference_configs(cfg))
+        for reference in references:
+            self.records[record.path(folder, reference)] = None
+        self.records[file] = None
         number = config.hydra.job.num
-        place = console.Position(number + 1, self.total, dict(self.counts))
+        varied = varied_words(config.hydra.overrides.task, self.varied)
+        place = console.Position(number + 1, self.total, dict(self.counts), varied)
         console.position.set(place)
         if self.process != os.getpid() and os.getpid() not in SETTLED:
             SETTLED.add(os.getpid())
@@ -178,7 +202,7 @@ class SweepProgress(Callback):
             line += "; the same command runs what failed again"
         console.err.print(line, soft_wrap=True)
         if self.counts["failed"]:
-            self.show_board()
+            self.show_tables()
             # Each failure has been told; Hydra would tell the first again, with a
             # traceback.
             sys.exit(1)

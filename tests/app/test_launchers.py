@@ -75,6 +75,14 @@ def test_joblib_shares_the_cores(repository, tmp_path):
     check(records, max(len(os.sched_getaffinity(0)) // 2, 1))
 
 
+def test_joblib_runs_a_board_whose_rows_declare_it(repository, tmp_path):
+    """A worker is a process of its own, to which `rows_of` must be known."""
+    needs("hydra_plugins.hydra_joblib_launcher")
+    two = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    records = sweep(repository, tmp_path, "+board=leaderboard", *two)
+    check(records, max(len(os.sched_getaffinity(0)) // 2, 1))
+
+
 def test_two_joblib_workers_share_a_sweep_and_a_second_call_finds_it_done(
     repository, tmp_path
 ):

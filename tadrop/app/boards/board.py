@@ -19,7 +19,7 @@ from tadrop.app.boards.words import key_of, latest, spelled, spoken, without
 from tadrop.app.runs.build import resolved
 from tadrop.app.runs.run import REFERENCE
 from tadrop.errors import TadropError
-from tadrop.results.identity import takes_seed
+from tadrop.results.identity import tadrop, takes_seed
 
 Config = Mapping[str, Any]
 # The choices that a board may leave open.
@@ -206,7 +206,7 @@ class Board:
         they are recorded.
         """
         for run in self.runs():
-            if run.config["tadrop"] is not None:
+            if tadrop(run.config) is not None:
                 words = [*without(run.words, ["tadrop"]), "tadrop=off"]
                 yield Run({**run.config, "tadrop": None}, words, needed=False)
             yield run

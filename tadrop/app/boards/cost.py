@@ -37,7 +37,7 @@ def _alike(config: Config, with_method: bool) -> tuple[object, ...]:
     alike = (config["model"]["name"], names, config["limit"], config["select"])
     if not with_method:
         return alike
-    return (*alike, config["merge"]["name"], config["tadrop"] is None)
+    return (*alike, config["merge"]["name"], identity.tadrop(config) is None)
 
 
 def seconds(config: Config, records: Sequence[Record]) -> float | None:

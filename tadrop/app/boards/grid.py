@@ -41,8 +41,10 @@ def grid(records: Sequence[Record]) -> "DataFrame":
         if record["config"]["tadrop"] is not None:
             points.append(_point(record))
     frame = DataFrame(points)
-    counts = frame[list(KNOBS)].nunique()
-    varied = list(counts[counts > 1].index)
+    varied: list[str] = []
+    for knob in KNOBS:
+        if len(frame[knob].unique()) > 1:
+            varied.append(knob)
     table = frame.pivot_table("value", varied, "method", sort=False)
     table["mean"] = table.mean(axis=1)
     table["kept"] = frame.groupby(varied)["kept"].min()

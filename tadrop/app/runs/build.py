@@ -12,13 +12,13 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from tadrop.app.places import importable
+from tadrop.app.schema.configuration import STABLE
 from tadrop.models.model import Model
 from tadrop.protocols.streams import Sparsifier
 from tadrop.protocols.tasks import Tasks
 from tadrop.results import identity
 
-RULE_WORDS = ("name",)
-TASKS_WORDS = ("name", "family", "home")
+RULE_WORDS, TASKS_WORDS = STABLE["sparsify"], STABLE["tasks"]
 
 
 def resolved(node: Any, missing: bool = True) -> dict[str, Any]:

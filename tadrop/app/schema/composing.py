@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tadrop.app.boards import catalogue
 from tadrop.app.places import CONF
 from tadrop.app.schema import telling
 from tadrop.app.schema.faults import ABSENT
@@ -25,6 +26,7 @@ def hydra() -> Iterator[Any]:
 
     An application that uses Hydra itself, or a command that is in it, keeps its own.
     """
+    catalogue.register()
     outer = GlobalHydra.instance().hydra
     try:
         GlobalHydra.instance().clear()

@@ -113,6 +113,7 @@ class Row(Words):
     knobs: Node = {}
     tune: Node = {}
     models: Count | None = None
+    packaging: Literal["split", "fused"] = "split"
     boards: list[Word] = []
     cost: Literal["seconds", "minutes", "hours"] = "seconds"
     exceptions: Node = {}
@@ -170,7 +171,7 @@ SCHEMAS: dict[str, type[Words]] = {"config": Run, "finetune": Finetune}
 # What takes the words of a node that names no target of its own.
 TARGETS = {"recipe": "tadrop.evaluation.finetuning.FinetuneRecipe"}
 # Stable words that stand in a node beside what its target takes; records are named by
-# them (tadrop/app/runs/build.py leaves them out).
+# them. tadrop/app/runs/build.py leaves them out.
 STABLE = {"sparsify": ("name",), "tasks": ("name", "family", "home")}
 # What a file says of itself: not set by a command, as records would tell lies.
 DESCRIPTIVE = {
@@ -180,6 +181,7 @@ DESCRIPTIVE = {
         "paper",
         "data",
         "models",
+        "packaging",
         "boards",
         "cost",
         "exceptions",

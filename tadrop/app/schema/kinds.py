@@ -55,8 +55,8 @@ def narrowed(kind: Any, limit: Any) -> Any:
         return Union[tuple(parts)]  # noqa: UP007  # of values, not of names
     if get_origin(limit) is Literal:
         return limit if kind is str else kind
-    plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-    is_bound = isinstance(limit, Ge | Gt | Le | Lt)
+    plain, *held = get_args(kind) if get_origin(kind) is Annotated else (kind,)
+    is_bound = isinstance(limit, Ge | Gt | Le | Lt) and limit not in held
     return Annotated[kind, limit] if is_bound and plain in (int, float) else kind
 
 

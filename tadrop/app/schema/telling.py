@@ -116,7 +116,8 @@ def check(config: DictConfig, where: Context) -> None:
     raw, resolved = _plain(config)
     declared = UNKNOWN if where.said is None else where.said
     missing: list[str] = []
-    for fault in faults(resolved, raw, declared, where.name):
+    found = faults(resolved, raw, declared, where.name)
+    for fault in sorted(found, key=lambda fault: _said(fault, where) is None):
         if fault.value != MISSING:
             raise TadropError(_told(fault, raw, where))
         if fault.key not in where.given:
@@ -154,11 +155,7 @@ def _pair(raw: Mapping[str, Any]) -> str:
 def _told(fault: Fault, raw: Mapping[str, Any], where: Context) -> str:
     """One line about a fault."""
     said = raw if where.said is None else where.said
-    text = f"{fault.key}={spelling(fault.value)}"
-    for word in where.settings:
-        key = word.key_or_group
-        if f"{fault.key}.".startswith(f"{key}.") or key.startswith(f"{fault.key}."):
-            text = word.input_line.lstrip("+")
+    text = _said(fault, where) or f"{fault.key}={spelling(fault.value)}"
     if fault.may_be:
         return f"{text}: {fault.key} is {fault.may_be}"
     parent = fault.key.rpartition(".")[0]
@@ -170,6 +167,15 @@ def _told(fault: Fault, raw: Mapping[str, Any], where: Context) -> str:
         if ways:
             return f"{text}: {parent} is none here; choose {choices(tuple(ways))}"
     return f"{text}: {_unknown(fault, said)}"
+
+
+def _said(fault: Fault, where: Context) -> str | None:
+    """The word of the command line that a fault is of; None for a fault of a file."""
+    for word in where.settings:
+        key = word.key_or_group
+        if f"{fault.key}.".startswith(f"{key}.") or key.startswith(f"{fault.key}."):
+            return word.input_line.lstrip("+")
+    return None
 
 
 def _unknown(fault: Fault, said: Mapping[str, Any]) -> str:
@@ -212,7 +218,7 @@ def _keys(node: Any, key: str) -> Iterator[str]:
         yield key
         return
     for name, child in node.items():
-        if not name.startswith("_"):
+        if not name.startswith("_") and name not in DESCRIPTIVE.get(key, ()):
             yield from _keys(child, f"{key}.{name}" if key else name)
     for name in takes_also(node, "") if "_partial_" in node else ():
         if name not in node:

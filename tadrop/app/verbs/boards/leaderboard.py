@@ -7,7 +7,7 @@ Rows are those that declare the board `leaderboard`; those made for two models (
 stand on two tasks only. It makes the records that `run.py +board=leaderboard` makes,
 plain rows first. A run that is recorded is not run again, so the same command goes on
 where it was stopped; a row that fails is reported at the end and the others are run.
-Written to results/: a table for each task set, best method first; accuracy against
+Written to runs/: a table for each task set, best method first; accuracy against
 storage for each; and accuracy against the number of tasks for all of them.
 """
 
@@ -27,6 +27,7 @@ from tadrop.app.boards.words import spoken
 from tadrop.app.boards.writing import tell_owed, write_all
 from tadrop.app.console import err, say
 from tadrop.app.mistakes import told_in_one_line
+from tadrop.app.places import RUNS
 from tadrop.app.runs.run import reference_configs, run
 from tadrop.app.showing import print_table
 from tadrop.errors import TadropError
@@ -106,7 +107,7 @@ def arguments() -> argparse.ArgumentParser:
         parser.add_argument(
             option, type=listed, default=default, metavar="NAME,...", help=about
         )
-    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--out", type=Path, default=RUNS)
     return parser
 
 

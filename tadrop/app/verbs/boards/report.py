@@ -1,6 +1,6 @@
 """One static HTML page of every table and figure that the records can fill.
 
-    tadrop report [--records DIR] [--out results/report.html] [BOARD ...]
+    tadrop report [--records DIR] [--out runs/report.html] [BOARD ...]
 
 Self-contained: styles, script and figures are in the file, nothing is fetched. Tables
 sort by a click on a heading. Every number of ours links to its record, which shows what
@@ -17,6 +17,7 @@ from tadrop.app.boards.contents import Sources, contents
 from tadrop.app.boards.recorded import Recorded, collect, find, standing
 from tadrop.app.console import say
 from tadrop.app.mistakes import told_in_one_line
+from tadrop.app.places import RUNS
 from tadrop.app.verbs.boards.table import parser
 from tadrop.errors import TadropError
 from tadrop.results.figures.boards import accuracy_against_tasks
@@ -93,7 +94,7 @@ def named(names: Iterable[str], folder: Path) -> list[Recorded]:
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("boards", nargs="*", help="only these; all that stand")
-    arguments.set_defaults(out=Path("results/report.html"))
+    arguments.set_defaults(out=RUNS / "report.html")
     options = arguments.parse_args()
     folder = options.records
     with told_in_one_line():

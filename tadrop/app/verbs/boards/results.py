@@ -86,6 +86,7 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments.add_argument(
         "--check", action="store_true", help="compare, write nothing"
     )
+    arguments.set_defaults(records=Path("results/records"), out=Path("results"))
     options = arguments.parse_args(words)
     sources = Sources(options.records, options.published)
     with told_in_one_line():

@@ -23,6 +23,7 @@ from tadrop.app.boards.recorded import collect, find
 from tadrop.app.boards.writing import put_in_page, write
 from tadrop.app.console import say
 from tadrop.app.mistakes import told_in_one_line
+from tadrop.app.places import RUNS
 from tadrop.app.showing import print_table
 from tadrop.results import published
 
@@ -32,9 +33,9 @@ def parser(about: str | None) -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(
         description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    arguments.add_argument("--records", type=Path, default=Path("results/records"))
+    arguments.add_argument("--records", type=Path, default=RUNS / "records")
     arguments.add_argument("--published", type=Path, default=published.FOLDER)
-    arguments.add_argument("--out", type=Path, default=Path("results"))
+    arguments.add_argument("--out", type=Path, default=RUNS)
     return arguments
 
 
