@@ -128,11 +128,21 @@ def _shards(index: Path) -> dict[str, Path]:
             "not a map of tensor names to files"
         )
     for name, shard in weight_map.items():
-        if not isinstance(shard, str) or Path(shard).name != shard:
+        if not _is_plain_name(shard):
             raise TadropError(
                 f"{index}: {name!r} points outside the directory ({shard!r})"
             )
     return {name: index.parent / shard for name, shard in weight_map.items()}
+
+
+def _shown(name: str) -> str:
+    """A file's name as it is, or quoted where it holds what a terminal would obey."""
+    return name if name.isprintable() else repr(name)
+
+
+def _is_plain_name(shard: object) -> bool:
+    """Whether an index names a file in its own folder."""
+    return isinstance(shard, str) and shard != ".." and Path(shard).name == shard != ""
 
 
 def _open_sharded(index: Path) -> tuple[tuple[Path, ...], Opened]:
@@ -140,7 +150,7 @@ def _open_sharded(index: Path) -> tuple[tuple[Path, ...], Opened]:
     files = tuple(sorted(set(shards.values())))
     for file in files:
         if not is_file(file):
-            raise TadropError(f"{index}: shard {file.name} is missing")
+            raise TadropError(f"{index}: shard {_shown(file.name)} is missing")
     opened = {file: _opener(file)(file) for file in files}
     tensors: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}

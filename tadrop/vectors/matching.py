@@ -10,14 +10,33 @@ from tadrop.storage.checkpoint import Checkpoint
 from tadrop.types import TadropError
 from tadrop.vectors.names import is_private
 
+MERGED = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+# The dtypes of buffers, which a merged model has from its base.
+CARRIED = (
+    *(torch.int64, torch.int32, torch.int16, torch.int8),
+    *(torch.uint8, torch.bool),
+)
+
 
 def merged_names(base: Checkpoint, private: Sequence[str]) -> tuple[str, ...]:
     """The base's floating-point tensors that are not private, in the order of names."""
     names: list[str] = []
     for name, tensor in sorted(base.tensors.items()):
-        if tensor.is_floating_point() and not is_private(name, private):
+        if is_private(name, private):
+            continue
+        _check_dtype(base, name, tensor)
+        if tensor.is_floating_point():
             names.append(name)
     return tuple(names)
+
+
+def _check_dtype(checkpoint: Checkpoint, name: str, tensor: Tensor) -> None:
+    """Raises TadropError for tensors that are packed, quantised or complex."""
+    if tensor.dtype not in MERGED and tensor.dtype not in CARRIED:
+        raise TadropError(
+            f"{checkpoint.path}: tensor {name!r} is {tensor.dtype}, which is not merged; "
+            "load the model dequantised and save it in float32, float16 or bfloat16"
+        )
 
 
 def matched(base: Checkpoint, expert: Checkpoint) -> Checkpoint:
@@ -72,14 +91,16 @@ def _check_tensor(base: Checkpoint, expert: Checkpoint, name: str) -> None:
         raise TadropError(
             f"{expert.path}: tensor {name!r} is missing (the base {base.path} has it)"
         )
-    if expert[name].shape != base[name].shape:
+    tensor = expert[name]
+    if tensor.shape != base[name].shape:
         raise TadropError(
-            f"{expert.path}: tensor {name!r} has shape {list(expert[name].shape)}; "
+            f"{expert.path}: tensor {name!r} has shape {list(tensor.shape)}; "
             f"the base {base.path} has {list(base[name].shape)}. "
             "If it is the task's own (a head), name it in model.private"
         )
-    if not expert[name].is_floating_point():
+    if not tensor.is_floating_point():
         raise TadropError(
-            f"{expert.path}: tensor {name!r} is {expert[name].dtype}; "
+            f"{expert.path}: tensor {name!r} is {tensor.dtype}; "
             "the base's is floating-point"
         )
+    _check_dtype(expert, name, tensor)

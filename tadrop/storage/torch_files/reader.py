@@ -3,8 +3,10 @@
 Nothing that a file names is imported or called, and torch's own readers are not used.
 """
 
+import gc
 import mmap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,13 +48,29 @@ def read(
     leave_out: patterns of the names of tensors that are not wanted
     Raises TadropError naming the file if it cannot be read in full.
     """
-    with reading(path):
+    with reading(path), without_collection():
         source = _source(path)
         content = state(source.root, key, leave_out)
         check_room(content.tensors, path.stat().st_size)
         tensors = mapped(path, source.spans, content.tensors)
         aliases = _aliases(content.tensors)
         return TorchFile(tensors, aliases, content.left_out, classes(source.root))
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Python looks for no circles of garbage in the block.
+
+    A pickle makes very many objects and drops none, so that each search would go
+    through all of them in vain: most of the time that reading takes.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _source(path: Path) -> Source:

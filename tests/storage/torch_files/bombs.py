@@ -137,7 +137,7 @@ def nested_keys():
     return zipped(program(b"}", opcodes, b"Ns"))
 
 
-def compressed(megabytes=600):
+def compressed(megabytes=100):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("archive/data.pkl", "w") as member:
