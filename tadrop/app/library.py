@@ -53,20 +53,21 @@ def merge_checkpoints(
     switch = "on" if tadrop else "off"
     words = ["model=local", f"merge={merge}", f"tadrop={switch}", *overrides]
     cfg = composed(words, given=("model.base", "model.experts"))
-    values = {
-        "model": {
-            "base": str(base),
-            "experts": list(map(str, experts)),
-            "private": list(private),
-        },
-        "merge": {} if scale is None else {"scale": scale},
-        "export": {"dir": str(out), "dtype": dtype, "expand": expand},
-        "overwrite": overwrite,
-        "evaluate": False,
-    }
-    merged = OmegaConf.merge(cfg, values)
+    model = _local(base, experts, private)
+    row = {} if scale is None else {"scale": scale}
+    export = {"dir": str(out), "dtype": dtype, "expand": expand}
+    values = {"model": model, "merge": row, "export": export, "overwrite": overwrite}
+    merged = OmegaConf.merge(cfg, values, {"evaluate": False})
     check(merged)
     return merge_only(merged)
+
+
+def _local(
+    base: str | Path, experts: Sequence[str | Path], private: Sequence[str]
+) -> dict[str, object]:
+    """The model's node for checkpoints on disk."""
+    places = list(map(str, experts))
+    return {"base": str(base), "experts": places, "private": list(private)}
 
 
 def tadrop_(
