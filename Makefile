@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
   --custom-compile-command "make lock"
 
-.PHONY: help demo results test slow launchers lint types lock
+.PHONY: fuzz help demo results test slow launchers lint types lock
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
 
@@ -31,6 +31,9 @@ test: $(VENV)/.installed  ## the test suite
 
 slow: $(VENV)/.installed  ## the tests that take minutes, one at a time
 	$(RUN) -m pytest -m 'slow and not gpu' -n 0
+
+fuzz: $(VENV)/.installed  ## damaged and hostile checkpoints at random, 20,000 of each kind (about an hour)
+	TADROP_FUZZ=$(or $(FUZZ),20000) $(RUN) -m pytest -n 0 --timeout=0 tests/storage/torch_files/test_fuzz.py
 
 launchers: $(VENV)/.launchers  ## sweeps with joblib, Ray and Slurm and a study with Optuna, tested with the extras installed
 	$(RUN) -m pytest -m 'not gpu' -n 0 -rs tests/app/test_launchers.py tests/app/test_tune.py

@@ -1,7 +1,8 @@
 """Tables and results as a terminal shows them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console, RenderableType
@@ -10,10 +11,11 @@ from rich.text import Text
 
 from tadrop.app.console import console, err, out, position, say
 from tadrop.app.terminal.sheets import fitted, full
+from tadrop.errors import TadropError
 from tadrop.merging.export import Written
 from tadrop.results.formats import label
 from tadrop.results.intervals import paired
-from tadrop.results.record import Record
+from tadrop.results.record import Record, read
 from tadrop.results.row import Row
 from tadrop.results.table import Table, build
 
@@ -54,21 +56,48 @@ def _average(row: Row) -> str:
     return f"average {row.average:.1f}{norm}"
 
 
-def show_sweep(records: Sequence[Record], folder: Path) -> None:
-    """Prints the table of a sweep's runs, and which setting is the best of them."""
-    table = build(records, compare=paired(folder))
-    print_table(table)
+def show_sweep(files: Sequence[Path]) -> None:
+    """Prints the tables of a sweep's runs, one a model and task set, and their best.
+
+    files: the records of its runs and of their references; what cannot be read is left
+    out, as its run has failed and said so
+    """
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for record in _readable(files):
+        config = record["config"]
+        suite = (config["model"]["name"], *config["tasks"]["names"])
+        split = record["protocol"]["split"]
+        groups.setdefault((*suite, split), []).append(record)
+    for records in groups.values():
+        table = build(records, compare=paired(files[0].parent))
+        print_table(table)
+        _tell_best(table, records[0]["protocol"]["split"])
+
+
+def _readable(files: Sequence[Path]) -> Iterator[Record]:
+    """The records in these files, without those that are not there or damaged."""
+    for file in files:
+        with suppress(TadropError, OSError):
+            yield read(file)
+
+
+def _tell_best(table: Table, split: str) -> None:
+    """Says which of several rows has the best average."""
     rows = [row for row in table.rows if not row.is_reference]
     if len(rows) < 2:
         return
-    best = max(rows, key=lambda row: row.measured)
-    name = label(best).removeprefix("+ ")
+    best = max(rows, key=measured)
+    name = label(best)
     if best.below:
-        name = f"{best.title} + {name}"
-    say(f"best: {name}: {_average(best)}")
-    split = records[0]["protocol"]["split"]
+        name = f"{best.title} {name}"
+    say(f"best on the {split} split: {name}, {_average(best)}")
     if split == "test":
-        say("to choose a setting, compare on split=validation: these are test data")
+        say("a setting is chosen on data that is not tested on: split=validation")
+
+
+def measured(row: Row) -> float:
+    """The average of a row."""
+    return row.measured
 
 
 def short(path: Path) -> Path:

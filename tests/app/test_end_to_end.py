@@ -98,7 +98,9 @@ def test_the_control_has_the_density_and_the_norm_of_tadrop(folder, sweep):
 
 
 def test_a_sweep_prints_a_line_per_run(sweep):
-    lines = sweep.stdout.strip().splitlines()
+    jobs, table = sweep.stdout.split("glyph_vit, 2 tasks\n")
+    assert "best on the test split: " in table
+    lines = jobs.strip().splitlines()
     assert [line.split("average")[0].strip() for line in lines] == [
         f"{method}{variant}"
         for method in ("EMR", "TIES")

@@ -59,11 +59,10 @@ def board_names() -> list[str]:
 @cache
 def _read(path: Path) -> MergeRow:
     """One file of conf/merge. Raises TadropError for boards or a cost that are not."""
-    text = path.read_text(encoding="utf-8")
-    node: dict[str, Any] = yaml.safe_load(text)
+    node = _declared(path)
     row = MergeRow(
         name=path.stem,
-        about=text.splitlines()[0].removeprefix("# "),
+        about=path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# "),
         paper=node.get("paper"),
         data=node.get("data", "none"),
         cost=node.get("cost", COSTS[0]),
@@ -81,6 +80,15 @@ def _read(path: Path) -> MergeRow:
                 f"{path}: boards has {board!r}; there are the boards {', '.join(known)}"
             )
     return row
+
+
+def _declared(path: Path) -> dict[str, Any]:
+    """What a file says at its top, over what the row says that it builds on."""
+    node: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for other in node.get("defaults", ()):
+        if isinstance(other, str) and other != "_self_":
+            node = _declared(path.with_name(f"{other}.yaml")) | node
+    return node
 
 
 def rows_of(board: str, tasks: Sequence[str] | None = None) -> str:
