@@ -19,7 +19,6 @@ from tadrop.sparsify.top_cut import TopCut, check_norm, restored, top
 from tadrop.types import TadropError, Vector, check_scope
 
 MAPS = ("identity", "power", "affine")
-PLACEMENTS = ("replace", "before")
 
 # A control of TADrop: from the rule and its cuts, the rule that deals the same number of
 # entries out otherwise.
@@ -37,7 +36,6 @@ class TADrop(Rule):
     assign:     adaptive: each tensor its own sparsity; any other word is the name of a
                 control that keeps as much in all
     deal:       how the control deals it out (tadrop/sparsify/controls)
-    placement:  replace: stands in for the method's own sparsifier; before: runs first
     scope:      what has a sparsity of its own: a tensor, a layer or the whole model
     seed:       of controls that draw
     """
@@ -52,7 +50,6 @@ class TADrop(Rule):
     s_min: float = 0.0
     s_max: float = 1.0
     assign: str = "adaptive"
-    placement: str = "replace"
     scope: str = "tensor"
     seed: int = 0
     deal: Deal | None = None
@@ -72,14 +69,10 @@ class TADrop(Rule):
             )
         if self.gamma <= 0:
             raise TadropError(f"gamma is {self.gamma}; it must be positive")
-        for name, word, allowed in (
-            ("map", self.map, MAPS),
-            ("placement", self.placement, PLACEMENTS),
-        ):
-            if word not in allowed:
-                raise TadropError(
-                    f"{name} is {word!r}; it must be one of {', '.join(allowed)}"
-                )
+        if self.map not in MAPS:
+            raise TadropError(
+                f"map is {self.map!r}; it must be one of {', '.join(MAPS)}"
+            )
         self._check_control()
 
     def _check_control(self) -> None:

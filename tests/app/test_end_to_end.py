@@ -163,7 +163,7 @@ def test_selection_on_a_grid_sees_validation_only(tmp_path):
         (("tadrop.q_lo=0.99",), "q_lo is 0.99"),
         (("tasks.names=[klingon]",), "no glyph task is called 'klingon'"),
         (("model.base=nowhere.safetensors",), "no checkpoint at nowhere.safetensors"),
-        (("select=oracle",), "select is 'oracle'"),
+        (("select=oracle",), "select=oracle: select is fixed or grid"),
         (("device=cuda:9",), "cuda"),
     ],
 )

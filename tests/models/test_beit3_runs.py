@@ -104,7 +104,7 @@ def test_answers_for_the_vqa_server(hub, tmp_path, monkeypatch, capsys):
     for i in range(3):
         tiny.draw(root / "test2015" / f"COCO_test2015_{i:012d}.jpg", 200 + i)
     cfg = tiny.configured(world, tmp_path, "merge=individual", "tadrop=off")
-    monkeypatch.setattr(vqa_answers, "compose", lambda *args: cfg)
+    monkeypatch.setattr(vqa_answers, "composed", lambda *args: cfg)
     monkeypatch.setattr(
         "sys.argv", ["vqa_answers", str(tmp_path / "out.json"), "merge=individual"]
     )

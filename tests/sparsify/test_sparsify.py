@@ -352,7 +352,6 @@ def test_random_cut_reads_any_offset():
         lambda: TADrop(0.5, 0.9, map="power", gamma=0.0),
         lambda: TADrop(0.5, 0.9, s_min=0.9, s_max=0.1),
         lambda: TADrop(0.5, 0.9, assign="random"),
-        lambda: TADrop(0.5, 0.9, placement="after"),
     ],
 )
 def test_bad_settings_are_refused(make):
