@@ -238,7 +238,7 @@ def test_functions_stay_small():
 
 
 def test_help_does_not_import_torch():
-    code = "import sys, run; assert 'torch' not in sys.modules, 'torch is imported before a run needs it'"
+    code = "import sys, run; assert 'torch' not in sys.modules, 'torch is imported before a run needs it'"  # noqa: E501
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 
 

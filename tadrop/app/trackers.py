@@ -1,6 +1,7 @@
 """Trackers are told of a run after its record is on disk.
 
-So nothing that they do can lose one: a tracker that is missing, unreachable, slow or broken costs one line on standard error,
+So nothing that they do can lose one: a tracker that is missing, unreachable, slow or
+broken costs one line on standard error,
 never a run.
 """
 

@@ -288,7 +288,7 @@ def processes(conf: str) -> list[int]:
 
 
 def kill_left(conf: str) -> None:
-    """Kills what a cluster has left, for a job that would not end or a test that ran out of time."""
+    """Kills what a cluster has left, for a job that would not end or a test that ran out of time."""  # noqa: E501
     for _ in range(50):
         left = processes(conf)
         if not left:

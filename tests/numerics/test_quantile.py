@@ -271,7 +271,7 @@ def test_draws_are_splitmix_and_addressed_by_index():
 
 
 def test_splitmix_is_the_published_one():
-    """The first two outputs for the seed 1234567 in the reference implementation's well-known test."""
+    """The first two outputs for the seed 1234567 in the reference implementation's well-known test."""  # noqa: E501
     assert splitmix(1234567, 1) == 6457827717110365317
     assert splitmix(1234567, 2) == 3203168211198807973
 
