@@ -21,6 +21,7 @@ $(VENV)/.launchers: $(VENV)/.installed requirements-launchers.lock
 	@touch $@
 
 demo: $(VENV)/.installed  ## the main job: five methods, each plain, with TADrop and with its control, on eight tasks
+	@$(RUN) run.py +board=demo --dry-run | grep -E 'runs,|^expected|download'
 	$(RUN) run.py +board=demo
 
 results: $(VENV)/.installed  ## for maintainers: every table, figure and page of results/ anew from its records

@@ -1,6 +1,5 @@
 """Tables and results as a terminal shows them."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from tadrop.app.console import console, err, out, position, say
 from tadrop.app.terminal.sheets import fitted, full
+from tadrop.app.terminal.typed import short
 from tadrop.errors import TadropError
 from tadrop.merging.export import Written
 from tadrop.results.formats import label
@@ -98,13 +98,6 @@ def _tell_best(table: Table, split: str) -> None:
 def measured(row: Row) -> float:
     """The average of a row."""
     return row.measured
-
-
-def short(path: Path) -> Path:
-    """A path as people write it here: relative where it lies in the current folder."""
-    current = Path(os.path.abspath(""))
-    whole = Path(os.path.abspath(path))
-    return whole.relative_to(current) if whole.is_relative_to(current) else path
 
 
 def show_written(written: Written) -> None:

@@ -43,7 +43,7 @@ REMARKS = (
 )
 # Facts about a row, a model or a task set: stored with a record, no part of its name.
 DESCRIPTIVE = {
-    "merge": ("title", "paper", "data", "models"),
+    "merge": ("title", "paper", "data", "models", "packaging"),
     "model": ("provide", "verified", "head", "equip", "adapt"),
     "tasks": ("name",),
 }

@@ -242,4 +242,21 @@ def _caption(records: Sequence[Record]) -> str:
         "[a, b]: 95 % interval, paired bootstrap over test examples; "
         "it does not cover seeds or tasks. "
         "kept: fraction of task-vector entries not zero when merged."
+        f"{_packaging(records)}"
     )
+
+
+def _packaging(records: Sequence[Record]) -> str:
+    """Which rows had q, k and v as one tensor, where a model can have them either way."""
+    fused: dict[str, None] = {}
+    split = False
+    for record in records:
+        packaging = record["config"]["model"].get("packaging")
+        if packaging == "fused":
+            fused[record["config"]["merge"]["title"]] = None
+        split = split or packaging == "split"
+    if not fused:
+        return " q, k and v: three tensors in every row." if split else ""
+    if not split:
+        return " q, k and v: one tensor in every row."
+    return f" q, k and v: one tensor in {', '.join(fused)}; three in all other rows."

@@ -36,7 +36,11 @@ MISTAKES = [
         ["tasks.names=[nonsense]"],
         "no glyph task is called 'nonsense'; there are ",
     ),
-    (similarity, ["tasks.nonsense=1"], "Could not override 'tasks.nonsense'"),
+    (
+        similarity,
+        ["tasks.nonsense=1"],
+        "tasks.nonsense=1: no setting is called tasks.nonsense; tasks has tasks.names, ",
+    ),
     (benchmark_evaluate, ["model=nonsense"], "Could not find 'model/nonsense'"),
     (vqa_answers, ["out.json", "tasks.names=[imagenet]"], "tasks.names has no vqa"),
     (tune, ["study", "merge=ties"], "nothing to search"),
@@ -87,3 +91,34 @@ def test_a_mistake_is_found_wherever_it_is_wrapped():
 def test_what_is_no_mistake_of_the_users_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError), told_in_one_line():
         _ = 1 / 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["limt=50"], "limt=50: no setting is called limt; did you mean limit?"),
+        (
+            ["-m", "limit=10,x"],
+            "limit=x: limit is a whole number of at least 1, or null",
+        ),
+        (
+            ["model=local", "merge=ties"],
+            "model=local: model.base and model.experts must",
+        ),
+        (["+board=dem"], "board=dem: "),
+    ],
+)
+def test_a_run_tells_a_wrong_word_and_imports_nothing_for_it(words, said):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "run.py", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    lines = [
+        line for line in done.stderr.splitlines() if not line.startswith("import time")
+    ]
+    assert done.returncode == 1
+    assert len(lines) == 1
+    assert lines[0].startswith(f"error: {said}")
+    assert "| torch" not in done.stderr

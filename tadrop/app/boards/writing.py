@@ -11,6 +11,7 @@ from tadrop.app.boards.recorded import Recorded, collect, rival
 from tadrop.app.boards.words import key_of
 from tadrop.app.console import err, say
 from tadrop.app.showing import print_table
+from tadrop.app.terminal.typed import typed
 from tadrop.errors import TadropError
 from tadrop.results import formats, identity, published
 from tadrop.results.figures.boards import accuracy_against_tasks
@@ -130,6 +131,7 @@ def _show_and_write(board: Board, folder: Path, target: Path) -> None:
     else:
         names = ", ".join(map(str, paths))
         say(f"written: {names}")
+        say(f"next: {typed('report', board.name)} makes one page of it", err)
     tell_owed([found])
 
 
