@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -128,8 +127,6 @@ class SweepProgress(Callback):
                     "error: --dry-run tells of a board: +board=NAME, "
                     f"one of {', '.join(board_names())}"
                 )
-            # Telling composes the board's runs anew, which one Hydra at a time can do.
-            GlobalHydra.instance().clear()
             cost.tell(board, Path(config.paths.records))
         sys.exit()
 
@@ -146,8 +143,6 @@ class SweepProgress(Callback):
         else:
             from tadrop.app.boards.writing import after_sweep
 
-            # The sweep is over, and rendering composes its runs again.
-            GlobalHydra.instance().clear()
             paths = config.paths
             after_sweep(board, Path(paths.records), Path(paths.results))
 

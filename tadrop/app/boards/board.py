@@ -100,7 +100,7 @@ class Board:
     def sweep(self) -> DictConfig:
         """The configuration that the sweep starts from, with Hydra's node."""
         fixed = composing.without_sweeps(self.words)
-        return composing.configured([f"+board={self.name}", *fixed], hydra=True)
+        return composing.configured([f"+board={self.name}", *fixed], with_hydra=True)
 
     @property
     def is_open(self) -> bool:

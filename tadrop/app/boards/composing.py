@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import create_config_search_path
@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tadrop.app.boards import catalogue
 from tadrop.app.places import CONF
+from tadrop.app.schema.composing import hydra
 from tadrop.errors import TadropError
 
 # Groups whose choices change nothing that the model, the tasks or a board's file say.
@@ -57,7 +58,7 @@ def without_sweeps(words: Iterable[str]) -> list[str]:
 @cache
 def _with_hydra(words: tuple[str, ...]) -> DictConfig:
     """What Hydra composes of these words, with its own node; not to be changed."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with hydra():
         return compose("config", list(words), return_hydra_config=True)
 
 
@@ -69,10 +70,10 @@ def _composed(words: tuple[str, ...]) -> DictConfig:
     return OmegaConf.masked_copy(whole, [name for name in names if name != "hydra"])
 
 
-def configured(words: Sequence[str], hydra: bool = False) -> DictConfig:
+def configured(words: Sequence[str], with_hydra: bool = False) -> DictConfig:
     """The configuration of one job, equal to what Hydra composes of its words.
 
-    hydra: with Hydra's node. Raises TadropError for a value that does not fit, and
+    with_hydra: with its own node. Raises TadropError for a value that does not fit, and
     Hydra's errors for a choice that is not there.
     """
     whole: list[str] = []
@@ -87,7 +88,7 @@ def configured(words: Sequence[str], hydra: bool = False) -> DictConfig:
             choices[group] = word
         else:
             whole.append(word)
-    shared = _with_hydra if hydra else _composed
+    shared = _with_hydra if with_hydra else _composed
     if any(map(_changes_nodes, whole)):
         return copy.deepcopy(shared(tuple(words)))
     cfg = copy.deepcopy(shared(tuple(whole)))
