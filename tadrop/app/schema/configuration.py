@@ -76,7 +76,8 @@ Data = Literal[
 class Words(BaseModel):
     """Words that stand together; another one is a mistake."""
 
-    model_config = ConfigDict(extra="forbid")
+    # Only the fields are read, each checked alone: no validator of the whole is built.
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class Export(Words):
