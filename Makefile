@@ -54,6 +54,7 @@ docs: $(VENV)/.docs  ## the pages of docs/ as a site in build/site; every warnin
 	$(RUN) -m docs.generate.readme --check
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --strict
 	$(RUN) -m pytest -n 0 -m site tests/docs
+	@echo "the pages are in build/site; to read them with their search: $(RUN) -m http.server -d build/site"
 
 lock:  ## write the locks anew from pyproject.toml (needs uv)
 	printf 'setuptools>=77\n' | $(LOCK) --extra test -o requirements.lock pyproject.toml -

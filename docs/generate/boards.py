@@ -4,11 +4,32 @@ import re
 from pathlib import Path
 
 from docs.generate.catalogue import RESULTS
-from tadrop.app.boards.board import comment
-from tadrop.app.boards.catalogue import BOARDS
+from tadrop.app.boards.board import comment, said
+from tadrop.app.boards.catalogue import BOARDS, board_names
+from tadrop.results.columns import COLUMNS
 from tadrop.results.figures.words import described
 
 FOLDER = "results"
+OPEN = {"table_": "Every method", "leaderboard_": "Leaderboard"}
+PAGE = """\
+---
+hide: [toc]
+---
+
+# {title}
+
+{about}
+
+<div class="numbers" markdown>
+
+{table}
+
+</div>
+
+[As CSV]({name}.csv), with every number in full and the keys of its records.
+
+{figures}
+"""
 BENCHMARKS = RESULTS / "benchmarks"
 KINDS = (  # how tables are listed: a heading and how the names of the files begin
     ("Leaderboards", "leaderboard_"),
@@ -51,7 +72,9 @@ def navigation() -> list[dict[str, str | list[dict[str, str]]]]:
         listed: list[dict[str, str]] = []
         for path in sorted(tables(), key=_natural):
             if path.stem.startswith(beginning):
-                listed.append({title(path): f"{FOLDER}/{path.name}"})
+                name = title(path)
+                _, _, suite = name.partition(": ")
+                listed.append({suite or name: f"{FOLDER}/{path.name}"})
         entries.append({heading: listed})
     speed = [
         {path.stem: f"{FOLDER}/benchmarks/{path.name}"}
@@ -68,30 +91,46 @@ def findings() -> str:
 
 
 def title(path: Path) -> str:
-    """The title that a table has of itself, told from those of other boards."""
-    text = path.read_text(encoding="utf-8")
-    first = re.match(r"\*\*(.+?)\*\*", text)
-    name = path.stem.removesuffix("_8").replace("_", " ")
-    plain = first[1] if first else name
-    return (
-        plain if path.stem.startswith(("table_", "leaderboard_")) else name.capitalize()
-    )
+    """What a table is called: that of every method by what it is of."""
+    first = re.match(r"\*\*(.+?)\*\*", path.read_text(encoding="utf-8"))
+    for beginning, what in OPEN.items():
+        if first and path.stem.startswith(beginning):
+            return f"{what}: {first[1]}"
+    return path.stem.removesuffix("_8").replace("_", " ").capitalize()
 
 
 def page(path: Path) -> str:
     """A table with its figures."""
-    text = path.read_text(encoding="utf-8")
-    body = re.sub(r"^\*\*(.+?)\*\*\n", "", text)
     figures: list[str] = []
     for picture in sorted(RESULTS.glob(f"{path.stem}_*.svg")):
         if _owner(picture) == path.stem:
             what = picture.stem.removeprefix(f"{path.stem}_")
             figures.append(f"![{described(title(path), what)}]({picture.name})")
-    return (
-        f"# {title(path)}\n\n{_about(path.stem)}\n\n{body}\n"
-        f"[As CSV]({path.stem}.csv), with every number in full and the keys of its "
-        f"records.\n\n" + "\n\n".join(figures) + "\n"
+    return PAGE.format(
+        title=title(path),
+        about=_about(path.stem),
+        table=_averages_first(path.read_text(encoding="utf-8")),
+        name=path.stem,
+        figures="\n\n".join(figures),
     )
+
+
+def _averages_first(text: str) -> str:
+    """A table without its title, what sums up the tasks before the tasks."""
+    body = re.sub(r"^\*\*(.+?)\*\*\n", "", text).strip()
+    order: list[int] = []
+    lines: list[str] = []
+    for line in body.splitlines():
+        if not line.startswith("|"):
+            lines.append(line)
+            continue
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not order:
+            summary = [at for at, head in enumerate(cells) if head in COLUMNS]
+            tasks = [at for at in range(1, len(cells)) if at not in summary]
+            order = [0, *summary, *tasks]
+        lines.append(f"| {' | '.join(cells[at] for at in order)} |")
+    return "\n".join(lines)
 
 
 def _owner(picture: Path) -> str:
@@ -102,9 +141,13 @@ def _owner(picture: Path) -> str:
 
 def _about(stem: str) -> str:
     """What the board of a table is, in the words of its file."""
-    for path in sorted(BOARDS.glob("*.yaml"), key=lambda path: -len(path.stem)):
-        if stem.startswith(path.stem):
-            return comment(path)
+    counts = re.findall(r"\d+", stem)
+    for name in sorted(board_names(), key=len, reverse=True):
+        file = said(name).get("file")
+        known = said(name).get("tasks")
+        fits = known is None or str(known) in counts
+        if (stem.startswith(f"{file}_") and fits) or stem.startswith(name):
+            return comment(BOARDS / f"{name}.yaml")
     return ""
 
 

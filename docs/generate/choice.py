@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from docs.generate.catalogue import Shown, merging_rows, models, plain_rows
+from docs.generate.catalogue import Shown, averages, merging_rows, models, plain_rows
 
 TASKS = (8, 14, 20, 30)
 ONE = 1.01  # models' worth of bytes: one model, with a little for factors
@@ -11,21 +11,21 @@ NONE, TRAINING, LABELS = "none", "training inputs", "validation labels"
 
 def choice(folder: str, ending: str = ".md") -> str:
     """A table with links to `{folder}NAME{ending}`."""
-    averages = {count: _averages(count) for count in TASKS}
+    measured = {count: averages(f"leaderboard_glyph{count}") for count in TASKS}
+    ranks = _averages(TASKS[0])
     heads = [f"{count} tasks" for count in TASKS]
     lines = [
         f"| you may keep | and see | take | {' | '.join(heads)} |",
         f"|:--|:--|:--|{'--:|' * len(TASKS)}",
     ]
     for keeps, sees, rows in _questions():
-        best = max(rows, key=lambda shown: averages[TASKS[0]].get(shown.row.title, 0.0))
+        best = max(rows, key=lambda shown: ranks.get(shown.row.title, 0.0))
         title = best.row.title
-        cells = [averages[count].get(title) for count in TASKS]
-        texts = ["–" if cell is None else f"{cell:.1f}" for cell in cells]
+        texts = [measured[count].get(title, "–") for count in TASKS]
         link = f"[{title}]({folder}{best.row.name}{ending})"
         lines.append(f"| {keeps(best)} | {sees} | {link} | {' | '.join(texts)} |")
     for title in ("Individual", "Pretrained"):
-        texts = [f"{averages[count][title]:.1f}" for count in TASKS]
+        texts = [measured[count][title] for count in TASKS]
         about = "all of them" if title == "Individual" else "none of them"
         lines.append(f"| {about} | | *{title}* | {' | '.join(texts)} |")
     return "\n".join(lines)

@@ -8,12 +8,12 @@ from docs.generate.catalogue import (
     ROOT,
     Shown,
     arxiv,
+    averages,
     docstring,
     merging_rows,
     models,
-    plain_rows,
+    printed,
     shown_rows,
-    table,
 )
 
 ORDERED = re.compile(r"^(- |\d+\. )")
@@ -46,6 +46,10 @@ The whole file, `conf/merge/{name}.yaml`. Any of its settings is changed by a wo
 {sparsifier}{measured}"""
 
 INDEX = """\
+---
+hide: [toc]
+---
+
 # Methods
 
 Every row of a table: {count} that merge, and the two that they are measured against.
@@ -94,9 +98,7 @@ def navigation() -> list[dict[str, str]]:
 
 def index() -> str:
     """The table of all methods."""
-    averages: dict[str, str] = {}
-    for line in plain_rows("leaderboard_glyph8"):
-        averages[line["method"]] = f"{float(line['average']):.1f}"
+    measured = averages("leaderboard_glyph8")
     lines: list[str] = []
     for shown in merging_rows():
         row = shown.row
@@ -106,7 +108,7 @@ def index() -> str:
             arxiv(row.paper) or "–",
             models(shown.stored) or "–",
             row.data,
-            averages.get(row.title, "–"),
+            measured.get(row.title, "–"),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return INDEX.format(count=len(lines), tasks=8, lines="\n".join(lines))
@@ -206,7 +208,7 @@ def _measured(title: str) -> str:
     """What the committed tables of every method have of a row and its variants."""
     lines: list[str] = []
     for path in sorted(RESULTS.glob("table_*.csv"), key=_natural):
-        variants = _variants(table(path.stem), title)
+        variants = _variants(printed(path.stem), title)
         cells = [variants.get(name, "") for name in ("", "+ TADrop", "+ uniform")]
         if variants:
             link = f"[{path.stem}](../results/{path.stem}.md)"
@@ -222,12 +224,12 @@ def _natural(path: object) -> list[int | str]:
 
 def _variants(lines: Sequence[dict[str, str]], title: str) -> dict[str, str]:
     """The averages of a method's rows in a table, by what stands before the merge."""
-    averages: dict[str, str] = {}
+    found: dict[str, str] = {}
     method = ""
     for line in lines:
         name = line["method"]
         variant = name if name.startswith("+") else ""
         method = method if variant else name
-        if method == title and line["average"]:
-            averages.setdefault(variant, f"{float(line['average']):.1f}")
-    return averages
+        if method == title:
+            found.setdefault(variant, line["avg"])
+    return found

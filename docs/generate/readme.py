@@ -18,9 +18,9 @@ from docs.generate.catalogue import (
     ROOT,
     Shown,
     arxiv,
+    averages,
     merging_rows,
     models,
-    plain_rows,
 )
 from docs.generate.choice import choice
 from docs.generate.picture import PICTURE, picture, written
@@ -57,9 +57,7 @@ def found() -> str:
 
 def methods() -> str:
     """The methods, a line a paper."""
-    averages: dict[str, float] = {}
-    for line in plain_rows("leaderboard_glyph8"):
-        averages[line["method"]] = float(line["average"])
+    measured = averages("leaderboard_glyph8")
     lines = [
         "| method | paper | stores | sees | best average |",
         "|:--|:--|:--|:--|--:|",
@@ -70,8 +68,8 @@ def methods() -> str:
         names = ", ".join(
             f"[{one.row.title}](conf/merge/{one.row.name}.yaml)" for one in rows
         )
-        ours = [averages[one.row.title] for one in rows if one.row.title in averages]
-        best = f"{max(ours):.1f}" if ours else "–"
+        ours = [measured[one.row.title] for one in rows if one.row.title in measured]
+        best = max(ours, key=float, default="–")
         sees = _once(one.row.data for one in rows)
         cells = (names, arxiv(paper) or "–", _stores(rows), sees, best)
         lines.append(f"| {' | '.join(cells)} |")

@@ -7,16 +7,12 @@ table of methods to choose from. What names nothing stops the build.
 
 import re
 
-from docs.generate.catalogue import RESULTS, table
+from docs.generate.catalogue import RESULTS, printed
 from docs.generate.choice import choice
-from tadrop.results.columns import gain
 
 PLACE = re.compile(r"\{\{([^{}]+)\}\}")
 AGAINST = "Against its uniform control at equal density TADrop "
-INTERVALS = {
-    "difference": ("difference", "difference_low", "difference_high"),
-    "versus": ("versus_uniform", "versus_low", "versus_high"),
-}
+COLUMNS = {"average": "avg", "difference": "diff", "versus": "vs uniform"}
 
 
 def filled(markdown: str, folder: str = "") -> str:
@@ -33,23 +29,21 @@ def _value(match: re.Match[str]) -> str:
         return sentence(name)
     method, variant, column = words
     line = _line(name, method, variant)
-    if column not in INTERVALS:
-        return f"{float(line[column]):.1f}"
-    value, low, high = (line[heading] for heading in INTERVALS[column])
-    if not value:
+    text = line[COLUMNS[column]]
+    if not text:
         raise ValueError(f"{match[0]}: the table says nothing there")
-    return gain(float(value), (float(low), float(high)) if low else None)
+    return text
 
 
 def _line(name: str, method: str, variant: str) -> dict[str, str]:
     above = ""
-    for line in table(name):
+    for line in printed(name):
         label = line["method"]
         is_variant = label.startswith("+")
         above = above if is_variant else label
         if above == method and label == (variant or method):
             return line
-    raise ValueError(f"results/{name}.csv has no row {method} {variant}")
+    raise ValueError(f"results/{name}.md has no row {method} {variant}")
 
 
 def sentence(name: str) -> str:
