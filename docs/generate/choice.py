@@ -1,9 +1,11 @@
 """Which method to use: the best row for what may be stored and what data may be seen."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from docs.generate.catalogue import Shown, averages, merging_rows, models, plain_rows
 
+# How what is kept is told, what is seen, and the rows to choose from.
+Question = tuple[Callable[[Shown], str], str, list[Shown]]
 TASKS = (8, 14, 20, 30)
 ONE = 1.01  # models' worth of bytes: one model, with a little for factors
 NONE, TRAINING, LABELS = "none", "training inputs", "validation labels"
@@ -39,10 +41,14 @@ def _averages(count: int) -> dict[str, float]:
     return found
 
 
-def _questions() -> Iterator[tuple]:
+def _stored(shown: Shown) -> float:
+    return shown.stored or 0.0
+
+
+def _questions() -> Iterator[Question]:
     """What may be kept, what may be seen, and the rows that keep to it."""
     rows = [shown for shown in merging_rows() if shown.stored and not shown.row.models]
-    whole = [shown for shown in rows if shown.stored <= ONE]
+    whole = [shown for shown in rows if _stored(shown) <= ONE]
 
     def one_model(shown: Shown) -> str:
         return "one model"
@@ -53,7 +59,7 @@ def _questions() -> Iterator[tuple]:
     yield one_model, "no data", [one for one in whole if one.row.data == NONE]
     yield one_model, TRAINING, [one for one in whole if one.row.data == TRAINING]
     yield one_model, LABELS, [one for one in whole if one.row.data == LABELS]
-    few = [one for one in rows if one.row.data == NONE and ONE < one.stored <= 1.5]
+    few = [one for one in rows if one.row.data == NONE and ONE < _stored(one) <= 1.5]
     yield more, "no data", few
     yield more, "no data", [one for one in rows if one.row.data == NONE]
     yield more, TRAINING, [one for one in rows if one.row.data == TRAINING]

@@ -11,7 +11,8 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # MkDocs runs this file by its path
 
-from mkdocs.structure.files import File, Files  # noqa: E402
+# Of the extra docs, which is not there where types are checked.
+from mkdocs.structure.files import File, Files  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 from docs.generate import boards, commands, configuration, methods, values  # noqa: E402
 

@@ -26,11 +26,23 @@ models are not covered.
 
 @dataclass(frozen=True)
 class Finding:
-    """What one table says. file: the name of what is written of it."""
+    """What one table says.
+
+    file:    the name of what is written of it
+    best:    its best rows, in sentences
+    control: of TADrop against its uniform control; plain: against the row without it
+    """
 
     file: str
     title: str
-    sentences: tuple[str, ...]
+    best: tuple[str, ...]
+    control: tuple[str, ...]
+    plain: tuple[str, ...]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.best + self.control + self.plain
 
 
 @dataclass(frozen=True)
@@ -50,9 +62,10 @@ def findings(tables: Mapping[str, Table]) -> list[Finding]:
     """What each table says, those of every method first; silent ones are left out."""
     found: list[Finding] = []
     for file, table in sorted(tables.items(), key=_rank):
-        sentences = (*best(table), *against_control(table), *against_plain(table))
-        if sentences:
-            found.append(Finding(file, table.title, sentences))
+        control, plain = tuple(against_control(table)), tuple(against_plain(table))
+        one = Finding(file, table.title, tuple(best(table)), control, plain)
+        if one.sentences:
+            found.append(one)
     return found
 
 
