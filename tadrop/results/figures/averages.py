@@ -16,6 +16,7 @@ from tadrop.results.figures.style import (
     reference_level,
 )
 from tadrop.results.formats import label
+from tadrop.results.intervals import side
 from tadrop.results.row import Row, averages_of
 from tadrop.results.table import Table
 
@@ -201,7 +202,7 @@ def _versus(axes: "Axes", row: Row, level: int) -> None:
         row.versus,
         level,
         edgecolor=style.colour,
-        facecolor="white" if low <= 0 <= high else style.colour,
+        facecolor=style.colour if side((low, high)) else "white",
         marker=style.marker,
         s=14,
         zorder=3,
