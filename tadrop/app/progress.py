@@ -71,6 +71,14 @@ def take_gpu(job: int) -> None:
         torch.cuda.set_device(job % count)
 
 
+def load_boards() -> None:
+    """Imports what knows of boards, and with it torch, while a line says so."""
+    from tadrop.app.terminal.loading import loading
+
+    with loading():
+        import tadrop.app.boards.board  # noqa: F401  # for those who import it below
+
+
 class SweepProgress(Callback):
     """Counts jobs and tells tadrop.app.console where the running one stands.
 
@@ -93,9 +101,11 @@ class SweepProgress(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         if config.dry_run:
+            load_boards()
             self.tell_owed(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        load_boards()
         if config.dry_run:
             self.tell_owed(config)
         self.check_board(config)
@@ -148,7 +158,6 @@ class SweepProgress(Callback):
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         from tadrop.app import console
-        from tadrop.app.runs.build import resolved
         from tadrop.app.terminal.loading import loading
 
         if self.total is None:  # one run, or a sweeper that does not say how many
