@@ -105,12 +105,14 @@ class Position:
     of those before it.
 
     varied: what it sets that others of the sweep set otherwise, such as "q_lo=0.5"
+    in_worker: whether it runs in a process of a launcher's, beside others
     """
 
     job: int
     jobs: int
     counts: Mapping[str, int]
     varied: tuple[str, ...] = ()
+    in_worker: bool = False
 
 
 position: ContextVar[Position | None] = ContextVar("position", default=None)
@@ -138,11 +140,12 @@ class Bars(RichProgress):
 
 @contextmanager
 def stages(title: str) -> Iterator[Progress]:
-    """Bars for the stages of one run, gone when it is done; without a terminal one line
-    says what runs.
+    """Bars for the stages of one run, gone when it is done; without a terminal, or
+    beside other processes, one line says what runs.
     """
     where = position.get()
-    if not err.is_terminal or err.is_dumb_terminal:
+    beside_others = where is not None and where.in_worker
+    if not err.is_terminal or err.is_dumb_terminal or beside_others:
         job = f" (job {where.job} of {where.jobs})" if where else ""
         say(f"running {title}{job}", err)
         with shown(Progress()) as progress:
