@@ -7,7 +7,7 @@ from hydra import compose
 from omegaconf import OmegaConf
 
 from tadrop.app.places import CONF
-from tadrop.app.schema import kinds
+from tadrop.app.schema import commands, kinds
 from tadrop.app.schema.composing import checked, composed, hydra
 from tadrop.app.schema.signatures import signature
 from tadrop.errors import TadropError
@@ -222,6 +222,22 @@ def test_a_sweep_is_checked_before_its_first_job():
     ):
         with pytest.raises(TadropError, match=said):
             checked([word], sweeping=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["merge=a", "-m", "limit=3"], ["merge=a", "limit=3", "-m"]),
+        (["-c", "job", "limit=3"], ["limit=3", "-c", "job"]),
+        (["limit=3", "--info", "defaults"], ["limit=3", "--info", "defaults"]),
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_settings_may_stand_before_and_after_a_flag(words, said):
+    ties = [word.replace("merge=a", "merge=ties,emr") for word in words]
+    assert commands.spelled(ties) == [
+        word.replace("merge=a", "merge=ties,emr") for word in said
+    ]
 
 
 def test_finetuning_has_a_schema_of_its_own():
