@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
-from torch import Tensor
 
+from tadrop.errors import TadropError
 from tadrop.storage.unfinished import unfinished
-from tadrop.types import TadropError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -78,7 +81,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_tensors(
     path: Path,
-    tensors: Mapping[str, Tensor],
+    tensors: "Mapping[str, Tensor]",
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a safetensors file with string metadata, atomically."""

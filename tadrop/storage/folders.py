@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tadrop.errors import TadropError
 from tadrop.storage.unfinished import unfinished
-from tadrop.types import TadropError
 
 NOTE = "tadrop.json"
 
