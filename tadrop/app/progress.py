@@ -130,9 +130,21 @@ class SweepProgress(Callback):
         self.total, self.process, self.sweep = jobs(config), os.getpid(), config
         if self.total is not None:
             self.varied = varied_keys(swept(config))
+        self.tell_ahead(config)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         self.show_tables()
+
+    def tell_ahead(self, config: DictConfig) -> None:
+        """Says how long a board will take, where its words make one."""
+        from tadrop.app.boards import cost
+        from tadrop.app.boards.recorded import recorded
+        from tadrop.app.console import err, say
+
+        board = board_of(config.hydra.overrides.task)
+        if board is not None and config.evaluate:
+            for one in board.on_each_task_set():
+                say(cost.ahead(recorded(one, Path(config.paths.records))), err)
 
     def check_board(self, config: DictConfig) -> None:
         """Ends the command where its board is for another number of tasks."""

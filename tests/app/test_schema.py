@@ -13,6 +13,7 @@ from tadrop.app.schema.signatures import signature
 from tadrop.errors import TadropError
 
 OFF = "tadrop is off, and this changes nothing; say tadrop=on"
+REPLACED = "TADrop stands in for this rule, and this changes nothing; say tadrop=off,"
 NO_ROW = "conf/merge has no such file; did you mean"
 HELP = "python run.py --help lists all"
 EMR = "the row emr has merge.method.rescale.rule, merge.scale, merge.scale_grid"
@@ -137,6 +138,9 @@ TOGETHER = [
         ["model=vit_b32", "model.preprocess.sise=3"],
         r"no setting is called model.preprocess.sise; .* mean model.preprocess.size\?",
     ),
+    (["tasks.limit=5"], "tasks.limit follows limit, which records name; say limit=5$"),
+    (["merge=dare", "tadrop=off", "sparsify.seed=3"], "sparsify.seed follows seed,"),
+    (["merge=ties", "sparsify.keep=0.1"], f"sparsify.keep=0.1: {REPLACED}"),
     (["tracker=wandb", "tracker.mode=on"], "tracker.mode is auto, online, offline or"),
 ]
 
@@ -196,6 +200,22 @@ def test_every_file_passes(group):
         if name == "local":
             words += ["model.base=a", "model.experts=[b,c]"]
         checked(words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["merge=ties", "tadrop=off", "sparsify.keep=0.1"],
+        ["merge=ties", "before=[tadrop,sparsify]", "sparsify.keep=0.1"],
+    ],
+)
+def test_a_setting_of_a_rule_that_cuts_is_taken(words):
+    assert checked(words) == words
+
+
+def test_a_sweep_may_cross_tadrop_with_settings_of_the_rule_it_stands_in_for():
+    words = ["merge=ties", "tadrop=on,off", "sparsify.keep=0.1,0.2"]
+    assert checked(words, sweeping=True) == words
 
 
 def test_plus_signs_make_no_difference():
