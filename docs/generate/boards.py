@@ -56,8 +56,8 @@ def tables() -> list[Path]:
 
 
 def pictures() -> dict[str, Path]:
-    """The figures that pages show, by their place in the site."""
-    found: dict[str, Path] = {}
+    """The figures that pages show and the report, by their place in the site."""
+    found = {f"{FOLDER}/report.html": RESULTS / "report.html"}
     for path in sorted(RESULTS.glob("*.svg")):
         found[f"{FOLDER}/{path.name}"] = path
     return found

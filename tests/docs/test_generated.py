@@ -152,3 +152,34 @@ def test_the_check_of_make_docs_says_what_is_stale(tmp_path):
     assert done.stderr == (
         "error: docs/images/demo.svg: stale; python -m docs.generate.readme\n"
     )
+
+
+def test_aligned_lists_of_docstrings_become_lists():
+    text = """A rule.
+
+q_lo, q_hi: two quantiles
+norm:       what is restored:
+            none or l1
+
+scope
+    Whole tensors.
+kinds, fused
+    Which matrices.
+
+Prose of two lines that
+goes on.
+
+    code = 1"""
+    expected = """A rule.
+
+- `q_lo, q_hi`: two quantiles
+- `norm`: what is restored: none or l1
+
+- `scope`: Whole tensors.
+- `kinds, fused`: Which matrices.
+
+Prose of two lines that
+goes on.
+
+    code = 1"""
+    assert commands.listed(text) == expected

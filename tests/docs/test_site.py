@@ -20,8 +20,9 @@ def test_pages_load_nothing_from_elsewhere():
         loaded = re.findall(
             r"<(?:script|img|iframe|source)[^>]* src=\"?([^\" >]+)", text
         )
+        if page.name != "report.html":  # it loads nothing at all: tests/results
+            assert loaded
         loaded += re.findall(r"<link[^>]* href=\"?([^\" >]+)", text)
-        assert loaded
         assert [where for where in loaded if re.match("(https?:)?//", where)] == [], (
             page
         )
