@@ -13,7 +13,7 @@ from tadrop.merging.source import Plan, WiderError, dense, kind_of
 from tadrop.storage.atomic.finite import json_text
 from tadrop.storage.atomic.guards import check_room
 from tadrop.storage.checkpoint import Checkpoint
-from tadrop.storage.checkpoint_writer import CheckpointWriter, Form
+from tadrop.storage.checkpoint_writer import CheckpointWriter, Form, form_of
 from tadrop.types import Masked, MergedPiece
 from tadrop.vectors.passes import PIECE
 
@@ -36,7 +36,7 @@ class Full:
         self.forms: dict[str, Form] = {}
         for name, tensor in self.tensors.items():
             dtype = _stored_dtype(tensor.dtype, plan.dtype)
-            self.forms[name] = Form(dtype, tuple(tensor.shape))
+            self.forms[name] = form_of(name, dtype, tensor.shape)
         aliases = {a: name for a, name in base.aliases.items() if a not in own}
         metadata = {
             "format": "pt",

@@ -18,6 +18,8 @@ def all_finite(tensor: Tensor) -> bool:
     """Whether no entry is NaN or infinite. Integers always are finite."""
     if not tensor.is_floating_point():
         return True
+    if tensor.dtype.itemsize == 1:  # no sums of 8-bit floats
+        tensor = tensor.float()
     # A sum tells it of all entries in one pass; where it overflows they are looked at.
     total = tensor.sum(dtype=torch.float64)
     return math.isfinite(total.item()) or bool(torch.isfinite(tensor).all())
