@@ -8,7 +8,6 @@ is written last, so a record that is there is complete.
 
 import gzip
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from tadrop.errors import TadropError
 from tadrop.results.identity import key
 from tadrop.results.store import form
 from tadrop.results.store.form import FORMAT as FORMAT
+from tadrop.storage.atomic.finite import json_text
 from tadrop.storage.files import write_bytes, write_text
 
 if TYPE_CHECKING:
@@ -68,15 +68,7 @@ def write(
 
 def text_of(record: Record) -> str:
     """A record as its file holds it. Raises TadropError for NaN and infinity."""
-    try:
-        text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-    except ValueError as error:
-        place = form.not_finite(record)
-        raise TadropError(
-            f"{record.get('label', 'the run')}: {place} is not a finite number, "
-            "so there is no record; look at the task's outputs"
-        ) from error
-    return text + "\n"
+    return json_text(record, f"the record of {record.get('label', 'a run')}") + "\n"
 
 
 def _csv_gz(rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -27,6 +27,7 @@ from rich.text import Text
 from tadrop.app.console import out, print_wide, say
 from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import RUNS
+from tadrop.app.terminal.plain import harmless
 from tadrop.errors import TadropError
 from tadrop.results import record
 from tadrop.results.record import Record
@@ -242,12 +243,12 @@ def _do(options: argparse.Namespace) -> None:
     if options.verb == "list":
         shown = lines(folder, words)
         show_lines(shown)
-        out.print(f"{len(shown)} records in {folder}")
+        say(harmless(f"{len(shown)} records in {folder}"))
         return
     records = select(folder, words)
     if options.verb == "export":
         export(records, options.file)
-        out.print(f"{len(records)} records written to {options.file}")
+        say(harmless(f"{len(records)} records written to {options.file}"))
     elif _ask(records, options.yes):
         prune(folder, records)
         out.print(f"{len(records)} records deleted")

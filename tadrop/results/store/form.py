@@ -5,9 +5,7 @@ and a record's key is the name of its file, so that nothing done to a record can
 another file.
 """
 
-from collections.abc import Iterable, Mapping
 from functools import cache
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +14,7 @@ from pydantic_core import ValidationError, from_json, to_json
 from typing_extensions import TypedDict
 
 from tadrop.errors import TadropError
+from tadrop.storage.atomic.finite import not_finite
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -157,22 +156,6 @@ def _may_overflow(record: dict[str, Any]) -> bool:
     takes a hundredth of the time of a walk.
     """
     return b"Infinity" in to_json(record, inf_nan_mode="constants")
-
-
-def not_finite(node: Any, place: str = "") -> str:
-    """Where in a node a number is NaN or infinite, by dotted path; "" for nowhere."""
-    if isinstance(node, float) and not isfinite(node):
-        return place
-    children: Iterable[tuple[Any, Any]] = ()
-    if isinstance(node, Mapping):
-        children = node.items()
-    elif isinstance(node, list | tuple):
-        children = enumerate(node)
-    for name, child in children:
-        path = f"{place}.{name}" if place else str(name)
-        if found := not_finite(child, path):
-            return found
-    return ""
 
 
 def _told(error: ValidationError) -> str:
