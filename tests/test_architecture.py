@@ -126,6 +126,17 @@ def test_no_circles():
         visit(module)
 
 
+def test_every_command_of_experiments_can_be_stopped():
+    """`python -m tadrop` and run.py call `enter` for theirs."""
+    commands = []
+    for path in ROOT.glob("experiments/*.py"):
+        if "__main__" in path.read_text():
+            commands.append(path)
+    assert len(commands) > 3
+    lacking = [path.name for path in commands if "    enter()" not in path.read_text()]
+    assert lacking == []
+
+
 def test_nothing_imports_experiments():
     importers = set()
     for importer, imported in edges():

@@ -79,7 +79,7 @@ def chosen(folder: Path, files: Sequence[str] = ()) -> list[Recorded]:
 
     Raises TadropError for a file of no board that stands, and where there is no record.
     """
-    if not record.read_all(folder):
+    if not record.files(folder):
         raise TadropError(
             f"no record in {folder}; begin with: python run.py +board=demo"
         )
