@@ -51,6 +51,9 @@ HEAVY = {
     "matplotlib",
     "sklearn",
     "wandb",
+    "mlflow",
+    "tensorboard",
+    "trackio",
     "torchvision",
     "numba",
 }

@@ -32,7 +32,7 @@ MISTAKES = [
     ("merge=emrr", f"{NO_ROW} emr? {HELP}"),
     ("merge=null", f"conf/merge has no such file; {HELP}"),
     ("tadrop=true", "tadrop is on, off, uniform, inverted or shuffled"),
-    ("tracker=wandbb", "tracker is none or wandb"),
+    ("tracker=wandbb", "tracker is mlflow, none, tensorboard, trackio or wandb"),
     ("+merge.weights=[0.3,0.7]", f"no setting is called merge.weights; {EMR}"),
     ("merge.weights=[0.3,0.7]", f"no setting is called merge.weights; {EMR}"),
     (

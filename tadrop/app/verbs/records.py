@@ -5,6 +5,7 @@
     tadrop records diff KEY KEY                 what two runs did differently, and what came of it
     tadrop records prune FILTER ... [--yes]     deletes records, after asking
     tadrop records export FILE [FILTER ...]     FILE ends in .csv or .parquet; one line a task
+    tadrop records push tracker=NAME [FILTER ...]   tells a tracker, as a run does
 
 A FILTER is path=value, path!=value, path<value or path>value over a record's nodes,
 such as config.tadrop=null, 'average>80' or key=1f2e. Paths may be shortened to their
@@ -14,13 +15,10 @@ one record's.
 
 import argparse
 import json
-import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table as RichTable
@@ -30,8 +28,9 @@ from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import RUNS
 from tadrop.app.showing import print_wide
 from tadrop.results import record
+from tadrop.results.filters import average, facts, matches, word
 from tadrop.results.record import Record
-from tadrop.results.row import accuracies, leaves
+from tadrop.results.row import leaves
 from tadrop.storage.files import write_atomically
 from tadrop.types import TadropError
 
@@ -39,85 +38,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 FOLDER = RUNS / "records"
-FILTER = re.compile(r"(?P<path>[\w.\-/ ]+?)(?P<sign>!=|=|<|>)(?P<value>.*)")
 SCORE = ("task", "split", "metric", "value", "count")  # what is exported of a score
-
-
-def average(one: Record) -> float:
-    """The mean of the task scores, in percent."""
-    return 100 * mean(score["value"] for score in one["scores"])
-
-
-def facts(one: Record) -> dict[str, Any]:
-    """What filters and diffs look at, by dotted path.
-
-    It is every leaf of a record but the scores, which become one accuracy per task and
-    an average.
-    """
-    rest = {name: node for name, node in one.items() if name != "scores"}
-    values = leaves(rest)
-    for task, accuracy in accuracies(one).items():
-        values[f"score.{task}"] = accuracy
-    return values | {"average": average(one)}
-
-
-def matches(one: Record, filters: Sequence[str]) -> bool:
-    """Whether a record passes every filter."""
-    values = facts(one)
-    return all(_passes(values, text) for text in filters)
-
-
-def _passes(values: Mapping[str, Any], text: str) -> bool:
-    """Whether the values of a record pass one filter."""
-    match = FILTER.fullmatch(text)
-    if match is None:
-        raise TadropError(
-            f"{text!r} is not a filter; "
-            "write path=value, path!=value, path<value or path>value"
-        )
-    path, sign, value = match.group("path", "sign", "value")
-    if sign in "<>":
-        return _is_beyond(values, path, sign, _number(value, text))
-    if path == "key":
-        same = str(values["key"]).startswith(value)
-    else:
-        same = any(fnmatchcase(_word(leaf), value) for leaf in _ending(values, path))
-    return same if sign == "=" else not same and _has(values, path)
-
-
-def _is_beyond(values: Mapping[str, Any], path: str, sign: str, limit: float) -> bool:
-    """Whether a number at the end of a path is below the limit, or above it."""
-    for leaf in _ending(values, path):
-        if isinstance(leaf, bool) or not isinstance(leaf, int | float):
-            continue
-        beyond = leaf < limit if sign == "<" else leaf > limit
-        if beyond:
-            return True
-    return False
-
-
-def _ending(values: Mapping[str, Any], path: str) -> Iterator[Any]:
-    """The values whose path is, or ends in, this one."""
-    for name, leaf in values.items():
-        if f".{name}".endswith(f".{path}"):
-            yield leaf
-
-
-def _has(values: Mapping[str, Any], path: str) -> bool:
-    """Whether a path leads to a value, or to a node that holds some."""
-    return any(f".{path}." in f".{name}." for name in values)
-
-
-def _number(value: str, text: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise TadropError(f"{text!r}: {value!r} is not a number") from None
-
-
-def _word(value: Any) -> str:
-    """A value as it is written in a filter."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def select(folder: Path, filters: Sequence[str]) -> list[Record]:
@@ -179,7 +100,7 @@ def _shown(values: Mapping[str, Any], name: str) -> str:
     if name not in values:
         return "-"
     value = values[name]
-    return f"{value:.6g}" if isinstance(value, float) else _word(value)
+    return f"{value:.6g}" if isinstance(value, float) else word(value)
 
 
 def frame(records: Sequence[Record]) -> "DataFrame":
@@ -262,7 +183,22 @@ def _arguments() -> argparse.Namespace:
     sub = verbs.add_parser("export")
     sub.add_argument("file", type=Path)
     sub.add_argument("words", nargs="*", metavar="FILTER")
+    sub = verbs.add_parser("push")
+    sub.add_argument("words", nargs="+", metavar="tracker=NAME|FILTER")
     return parser.parse_args()
+
+
+def _push(folder: Path, words: Sequence[str]) -> None:
+    """Tells a tracker of records. words: filters, and settings of the tracker."""
+    from tadrop.app.schema.composing import composed
+    from tadrop.app.trackers.telling import parted, push
+
+    settings, filters = parted(words)
+    records = select(folder, filters)
+    count = push(composed(settings).tracker, records, folder)
+    if count < len(records):
+        sys.exit(1)
+    out.print(f"{count} records of {folder} were pushed")
 
 
 def _do(options: argparse.Namespace) -> None:
@@ -275,6 +211,9 @@ def _do(options: argparse.Namespace) -> None:
         for line in differences(one_of(folder, words[0]), one_of(folder, words[1])):
             table.add_row(*line)
         print_wide(table)
+        return
+    if options.verb == "push":
+        _push(folder, words)
         return
     records = select(folder, words)
     if options.verb == "list":
