@@ -36,7 +36,7 @@ class FakeWandb:
     """wandb as far as we use it; the stage called `breaks` raises."""
 
     def __init__(self, breaks=None, key=None):
-        self.breaks, self.api, self.told = breaks, SimpleNamespace(api_key=key), []
+        self.breaks, self.key, self.told = breaks, key, []
         self.summary = SimpleNamespace(
             update=lambda values: self.act("summary", values)
         )
@@ -45,6 +45,11 @@ class FakeWandb:
         self.told.append((stage, *facts))
         if stage == self.breaks:
             raise ConnectionError(f"{stage} went wrong\nin two lines")
+
+    def login(self, prompt, verify):
+        assert not prompt
+        assert not verify
+        return self.key is not None
 
     def init(self, **settings):
         self.act("init", settings)
@@ -70,6 +75,8 @@ class FakeWandb:
 
 @pytest.fixture
 def fake(monkeypatch):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+
     def install(*args, **kwargs):
         made = FakeWandb(*args, **kwargs)
         monkeypatch.setitem(sys.modules, "wandb", made)
@@ -267,7 +274,10 @@ def wandb_log(file):
 @pytest.mark.slow
 def test_weights_and_biases_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
-    tracker = Wandb(mode="offline", tags=["own"], folder=str(tmp_path))
+    for name in ("WANDB_MODE", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no_such_file"))  # nobody is logged in
+    tracker = Wandb(tags=["own"], folder=str(tmp_path))
     run = told(tracker, tmp_path)
     library("wandb").teardown()  # until then it may still be writing
     logs = {}

@@ -1,5 +1,6 @@
 """Weights & Biases."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 class Wandb:
     """Weights & Biases.
 
-    mode:   offline, online, or auto: online where the user is logged in
+    mode:   offline, online, or auto: WANDB_MODE, or online where the user is logged in
     group:  what the runs of one sweep share; None for the sweep's own name
     tags:   beside those of the model, the tasks and the row
     folder: where offline runs are kept until `wandb sync` sends them
@@ -43,9 +44,6 @@ class Wandb:
             run.finish()
 
     def _start(self, wandb: Any, entry: Entry) -> "Run":
-        mode = self.mode
-        if mode == "auto":
-            mode = "online" if wandb.api.api_key else "offline"
         Path(self.folder).mkdir(parents=True, exist_ok=True)
         return wandb.init(
             project=self.project,
@@ -54,7 +52,15 @@ class Wandb:
             job_type=entry.kind,
             tags=[*entry.tags, *self.tags],
             config=dict(entry.settings),
-            mode=mode,
+            mode=self._mode(wandb),
             dir=self.folder,
             settings=wandb.Settings(silent=True, console="off", init_timeout=30),
         )
+
+    def _mode(self, wandb: Any) -> str:
+        """Online or offline; W&B's own variable says it, or whether somebody has a key."""
+        if self.mode != "auto":
+            return self.mode
+        said = os.environ.get("WANDB_MODE")
+        has_key = not said and wandb.login(prompt=False, verify=False)
+        return said or ("online" if has_key else "offline")
