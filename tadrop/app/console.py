@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,14 +17,34 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.segment import Segment
 from rich.table import Column
+from rich.table import Table as RichTable
 from rich.text import Text
 
+from tadrop.app.terminal.plain import harmless
 from tadrop.storage.bars import current
 
 # Widths of a terminal from which bars are drawn in full, are named, and are drawn at all:
 # below the last there are numbers alone.
 FULL_BARS, NAMED_BARS, SHORT_BARS = 100, 70, 50
+
+
+class HarmlessConsole(Console):
+    """A console that prints characters which a terminal obeys as escapes of them.
+
+    What it draws itself, colours and bars, stays as it is.
+    """
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """See rich's Console."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield segment._replace(text=harmless(segment.text, but="\n"))
 
 
 def console(stderr: bool = False, width: int | None = None) -> Console:
@@ -37,7 +57,7 @@ def console(stderr: bool = False, width: int | None = None) -> Console:
     if os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
         columns, height = shutil.get_terminal_size()
         width = width or columns
-    return Console(
+    return HarmlessConsole(
         stderr=stderr, highlight=False, emoji=False, width=width, height=height
     )
 
@@ -49,6 +69,17 @@ err = console(stderr=True)
 def say(text: str, where: Console = out) -> None:
     """Prints a line as it is; broken where a terminal ends, and whole in a pipe."""
     where.print(text, soft_wrap=not where.is_terminal, markup=False)
+
+
+def print_wide(table: RichTable) -> None:
+    """Prints a table; as wide as it needs to be where nobody looks at a window.
+
+    A table that wraps cannot be read by a program.
+    """
+    width = out.width
+    if not out.is_terminal:
+        width = max(width, Console(width=1000).measure(table).maximum)
+    console(width=width).print(table)
 
 
 MEGABYTE = 1_000_000

@@ -13,7 +13,6 @@ written into a hidden folder beside OUT and renamed at the end, so OUT is there 
 not at all.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +22,12 @@ from torch import Tensor
 
 from tadrop.merging.compact import COMPACT, Compact, read
 from tadrop.merging.engine import Summary
-from tadrop.merging.full import Full
+from tadrop.merging.full import Full, full_size
+from tadrop.merging.refusing import check_scale
 from tadrop.merging.source import Plan, Source, WiderError
 from tadrop.numerics.threads import in_order
+from tadrop.storage.atomic.finite import json_text
+from tadrop.storage.atomic.guards import check_room
 from tadrop.storage.checkpoint import Checkpoint, open_checkpoint
 from tadrop.storage.checkpoint_writer import copy_beside
 from tadrop.storage.folders import NOTE, staged
@@ -63,7 +65,10 @@ def export(
     folder is taken, the disk is full or a weight does not fit the dtype; nothing stays
     then.
     """
-    with staged(plan.out, plan.overwrite) as folder:
+    check_scale(plan.scale)
+    with staged(plan.out, plan.overwrite, plan.inputs) as folder:
+        if plan.expand:
+            check_room(folder, (1 + len(source.tasks)) * full_size(base, plan))
         summary = _write(source, base, folder, plan)
         kind = "compact" if (folder / COMPACT).exists() else "full"
         if plan.expand:
@@ -71,7 +76,7 @@ def export(
                 _expand(folder, kind, base, task, private.get(task, {}), plan)
         copy_beside(base, folder, plan.dtype)
         note = {"kind": kind, "density": summary.density, **plan.made}
-        text = json.dumps(note, indent=1, ensure_ascii=False) + "\n"
+        text = json_text(note, str(plan.out)) + "\n"
         (folder / NOTE).write_text(text, encoding="utf-8")
         size = _bytes_in(folder)
     expanded = {task: plan.out / task for task in source.tasks} if plan.expand else {}

@@ -2,17 +2,19 @@
 share, or for one task alone.
 """
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from tadrop.merging.refusing import check_finite
 from tadrop.merging.source import Plan, WiderError, dense, kind_of
+from tadrop.storage.atomic.finite import json_text
+from tadrop.storage.atomic.guards import check_room
 from tadrop.storage.checkpoint import Checkpoint
-from tadrop.storage.checkpoint_writer import CheckpointWriter, Form
-from tadrop.types import Masked, MergedPiece, TadropError
+from tadrop.storage.checkpoint_writer import CheckpointWriter, Form, form_of
+from tadrop.types import Masked, MergedPiece
 from tadrop.vectors.passes import PIECE
 
 
@@ -34,12 +36,13 @@ class Full:
         self.forms: dict[str, Form] = {}
         for name, tensor in self.tensors.items():
             dtype = _stored_dtype(tensor.dtype, plan.dtype)
-            self.forms[name] = Form(dtype, tuple(tensor.shape))
+            self.forms[name] = form_of(name, dtype, tensor.shape)
         aliases = {a: name for a, name in base.aliases.items() if a not in own}
         metadata = {
             "format": "pt",
-            "tadrop": json.dumps(plan.made, ensure_ascii=False),
+            "tadrop": json_text(plan.made, str(plan.out), indent=None),
         }
+        check_room(folder, sum(form.nbytes for form in self.forms.values()))
         self.writer = CheckpointWriter(
             folder, self.forms, metadata, aliases, plan.shard
         )
@@ -67,10 +70,7 @@ class Full:
         Raises TadropError naming the tensor if they do not fit it.
         """
         rounded = weights.to(self.forms[name].dtype)
-        if rounded.dtype == torch.float16 and not torch.isfinite(rounded).all():
-            raise TadropError(
-                f"tensor {name!r} does not fit float16; use export.dtype=bf16 or fp32"
-            )
+        check_finite(name, weights, rounded)
         self.writer.write(name, start, rounded)
 
     def copy_rest(self, merged: Collection[str]) -> None:
@@ -86,6 +86,14 @@ class Full:
 
     def __exit__(self, *error: object) -> None:
         self.writer.close()
+
+
+def full_size(base: Checkpoint, plan: Plan) -> int:
+    """Bytes of a full checkpoint like the base."""
+    size = 0
+    for tensor in base.tensors.values():
+        size += tensor.numel() * _stored_dtype(tensor.dtype, plan.dtype).itemsize
+    return size
 
 
 def _stored_dtype(dtype: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:

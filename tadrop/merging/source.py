@@ -36,6 +36,7 @@ class Plan:
     expand: every task's full checkpoint is written too
     shard:  the most bytes of one file
     made:   how the merge was made, for the metadata
+    inputs: the files and folders that are read, which the export must not touch
     """
 
     out: Path
@@ -45,6 +46,7 @@ class Plan:
     shard: int = SHARD
     overwrite: bool = False
     made: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

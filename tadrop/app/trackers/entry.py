@@ -88,7 +88,7 @@ def of_written(
     config: Mapping[str, Any], written: Written, group: str | None = None
 ) -> Entry:
     """A merge that was written and not evaluated; of its files the recipe is kept."""
-    settings = {**identity.settings(config), "export": str(written.path)}
+    settings = {**identity.settings(config), "export": written.path.name}
     values = {"density": written.density, "stored_bytes": float(written.bytes)}
     name, key = label(config), written.path.name
     files = [written.path / NOTE]

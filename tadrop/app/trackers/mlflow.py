@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tadrop.app.trackers.entry import Entry, library
-from tadrop.results.row import leaves
+from tadrop.results.store.facts import leaves
 
 LONGEST = 6000  # characters of a parameter's value, as MLflow has it
 FEW = 100  # parameters told at once, as MLflow has it

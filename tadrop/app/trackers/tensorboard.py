@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tadrop.app.trackers.entry import Entry, library
-from tadrop.results.row import leaves
+from tadrop.results.store.facts import leaves
 
 
 @dataclass(frozen=True)
