@@ -116,12 +116,20 @@ class SweepProgress(Callback):
         self.varied: tuple[str, ...] = ()
         self.records: dict[Path, None] = {}
 
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_run_start(
+        self,
+        config: DictConfig,
+        **kwargs: Any,
+    ) -> None:
         if config.dry_run:
             load_boards()
             self.tell_owed(config)
 
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_multirun_start(
+        self,
+        config: DictConfig,
+        **kwargs: Any,
+    ) -> None:
         load_boards()
         if config.dry_run:
             self.tell_owed(config)
@@ -135,7 +143,11 @@ class SweepProgress(Callback):
         if config.get("tracker") is not None:
             self.name_group(config)
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_multirun_end(
+        self,
+        config: DictConfig,
+        **kwargs: Any,
+    ) -> None:
         self.show_tables()
 
     def name_group(self, config: DictConfig) -> None:
@@ -225,7 +237,11 @@ class SweepProgress(Callback):
         self.records[file] = None
         return file.exists() and not job["overwrite"]
 
-    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_job_start(
+        self,
+        config: DictConfig,
+        **kwargs: Any,
+    ) -> None:
         from tadrop.app import console
         from tadrop.app.terminal.loading import loading
 

@@ -39,7 +39,8 @@ MISTAKES = [
         "merge.sacle=1",
         f"no setting is called merge.sacle; {EMR}; did you mean merge.scale?",
     ),
-    ("tracker.project=x", "tracker is none here; choose tracker=wandb"),
+    ("tracker.project=x", "tracker is none here; choose tracker=mlflow, tracker=tensorboard, "
+        "tracker=trackio or tracker=wandb"),
     ("limit", "a word is KEY=VALUE"),
     ("~limit", "a setting is set, not deleted; say KEY=null"),
     ("merge.title=Mine", "this is what a file of conf/merge says of itself; "

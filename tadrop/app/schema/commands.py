@@ -17,7 +17,7 @@ def spelled(words: Sequence[str], name: str = "config") -> list[str]:
     said = vars(arguments)
     settings = list(arguments.overrides)
     flags = _others(words, settings)
-    asks = any(said.get(question) for question in QUESTIONS)
+    asks = any(map(said.get, QUESTIONS))
     # Where nothing is set nothing is misspelt; a run checks what its files say anyway.
     if not settings or asks or arguments.config_path or arguments.config_name:
         return [*settings, *flags]
