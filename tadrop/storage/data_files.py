@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tadrop.storage.atomic import caching
 from tadrop.storage.files import write_bytes
 from tadrop.storage.repository import Repository
 from tadrop.types import TadropError
@@ -74,7 +75,7 @@ class ParquetFile:
         """Where a part is kept; None where the whole file is at hand."""
         if self.parts is None or self.repository.at_hand(self.name) is not None:
             return None
-        return self.parts / self.name / part
+        return caching.place(self.parts / self.name / part)
 
     def sizes(self) -> list[int]:
         """The number of rows of each row group."""

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tadrop.storage.atomic import caching
 from tadrop.tasks.checks import check_limit, differing, needed, refuse
 from tadrop.tasks.reading import sampling
 from tadrop.tasks.reading.images import VERSION, Images, build, open_images
@@ -198,7 +199,7 @@ class VisionTasks:
     def _open(self, task: str, split: str) -> Images:
         """A split from the cache; prepared and put there first if need be."""
         source = source_of(task, self.entry(task), self.hub_dir, self._parts)
-        folder = Path(self.cache) / "images" / self._key(source, split)
+        folder = caching.place(Path(self.cache) / "images" / self._key(source, split))
         if not (folder / "facts.json").exists():
             facts = {
                 "source": source.place,

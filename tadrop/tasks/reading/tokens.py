@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tadrop.storage.atomic import caching
 from tadrop.storage.checkpoint import sha256
 from tadrop.storage.files import write_tensors
 from tadrop.types import TadropError
@@ -135,7 +136,7 @@ def load(
     if cache is None:
         return _tokens(files, columns, folder, max_length)
     name = _cache_name(files, columns, folder, max_length)
-    path = cache / "text" / f"{name}.safetensors"
+    path = caching.place(cache / "text" / f"{name}.safetensors")
     if path.exists():
         return Tokens(**load_file(path))
     tokens = _tokens(files, columns, folder, max_length)
