@@ -247,8 +247,10 @@ class VisionTasks:
         if not len(data.labels):
             raise TadropError(f"{source}: split {split!r} is empty")
         if not 0 <= data.labels.min() <= data.labels.max() < len(classes):
+            outside = data.labels.min() if data.labels.min() < 0 else data.labels.max()
             raise TadropError(
-                f"{source}: label {data.labels.max()} of {len(classes)} classes"
+                f"{source}, split {split!r}: label {outside} of {len(classes)} classes; "
+                f"look at tasks.entries.{task}.classes"
             )
         facts = {**data.facts, "classes": classes, "odd": odd}
         return Images(data.images, data.labels, facts)
