@@ -20,12 +20,14 @@ from rich.progress import Progress as RichProgress
 from rich.segment import Segment
 from rich.table import Column
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from tadrop.app.terminal.plain import harmless
 from tadrop.storage.bars import current
 
-# Widths of a terminal from which bars are drawn in full, and from which they are named.
-FULL_BARS, NAMED_BARS = 100, 70
+# Widths of a terminal from which bars are drawn in full, are named, and are drawn at all:
+# below the last there are numbers alone.
+FULL_BARS, NAMED_BARS, SHORT_BARS = 100, 70, 50
 
 
 class HarmlessConsole(Console):
@@ -134,12 +136,14 @@ class Position:
     of those before it.
 
     varied: what it sets that others of the sweep set otherwise, such as "q_lo=0.5"
+    in_worker: whether it runs in a process of a launcher's, beside others
     """
 
     job: int
     jobs: int
     counts: Mapping[str, int]
     varied: tuple[str, ...] = ()
+    in_worker: bool = False
 
 
 position: ContextVar[Position | None] = ContextVar("position", default=None)
@@ -153,19 +157,32 @@ def counted(jobs: int, counts: Mapping[str, int]) -> str:
     return f"{jobs} jobs: " + ", ".join(parts)
 
 
+class Bars(RichProgress):
+    """Rich's bars, with the cursor in an empty line below them.
+
+    Whatever else is written begins in a line of its own, and no line of what a terminal
+    was sent is longer than the terminal is wide, also where somebody keeps it in a file.
+    """
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield Text()
+
+
 @contextmanager
 def stages(title: str) -> Iterator[Progress]:
-    """Bars for the stages of one run, gone when it is done; without a terminal one line
-    says what runs.
+    """Bars for the stages of one run, gone when it is done; without a terminal, or
+    beside other processes, one line says what runs.
     """
     where = position.get()
-    if not err.is_terminal or err.is_dumb_terminal:
+    beside_others = where is not None and where.in_worker
+    if not err.is_terminal or err.is_dumb_terminal or beside_others:
         job = f" (job {where.job} of {where.jobs})" if where else ""
         say(f"running {title}{job}", err)
         with shown(Progress()) as progress:
             yield progress
         return
-    with RichProgress(*_bar_columns(), console=err, transient=True) as bars:
+    with Bars(*_bar_columns(), console=err, transient=True) as bars:
         if where:
             named = err.width >= NAMED_BARS
             description = counted(where.jobs, where.counts) if named else "sweep"
@@ -185,14 +202,14 @@ def shown(progress: Progress) -> Iterator[Progress]:
 
 
 def _bar_columns() -> tuple[ProgressColumn, ...]:
-    """What a bar consists of: in a narrow terminal it is shorter."""
+    """What a bar consists of: in a narrow terminal it is shorter, or left out."""
     name = Column(no_wrap=True, overflow="ellipsis")
-    return (
-        TextColumn("{task.description}", table_column=name, markup=False),
-        BarColumn(40 if err.width >= FULL_BARS else 8),
-        MofNCompleteColumn(table_column=Column(no_wrap=True)),
-        TimeElapsedColumn(table_column=Column(no_wrap=True)),
-    )
+    title = TextColumn("{task.description}", table_column=name, markup=False)
+    count = MofNCompleteColumn(table_column=Column(no_wrap=True))
+    time = TimeElapsedColumn(table_column=Column(no_wrap=True))
+    if err.width < SHORT_BARS:
+        return title, count, time
+    return title, BarColumn(40 if err.width >= FULL_BARS else 8), count, time
 
 
 def waiting(title: str) -> None:
