@@ -56,13 +56,17 @@ def found() -> str:
 
 
 def methods() -> str:
-    """The methods, a line a paper."""
+    """The methods that a leaderboard measures, a line a paper.
+
+    One that was just added makes nothing stale before it is recorded.
+    """
     measured = averages("leaderboard_glyph8")
     lines = [
         "| method | paper | stores | sees | best average |",
         "|:--|:--|:--|:--|--:|",
     ]
-    by_paper = sorted(merging_rows(), key=lambda shown: shown.row.paper or "")
+    measured_rows = [one for one in merging_rows() if one.stored is not None]
+    by_paper = sorted(measured_rows, key=lambda shown: shown.row.paper or "")
     for paper, group in groupby(by_paper, key=lambda shown: shown.row.paper):
         rows = list(group)
         names = ", ".join(
@@ -73,8 +77,7 @@ def methods() -> str:
         sees = _once(one.row.data for one in rows)
         cells = (names, arxiv(paper) or "–", _stores(rows), sees, best)
         lines.append(f"| {' | '.join(cells)} |")
-    count = len(merging_rows())
-    return f"{count} rows:\n\n" + "\n".join(lines) + "\n"
+    return f"{len(measured_rows)} rows:\n\n" + "\n".join(lines) + "\n"
 
 
 def _stores(rows: list[Shown]) -> str:

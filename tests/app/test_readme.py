@@ -50,7 +50,9 @@ def with_a_method(folder):
     """A copy of the repository with the method of CONTRIBUTING.md, on every board."""
     copies.copy_repository(folder)
     (folder / "results").symlink_to(ROOT / "results")
-    shutil.copy(ROOT / "README.md", folder)
+    shutil.copytree(ROOT / "docs", folder / "docs")
+    for name in ("README.md", "CITATION.cff", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
     for path, text in example().items():
         (folder / path).write_text(text, encoding="utf-8")
     return folder
@@ -65,6 +67,9 @@ def test_a_method_is_added_and_no_table_is_stale(tmp_path):
     """Two tables; all of them in the next test."""
     folder = with_a_method(tmp_path)
     assert "my_method" in copies.python(folder, "-c", ROWS)
+    copies.python(folder, "-m", "docs.generate.readme", "--check")
+    pages = "from docs.generate import methods; print(*methods.pages())"
+    assert "methods/my_method.md" in copies.python(folder, "-c", pages)
     assert UNCHANGED in copies.python(folder, *CHECK, "demo", "leaderboard_glyph2")
 
 
