@@ -6,11 +6,11 @@ or through exporting.write_streamed (straight to disk).
 """
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from tadrop.app.console import Progress
+from tadrop.app.console import Progress, err, say
 from tadrop.app.meter import Meter
 from tadrop.app.runs import build, selecting
 from tadrop.app.runs.build import resolved
@@ -23,6 +23,7 @@ from tadrop.evaluation.statistics import TaskStatistics, gather
 from tadrop.protocols.streams import Stream
 from tadrop.results import identity
 from tadrop.sparsify.chain import Transformation, chain, sparsified
+from tadrop.storage.atomic import caching
 from tadrop.types import TadropError
 from tadrop.vectors.merged import Merged
 from tadrop.vectors.names import cut_name
@@ -31,6 +32,8 @@ from tadrop.vectors.names import cut_name
 def prepare(cfg: Any, progress: Progress, meter: Meter) -> Prepared:
     """Opens checkpoints, and tasks if they are evaluated; then all before the merge."""
     config = resolved(cfg)
+    if cfg.evaluate:
+        tell_of_cache(Path(cfg.paths.cache))
     with meter.stage("load"):
         if cfg.evaluate:
             bench, vectors = open_bench(config)
@@ -43,6 +46,13 @@ def prepare(cfg: Any, progress: Progress, meter: Meter) -> Prepared:
     with meter.stage("statistics"):
         statistics = gathered(cfg, bench, stream, progress)
     return Prepared(cfg, vectors, stream, bench, statistics)
+
+
+@cache
+def tell_of_cache(folder: Path) -> None:
+    """Says, once, that a cache cannot be written."""
+    if not caching.is_writable(folder):
+        say(f"{folder} cannot be written: what is cached is made anew each time", err)
 
 
 def transformations(
