@@ -65,6 +65,8 @@ def test_a_method_is_added_and_neither_table_nor_page_is_stale(tmp_path):
     folder = with_a_method(tmp_path)
     copies.python(folder, "-m", "docs.generate.readme", "--check")
     assert "my_method" in copies.python(folder, "-c", ROWS)
+    pages = "from docs.generate import methods; print(*methods.pages())"
+    assert "methods/my_method.md" in copies.python(folder, "-c", pages)
     assert UNCHANGED in copies.python(folder, *CHECK, "demo", "leaderboard_glyph2")
 
 

@@ -66,7 +66,7 @@ def _read(path: Path) -> MergeRow:
     node = declared(path)
     row = MergeRow(
         name=path.stem,
-        title=node["title"],
+        title=node.get("title", path.stem),
         about=path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# "),
         paper=node.get("paper"),
         data=node.get("data", "none"),
