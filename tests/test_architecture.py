@@ -53,6 +53,9 @@ HEAVY = {
     "matplotlib",
     "sklearn",
     "wandb",
+    "mlflow",
+    "tensorboard",
+    "trackio",
     "torchvision",
     "numba",
 }

@@ -11,6 +11,8 @@ from tadrop.app.runs.build import resolved
 from tadrop.app.runs.checks import check_only_merges
 from tadrop.app.runs.prepared import Prepared
 from tadrop.app.runs.preparing import prepare
+from tadrop.app.trackers.entry import of_written
+from tadrop.app.trackers.telling import group, tell_of
 from tadrop.merging import export as exports
 from tadrop.merging.export import Written
 from tadrop.merging.source import Plan, Source, dtype_of, held, streamed
@@ -35,7 +37,10 @@ def merge_only(cfg: Any) -> Written:
         method = build.part(cfg.merge.method)
         tick = progress.bar("merge", len(prepared.stream.names))
         source = streamed(prepared.stream, method, lambda name: tick())
-        return _write(prepared, source, cfg.merge.scale)
+        written = _write(prepared, source, cfg.merge.scale)
+    config = resolved(cfg, missing=False)
+    tell_of(cfg.tracker, lambda: of_written(config, written, group()))
+    return written
 
 
 def check_out(cfg: Any) -> None:
