@@ -19,7 +19,12 @@ SWEEP = (
     *("run", "-m", "merge=ties", "tadrop=off,on"),
     *("tasks.names=[hebrew,braille]", "limit=20"),
 )
-VARYING = ("seconds", "peak_bytes", "first_key")  # what no two runs have in common
+VARYING = (
+    "seconds",
+    "peak_bytes",
+    "first_key",
+    "code",
+)  # what no two runs have in common
 KILLS = 4
 
 
@@ -91,7 +96,7 @@ import numpy as np
 from tests.storage.test_safety import BITS
 from tests import records as hand
 folder, number = Path(sys.argv[1]), int(sys.argv[2])
-for turn in range(20):
+for turn in range(8):
     for seed in (number, 99):
         made = hand.record("dare", seed=seed, chance=True) | {"padding": "x" * 50_000}
         hand.write(folder, made, BITS)
