@@ -39,7 +39,6 @@ def prepare(cfg: Any, progress: Progress, meter: Meter) -> Prepared:
             bench, vectors = open_bench(config)
         else:
             bench, vectors = None, open_stream(config)
-    stream: Stream = vectors
     with meter.stage("sparsify"):
         before = transformations(cfg, config, bench, progress)
         stream = chain(before)(vectors)

@@ -109,7 +109,7 @@ def tensor_rows(stream: Stream) -> list[dict[str, Any]]:
             "size": facts.size,
             "ratio": "" if facts.ratio is None else facts.ratio,
             "sparsity": 1 - facts.kept / facts.size,
-            "scale": facts.scale,
+            "scale": facts.factor,
         }
         rows.append(row)
     return rows
