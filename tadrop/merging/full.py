@@ -33,7 +33,7 @@ class Full:
         self.tensors = {**base.tensors, **own}
         self.forms: dict[str, Form] = {}
         for name, tensor in self.tensors.items():
-            dtype = _stored_dtype(tensor.dtype, plan.dtype)
+            dtype = stored_dtype(tensor.dtype, plan.dtype)
             self.forms[name] = Form(dtype, tuple(tensor.shape))
         aliases = {a: name for a, name in base.aliases.items() if a not in own}
         metadata = {
@@ -88,6 +88,6 @@ class Full:
         self.writer.close()
 
 
-def _stored_dtype(dtype: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
+def stored_dtype(dtype: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
     """The wanted dtype for floating point, and a tensor's own for everything else."""
     return wanted if wanted and dtype.is_floating_point else dtype

@@ -71,7 +71,7 @@ class TaskVectors:
         for task, expert in self.experts.items():
             experts[task] = matched(self.base, expert)
             check_fits(self.base, experts[task], names, self.private)
-        shapes = {name: tuple(self.base[name].shape) for name in names}
+        shapes = {name: tuple(self.base.like(name).shape) for name in names}
         object.__setattr__(self, "experts", experts)
         object.__setattr__(self, "tasks", tuple(experts))
         object.__setattr__(self, "names", names)
