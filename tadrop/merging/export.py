@@ -86,6 +86,27 @@ def export(
     return Written(plan.out, kind, expanded, size, summary.density)
 
 
+def expanded(
+    packed: Path,
+    base: Checkpoint,
+    task: str,
+    own: Mapping[str, Tensor],
+    plan: Plan,
+    expert: Checkpoint,
+) -> int:
+    """Writes a task's full checkpoint from a compact export; returns its bytes.
+
+    own: the task's own tensors; expert: whose files stand beside it
+    """
+    with staged(plan.out, plan.overwrite) as folder:
+        with Full(folder, base, own, plan) as sink:
+            _expand_compact(packed, task, sink)
+        copy_beside(expert, folder, plan.dtype)
+        text = json.dumps(plan.made, indent=1, ensure_ascii=False) + "\n"
+        (folder / NOTE).write_text(text, encoding="utf-8")
+        return _bytes_in(folder)
+
+
 def _bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 

@@ -78,3 +78,13 @@ def average(name, models):
     """The mean of one parameter over models."""
     states = [model.state_dict()[name] for model in models]
     return torch.stack(states).mean(0)
+
+
+VIT = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 16,
+    "patch_size": 8,
+}

@@ -21,7 +21,7 @@ def listing() -> str:
             others.append(row.name)
             continue
         needs = ["" if row.baseless else "base"]
-        needs.append("w" if _has_weights(row.name) else "")
+        needs.append("w" if has_weights(row.name) else "")
         needs.append("" if row.models is None else str(row.models))
         about = shorten(row.about, 54, placeholder="...")
         lines.append(f"  {row.name:<18} {' '.join(filter(None, needs)):<8} {about}\n")
@@ -29,7 +29,7 @@ def listing() -> str:
     return "\n".join(lines[:1]) + "".join(lines[1:])
 
 
-def _has_weights(row: str) -> bool:
+def has_weights(row: str) -> bool:
     """Whether the row's formula takes weights, as its source says."""
     text = (MERGE / f"{row}.yaml").read_text(encoding="utf-8")
     merge = yaml.safe_load(text)["method"].get("merge") or {}
