@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
   --custom-compile-command "make lock"
 
-.PHONY: fuzz help demo results test slow launchers lint types lock
+.PHONY: fuzz help demo results test slow launchers lint types docs lock
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
 
@@ -20,11 +20,16 @@ $(VENV)/.launchers: $(VENV)/.installed requirements-launchers.lock
 	$(RUN) -m pip install --quiet --require-hashes --no-deps -r requirements-launchers.lock
 	@touch $@
 
+$(VENV)/.docs: $(VENV)/.installed requirements-docs.lock
+	$(RUN) -m pip install --quiet --require-hashes --no-deps -r requirements-docs.lock
+	@touch $@
+
 demo: $(VENV)/.installed  ## the main job: five methods, each plain, with TADrop and with its control, on eight tasks
 	$(RUN) run.py +board=demo
 
 results: $(VENV)/.installed  ## for maintainers: every table, figure and page of results/ anew from its records
 	$(RUN) -m tadrop results
+	$(RUN) -m docs.generate.readme
 
 test: $(VENV)/.installed  ## the test suite
 	$(RUN) -m pytest
@@ -45,8 +50,16 @@ lint: $(VENV)/.installed  ## ruff, as CI runs it
 types: $(VENV)/.installed  ## the type checker, as CI runs it
 	$(RUN) -m pyright
 
-lock:  ## write both locks anew from pyproject.toml (needs uv)
+docs: $(VENV)/.docs  ## the pages of docs/ as a site in build/site; every warning is an error
+	$(RUN) -m docs.generate.readme --check
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --strict
+	$(RUN) -m pytest -n 0 -m site tests/docs
+	@echo "the pages are in build/site; to read them with their search: $(RUN) -m http.server -d build/site"
+
+lock:  ## write the locks anew from pyproject.toml (needs uv)
 	printf 'setuptools>=77\n' | $(LOCK) --extra test -o requirements.lock pyproject.toml -
 	$(PYTHON) -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
 	  print(*(line for name in "joblib slurm ray optuna".split() for line in extras[name]), sep="\n")' | \
 	  $(LOCK) --constraint requirements.lock -o requirements-launchers.lock -
+	$(PYTHON) -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+	  print(*extras["docs"], sep="\n")' | $(LOCK) --constraint requirements.lock -o requirements-docs.lock -

@@ -32,6 +32,7 @@ from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import CONF
 from tadrop.app.runs import build
 from tadrop.app.runs.opening import device_of, dtype_of
+from tadrop.app.terminal.entry import enter
 from tadrop.evaluation.bench import Bench, precision, score, set_up
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
@@ -242,4 +243,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    enter()
     main()

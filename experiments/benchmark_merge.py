@@ -24,6 +24,7 @@ from experiments.benchmarks.growth import large_model, more_tasks, single_tensor
 from experiments.benchmarks.kernels import spectral, tadrop_alone
 from experiments.benchmarks.page import PAGES, Page, earlier, write
 from experiments.benchmarks.towers import every_method, towers
+from tadrop.app.terminal.entry import enter
 
 SECTIONS = (
     "towers",
@@ -109,4 +110,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    enter()
     main()

@@ -35,6 +35,7 @@ from tadrop.app.meter import Meter
 from tadrop.app.places import CONF
 from tadrop.app.runs import build
 from tadrop.app.runs.opening import open_bench
+from tadrop.app.terminal.entry import enter
 from tadrop.evaluation.bench import Bench, score
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
@@ -224,4 +225,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    enter()
     main()

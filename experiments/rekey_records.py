@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 from tadrop.app.places import CONF
+from tadrop.app.terminal.entry import enter
 from tadrop.results import identity
 from tadrop.results.record import FORMAT, SUFFIXES, text_of
 from tadrop.storage.files import write_text
@@ -148,4 +149,5 @@ def main(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
+    enter()
     main(*map(Path, sys.argv[1:]))

@@ -31,6 +31,7 @@ from torch.nn import functional as F
 
 from experiments.glyph_card import write_card
 from experiments.training import Rates, optimise
+from tadrop.app.terminal.entry import enter
 from tadrop.models.glyph_vit import GlyphViT
 from tadrop.numerics.seeds import generator
 from tadrop.storage.checkpoint import MANIFEST, sha256
@@ -260,4 +261,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    enter()
     main()

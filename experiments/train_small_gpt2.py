@@ -32,6 +32,7 @@ from experiments.training import Rates, optimise
 from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import CONF
 from tadrop.app.runs import build
+from tadrop.app.terminal.entry import enter
 from tadrop.models.gpt2 import Classifier
 from tadrop.numerics.seeds import generator
 from tadrop.storage.files import write_tensors, write_text
@@ -295,4 +296,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    enter()
     main()

@@ -17,6 +17,7 @@ SOURCES = sorted(
         *ROOT.glob("tadrop/**/*.py"),
         *ROOT.glob("baselines/*.py"),
         *ROOT.glob("experiments/**/*.py"),
+        *ROOT.glob("docs/generate/*.py"),
         ROOT / "run.py",
     ]
 )
@@ -41,6 +42,7 @@ ROOMS = (
     "tadrop.app",
     "tadrop.__main__",
     "experiments",
+    "docs.generate",
 )
 MOST_FILES, MOST_LINES = 11, 300  # of a room, and of a file
 WIDE_ROOMS = {"baselines": "one formula a file"}
@@ -125,6 +127,17 @@ def test_no_circles():
         visit(module)
 
 
+def test_every_command_of_experiments_can_be_stopped():
+    """`python -m tadrop` and run.py call `enter` for theirs."""
+    commands = []
+    for path in ROOT.glob("experiments/*.py"):
+        if "__main__" in path.read_text():
+            commands.append(path)
+    assert len(commands) > 3
+    lacking = [path.name for path in commands if "    enter()" not in path.read_text()]
+    assert lacking == []
+
+
 def test_nothing_imports_experiments():
     importers = set()
     for importer, imported in edges():
@@ -145,7 +158,7 @@ def test_tadrop_never_imports_baselines():
 def test_nothing_heavy_is_imported_on_import(path):
     module = module_of(path)
     # Kernels are imported late: see tadrop/numerics/compiled.py.
-    if module.startswith("experiments") or module.endswith("kernels"):
+    if module.startswith(("experiments", "docs")) or module.endswith("kernels"):
         return
     found = {name.split(".")[0] for name in imports(path, top_level_only=True)} & HEAVY
     assert not found
@@ -243,15 +256,23 @@ def test_help_does_not_import_torch():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 
 
-def test_both_locks_pin_the_same_versions():
+@pytest.mark.parametrize("extra", ["launchers", "docs"])
+def test_the_locks_pin_the_same_versions(extra):
     def pins(name):
-        found = re.findall(r"^([\w.-]+)==(.+?) \\$", (ROOT / name).read_text(), re.M)
+        found = re.findall(r"^([\w.-]+)==([^ ;]+)", (ROOT / name).read_text(), re.M)
         return {
             package: {pin for other, pin in found if other == package}
             for package, _ in found
         }
 
-    base, more = pins("requirements.lock"), pins("requirements-launchers.lock")
+    base, more = pins("requirements.lock"), pins(f"requirements-{extra}.lock")
     both = base.keys() & more.keys()
-    assert {"numpy", "joblib"} <= both
+    assert {"click", "pyyaml"} <= both
     assert {name: more[name] for name in both} == {name: base[name] for name in both}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("requirements*.lock")), ids=str)
+def test_a_lock_names_no_index(path):
+    text = path.read_text(encoding="utf-8")
+    assert "--hash=sha256:" in text
+    assert not re.search(r"://|--(index|extra-index|find-links)", text)

@@ -2,12 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,12 +17,34 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.segment import Segment
 from rich.table import Column
+from rich.table import Table as RichTable
+from rich.text import Text
 
+from tadrop.app.terminal.plain import harmless
 from tadrop.storage.bars import current
 
-# Widths of a terminal from which bars are drawn in full, and from which they are named.
-FULL_BARS, NAMED_BARS = 100, 70
+# Widths of a terminal from which bars are drawn in full, are named, and are drawn at all:
+# below the last there are numbers alone.
+FULL_BARS, NAMED_BARS, SHORT_BARS = 100, 70, 50
+
+
+class HarmlessConsole(Console):
+    """A console that prints characters which a terminal obeys as escapes of them.
+
+    What it draws itself, colours and bars, stays as it is.
+    """
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """See rich's Console."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield segment._replace(text=harmless(segment.text, but="\n"))
 
 
 def console(stderr: bool = False, width: int | None = None) -> Console:
@@ -35,7 +57,7 @@ def console(stderr: bool = False, width: int | None = None) -> Console:
     if os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
         columns, height = shutil.get_terminal_size()
         width = width or columns
-    return Console(
+    return HarmlessConsole(
         stderr=stderr, highlight=False, emoji=False, width=width, height=height
     )
 
@@ -47,6 +69,17 @@ err = console(stderr=True)
 def say(text: str, where: Console = out) -> None:
     """Prints a line as it is; broken where a terminal ends, and whole in a pipe."""
     where.print(text, soft_wrap=not where.is_terminal, markup=False)
+
+
+def print_wide(table: RichTable) -> None:
+    """Prints a table; as wide as it needs to be where nobody looks at a window.
+
+    A table that wraps cannot be read by a program.
+    """
+    width = out.width
+    if not out.is_terminal:
+        width = max(width, Console(width=1000).measure(table).maximum)
+    console(width=width).print(table)
 
 
 MEGABYTE = 1_000_000
@@ -112,12 +145,14 @@ class Position:
     of those before it.
 
     varied: what it sets that others of the sweep set otherwise, such as "q_lo=0.5"
+    in_worker: whether it runs in a process of a launcher's, beside others
     """
 
     job: int
     jobs: int
     counts: Mapping[str, int]
     varied: tuple[str, ...] = ()
+    in_worker: bool = False
 
 
 position: ContextVar[Position | None] = ContextVar("position", default=None)
@@ -131,19 +166,32 @@ def counted(jobs: int, counts: Mapping[str, int]) -> str:
     return f"{jobs} jobs: " + ", ".join(parts)
 
 
+class Bars(RichProgress):
+    """Rich's bars, with the cursor in an empty line below them.
+
+    Whatever else is written begins in a line of its own, and no line of what a terminal
+    was sent is longer than the terminal is wide, also where somebody keeps it in a file.
+    """
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield Text()
+
+
 @contextmanager
 def stages(title: str) -> Iterator[Progress]:
-    """Bars for the stages of one run, gone when it is done; without a terminal one line
-    says what runs.
+    """Bars for the stages of one run, gone when it is done; without a terminal, or
+    beside other processes, one line says what runs.
     """
     where = position.get()
-    if not err.is_terminal or err.is_dumb_terminal:
+    beside_others = where is not None and where.in_worker
+    if not err.is_terminal or err.is_dumb_terminal or beside_others:
         job = f" (job {where.job} of {where.jobs})" if where else ""
         say(f"running {title}{job}", err)
         with shown(Progress()) as progress:
             yield progress
         return
-    with RichProgress(*_bar_columns(), console=err, transient=True) as bars:
+    with Bars(*_bar_columns(), console=err, transient=True) as bars:
         if where:
             named = err.width >= NAMED_BARS
             description = counted(where.jobs, where.counts) if named else "sweep"
@@ -163,14 +211,14 @@ def shown(progress: Progress) -> Iterator[Progress]:
 
 
 def _bar_columns() -> tuple[ProgressColumn, ...]:
-    """What a bar consists of: in a narrow terminal it is shorter."""
+    """What a bar consists of: in a narrow terminal it is shorter, or left out."""
     name = Column(no_wrap=True, overflow="ellipsis")
-    return (
-        TextColumn("{task.description}", table_column=name, markup=False),
-        BarColumn(40 if err.width >= FULL_BARS else 8),
-        MofNCompleteColumn(table_column=Column(no_wrap=True)),
-        TimeElapsedColumn(table_column=Column(no_wrap=True)),
-    )
+    title = TextColumn("{task.description}", table_column=name, markup=False)
+    count = MofNCompleteColumn(table_column=Column(no_wrap=True))
+    time = TimeElapsedColumn(table_column=Column(no_wrap=True))
+    if err.width < SHORT_BARS:
+        return title, count, time
+    return title, BarColumn(40 if err.width >= FULL_BARS else 8), count, time
 
 
 def waiting(title: str) -> None:

@@ -1,5 +1,6 @@
 """The command line of a run, or of a sweep: what run.py and `tadrop run` do."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from omegaconf import DictConfig
 
 from tadrop.app.boards import catalogue
 from tadrop.app.places import CONF
+from tadrop.errors import TadropError
 
 catalogue.register()
 
@@ -48,7 +50,21 @@ def run_words(words: Sequence[str]) -> None:
     from tadrop.app.schema.commands import spelled
 
     plain = ["dry_run=true" if word == "--dry-run" else word for word in words]
+    # Errors come to us, and not to Hydra's own printing of them.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     with told_in_one_line():
         check_renamed(plain)
         sys.argv = [sys.argv[0], *spelled(plain)]
-    main()
+        try:
+            main()
+        except TadropError:
+            _leave_sweep()
+            raise
+
+
+def _leave_sweep() -> None:
+    """Ends the command where a launcher's worker has told what went wrong in its job."""
+    from tadrop.app.progress import SweepProgress
+
+    if SweepProgress.started is not None:
+        SweepProgress.started.leave()

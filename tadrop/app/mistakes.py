@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
+from tadrop.app.terminal.plain import harmless
 from tadrop.errors import TadropError
 
 # Words of the command line that have another name now.
@@ -58,7 +59,7 @@ def told_in_one_line() -> Iterator[None]:
         if cause is None and isinstance(error, InstantiationException):
             raise
         words = re.split("See https://|Config search path", str(error))[0].split()
-        sys.exit(f"error: {cause or ' '.join(words)}")
+        sys.exit(f"error: {harmless(str(cause or ' '.join(words)))}")
 
 
 @contextmanager
@@ -76,6 +77,6 @@ def mistakes_in_one_line(sweeping: bool = False) -> Iterator[None]:
             traceback.print_exc()
             raise
         if sweeping:
-            sys.stderr.write(f"error: {cause}\n")
+            sys.stderr.write(f"error: {harmless(str(cause))}\n")
             raise cause from None
-        sys.exit(f"error: {cause}")
+        sys.exit(f"error: {harmless(str(cause))}")

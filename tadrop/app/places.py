@@ -4,6 +4,8 @@ In a checkout configuration and formulas are folders beside the package. Install
 lie in it (setup.py), so that no other name is taken.
 """
 
+import os
+import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +18,18 @@ RECORDS = REPOSITORY / "results" / "records"  # those that come with the project
 RUNS = Path("runs")  # in the current folder: what a user runs, as in conf/config.yaml
 
 FORMULAS = "baselines"  # what the YAML of a row calls the package of formulas
+
+
+def command() -> str:
+    """How `tadrop` is called here, as somebody would type it."""
+    script = Path(sys.executable).with_name("tadrop")
+    if not script.exists():
+        return f"{sys.executable} -m tadrop"
+    found = shutil.which("tadrop")
+    here = Path(os.path.abspath(""))
+    if found is not None and Path(found) == script:
+        return "tadrop"
+    return str(script.relative_to(here) if script.is_relative_to(here) else script)
 
 
 def importable(target: str) -> str:

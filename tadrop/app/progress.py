@@ -5,16 +5,19 @@ is there, or failed. A board's table follows its last job.
 
 Where the jobs run in this process, every run's bars have the sweep's above them, and the
 last job is followed by a summary. A worker of a launcher is a process of its own and
-knows only which job it has: it says so in its lines.
+knows only which job it has: it says so in lines, as bars of several processes would
+overwrite one another. The table that follows is then made of the records that are there.
 """
 
 import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -28,13 +31,22 @@ if TYPE_CHECKING:
 SETTLED: set[int] = set()
 
 
-def jobs(config: DictConfig) -> int | None:
-    """How many jobs Hydra's own sweeper makes of a command; None for another sweeper."""
+def overrides(config: DictConfig) -> list[list[str]] | None:
+    """The words of each job that Hydra's own sweeper makes of a command.
+
+    None for another sweeper.
+    """
     from tadrop.app.boards.composing import batches
 
     if not config.hydra.sweeper["_target_"].endswith("BasicSweeper"):
         return None
-    return len(batches(swept(config)))
+    return batches(swept(config))
+
+
+def jobs(config: DictConfig) -> int | None:
+    """How many jobs Hydra's own sweeper makes of a command; None for another sweeper."""
+    words = overrides(config)
+    return None if words is None else len(words)
 
 
 def swept(config: DictConfig) -> list[str]:
@@ -71,9 +83,18 @@ def take_gpu(job: int) -> None:
         torch.cuda.set_device(job % count)
 
 
+def load_boards() -> None:
+    """Imports what knows of boards, and with it torch, while a line says so."""
+    from tadrop.app.terminal.loading import loading
+
+    with loading():
+        import tadrop.app.boards.board  # noqa: F401  # for those who import it below
+
+
 class SweepProgress(Callback):
     """Counts jobs and tells tadrop.app.console where the running one stands.
 
+    loader: Hydra's, of the configuration of each job
     total: how many jobs there are, where they can be counted
     process: where the sweep was started and its jobs are counted
     recorded: whether the running job's record was there before
@@ -82,7 +103,10 @@ class SweepProgress(Callback):
     records: where the records of its jobs and of their references lie, in order
     """
 
+    started: ClassVar["SweepProgress | None"] = None  # the sweep of this process
+
     def __init__(self) -> None:
+        self.loader: Any = None
         self.total: int | None = None
         self.process: int | None = None
         self.counts: Counter[str] = Counter()
@@ -93,18 +117,34 @@ class SweepProgress(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         if config.dry_run:
+            load_boards()
             self.tell_owed(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        load_boards()
         if config.dry_run:
             self.tell_owed(config)
         self.check_board(config)
+        SweepProgress.started = self
+        self.loader = GlobalHydra.instance().config_loader()
         self.total, self.process, self.sweep = jobs(config), os.getpid(), config
         if self.total is not None:
             self.varied = varied_keys(swept(config))
+        self.tell_ahead(config)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         self.show_tables()
+
+    def tell_ahead(self, config: DictConfig) -> None:
+        """Says how long a board will take, where its words make one."""
+        from tadrop.app.boards import cost
+        from tadrop.app.boards.recorded import recorded
+        from tadrop.app.console import err, say
+
+        board = board_of(config.hydra.overrides.task)
+        if board is not None and config.evaluate:
+            for one in board.on_each_task_set():
+                say(cost.ahead(recorded(one, Path(config.paths.records))), err)
 
     def check_board(self, config: DictConfig) -> None:
         """Ends the command where its board is for another number of tasks."""
@@ -139,6 +179,8 @@ class SweepProgress(Callback):
         if board is None:
             from tadrop.app.showing import show_sweep
 
+            if not self.records:
+                self.expect(config)
             show_sweep(tuple(self.records))
         else:
             from tadrop.app.boards.writing import after_sweep
@@ -146,32 +188,47 @@ class SweepProgress(Callback):
             paths = config.paths
             after_sweep(board, Path(paths.records), Path(paths.results))
 
-    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        from tadrop.app import console
-        from tadrop.app.runs.build import resolved
-        from tadrop.app.terminal.loading import loading
+    def expect(self, config: DictConfig) -> None:
+        """Notes where the jobs have left their records, where they ran in workers."""
+        for words in overrides(config) or ():
+            self.note(self.loader.load_sweep_config(config, words))
 
-        if self.total is None:  # one run, or a sweeper that does not say how many
-            return
-        with loading():
-            from tadrop.app.runs.build import resolved
-            from tadrop.app.runs.run import reference_configs
-            from tadrop.results import record
+    def note(self, config: DictConfig) -> bool:
+        """Notes where a job and its references are recorded.
+
+        config: with Hydra's own node
+        Returns whether the job's record is there already, and only read.
+        """
+        from tadrop.app.runs.build import resolved
+        from tadrop.app.runs.run import reference_configs
+        from tadrop.results import record
 
         names = [name for name in map(str, config) if name != "hydra"]
         cfg = OmegaConf.masked_copy(config, names)
         job, folder = resolved(cfg), Path(config.paths.records)
         file = record.path(folder, job)
-        self.recorded = file.exists() and not job["overwrite"]
-        references = map(resolved, reference_configs(cfg))
-        for reference in references:
+        for reference in map(resolved, reference_configs(cfg)):
             self.records[record.path(folder, reference)] = None
         self.records[file] = None
+        return file.exists() and not job["overwrite"]
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        from tadrop.app import console
+        from tadrop.app.terminal.loading import loading
+
+        if self.total is None:  # one run, or a sweeper that does not say how many
+            return
+        is_worker = self.process != os.getpid()
+        with nullcontext() if is_worker else loading():
+            import tadrop.app.runs.run  # noqa: F401  # and torch with it, for `note`
+
+        self.recorded = self.note(config)
         number = config.hydra.job.num
         varied = varied_words(config.hydra.overrides.task, self.varied)
-        place = console.Position(number + 1, self.total, dict(self.counts), varied)
+        counts = dict(self.counts)
+        place = console.Position(number + 1, self.total, counts, varied, is_worker)
         console.position.set(place)
-        if self.process != os.getpid() and os.getpid() not in SETTLED:
+        if is_worker and os.getpid() not in SETTLED:
             SETTLED.add(os.getpid())
             take_gpu(number)
 
@@ -197,7 +254,12 @@ class SweepProgress(Callback):
             line += "; the same command runs what failed again"
         console.err.print(line, soft_wrap=True)
         if self.counts["failed"]:
-            self.show_tables()
-            # Each failure has been told; Hydra would tell the first again, with a
-            # traceback.
-            sys.exit(1)
+            self.leave()
+
+    def leave(self) -> None:
+        """Ends a sweep of which jobs have failed, with the table of the others.
+
+        Each failure has been told; Hydra would tell the first again, with a traceback.
+        """
+        self.show_tables()
+        sys.exit(1)

@@ -4,20 +4,24 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from tadrop.app.console import console, err, out, position, say
+from tadrop.app.console import console, err, out, position, print_wide, say
+from tadrop.app.terminal.plain import harmless
 from tadrop.app.terminal.sheets import fitted, full
 from tadrop.errors import TadropError
-from tadrop.merging.export import Written
 from tadrop.results.formats import label
 from tadrop.results.intervals import paired
 from tadrop.results.record import Record, read
 from tadrop.results.row import Row
 from tadrop.results.table import Table, build
+
+if TYPE_CHECKING:
+    from tadrop.merging.export import Written
 
 AGAIN = "nothing was run: the record was there already (overwrite=true runs it again)"
 
@@ -107,15 +111,15 @@ def short(path: Path) -> Path:
     return whole.relative_to(current) if whole.is_relative_to(current) else path
 
 
-def show_written(written: Written) -> None:
+def show_written(written: "Written") -> None:
     """Prints where an export is and what it is."""
     size = written.bytes / 1e6
     say(
-        f"wrote {written.path} "
+        f"wrote {harmless(str(written.path))} "
         f"({written.kind}, {size:.1f} MB, density {written.density:.3f})"
     )
     for path in written.expanded.values():
-        say(f"wrote {path}")
+        say(f"wrote {harmless(str(path))}")
 
 
 # Keys of the records of individual models that this process has compared.
@@ -174,14 +178,3 @@ def print_table(table: Table) -> None:
     for part in parts:
         page.print(part)
     page.print(Text(table.caption, style="table.caption"))
-
-
-def print_wide(table: RichTable) -> None:
-    """Prints a table; as wide as it needs to be where nobody looks at a window.
-
-    A table that wraps cannot be read by a program.
-    """
-    width = out.width
-    if not out.is_terminal:
-        width = max(width, Console(width=1000).measure(table).maximum)
-    console(width=width).print(table)

@@ -5,10 +5,12 @@ here and said in notes, before anything is computed; what does not fit is refuse
 it at once.
 """
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from tadrop.checkpoints import lora
@@ -29,7 +31,6 @@ from tadrop.checkpoints.tensors.tied import under_names_of, under_source
 from tadrop.checkpoints.words import Place, named, place
 from tadrop.storage.checkpoint import Beside, Checkpoint
 from tadrop.types import MatrixLayout, TadropError
-from tadrop.vectors.names import is_private
 
 
 @dataclass(frozen=True)
@@ -195,8 +196,8 @@ class Family:
                 whole[tensor] = tensor
         bare = Checkpoint(adapter.path, adapter.files, own, likes=own)
         expert = with_made(with_taken(bare, whole, base), makers, made)
-        scales = sorted({module.scale for module in adapter.modules.values()})
-        told = ", ".join(f"{scale:g}" for scale in scales)
+        scales = sorted(set(map(attrgetter("scale"), adapter.modules.values())))
+        told = ", ".join(map("{:g}".format, scales))
         notes = [f"{name}: LoRA of {len(adapter.modules)} modules, scale {told}"]
         meant = adapter.config.get("base_model_name_or_path")
         if meant and not self._is_base(str(meant)):
@@ -276,7 +277,7 @@ class Family:
             values = one.adapter.values if one.adapter else ()
             names |= {*one.checkpoint.tensors, *one.checkpoint.aliases, *values}
         for pattern in self.options.private:
-            if not any(is_private(name, [pattern]) for name in names):
+            if not fnmatch.filter(names, pattern):
                 near = get_close_matches(pattern, sorted(names), 1, 0)
                 meant = f"; did you mean {near[0]}?" if near else ""
                 raise TadropError(

@@ -109,7 +109,7 @@ def _told(
             f"(if they are the task's own, heads: --private {patterns(shapes)})"
         )
     if missing:
-        heads = all(is_target(name) for name in missing)
+        heads = all(map(is_target, missing))
         remedy = (
             f" (--keep-base {patterns(missing)})" if heads or len(missing) < 9 else ""
         )
@@ -124,8 +124,8 @@ def _told(
 
 def patterns(names: Sequence[str]) -> str:
     """Patterns to paste that fit these tensors."""
-    layers = sorted({layer_of(name) for name in names})
-    return " ".join(f"'{layer}.*'" for layer in layers[:SHOWN])
+    layers = sorted(set(map(layer_of, names)))
+    return " ".join(map("'{}.*'".format, layers[:SHOWN]))
 
 
 def check_all(

@@ -1,7 +1,6 @@
 """An expert's tensors under the base's names, where one prefix is all that differs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from os.path import commonpath
 
 from tadrop.vectors.names import is_private
 
@@ -29,7 +28,7 @@ def prefix_map(
     for name, shape in base.items():
         if not is_private(name, private):
             wanted[name] = shape
-    if not wanted or all(name in expert for name in wanted):
+    if not wanted or wanted.keys() <= expert.keys():
         return None
     for stripped, added in _candidates(base, expert):
         if _fits(wanted, expert, stripped, added):
@@ -39,8 +38,7 @@ def prefix_map(
 
 def _candidates(base: Shapes, expert: Shapes) -> Iterable[tuple[str, str]]:
     """Prefixes worth trying: of wrappers, and first words of names on either side."""
-    common = commonpath(list(expert))
-    yield common[: common.rfind(".") + 1], ""
+    yield _common(list(expert)), ""
     for wrapper in WRAPPERS:
         yield wrapper, ""
         yield f"{wrapper}{wrapper}", ""

@@ -6,7 +6,7 @@ library's cache first.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,6 +113,14 @@ def _fetched(given: str, reference: str, name: str | None, hub: str | None) -> P
     commit = folder.name if folder.parent.name == "snapshots" else None
     short = name or repository.partition("/")[2]
     return Place(short, given, folder, repository, commit)
+
+
+def places(words: Iterable[str], hub: str | None = None) -> dict[str, Place]:
+    """What words mean, by names that tell them apart: see place and named."""
+    found: list[Place] = []
+    for word in words:
+        found.append(place(word, hub))
+    return named(found)
 
 
 def own_name(path: Path) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tadrop.merging.refusing import check_finite
 from tadrop.merging.source import (
     KINDS,
     Plan,
@@ -24,6 +25,8 @@ from tadrop.merging.source import (
     kind_of,
     packed_bytes,
 )
+from tadrop.storage.atomic.finite import json_text
+from tadrop.storage.atomic.guards import check_room
 from tadrop.storage.checkpoint import locate, open_checkpoint
 from tadrop.storage.checkpoint_writer import Form, TensorFile
 from tadrop.types import Deltas, Masked, MergedPiece, TadropError
@@ -47,8 +50,13 @@ class Compact:
             "scale": plan.scale,
             "made": plan.made,
         }
-        metadata = {"format": "pt", "tadrop": json.dumps(note, ensure_ascii=False)}
-        self.file = TensorFile(folder / COMPACT, self._forms(source), metadata)
+        metadata = {
+            "format": "pt",
+            "tadrop": json_text(note, str(plan.out), indent=None),
+        }
+        forms = self._forms(source)
+        check_room(folder, sum(form.nbytes for form in forms.values()))
+        self.file = TensorFile(folder / COMPACT, forms, metadata)
 
     def _forms(self, source: Source) -> dict[str, Form]:
         models = self.tasks if self.kind == "each" else 1
@@ -71,7 +79,9 @@ class Compact:
         size = self.sizes[name]
         for model, delta in enumerate(self._deltas(piece)):
             first = model * size + start
-            self.file.write(f"delta/{name}", first, delta.to(self.dtype))
+            rounded = delta.to(self.dtype)
+            check_finite(name, delta, rounded)
+            self.file.write(f"delta/{name}", first, rounded)
         if self.kind == "masked":
             for task, bits in enumerate(pack(self._masks(piece))):
                 first = task * packed_bytes(size) + start // 8
@@ -95,6 +105,7 @@ class Compact:
         """Writes the factors, which are known only when everything is merged."""
         if factors is None:
             factors = torch.ones(self.tasks)
+        check_finite("factors", factors, factors.float())
         self.file.write("factors", 0, factors.float().expand(self.tasks))
 
     def __enter__(self) -> "Compact":

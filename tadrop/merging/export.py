@@ -13,7 +13,6 @@ written into a hidden folder beside OUT and renamed at the end, so OUT is there 
 not at all.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,12 @@ from torch import Tensor
 from tadrop.merging.beside import copy_beside
 from tadrop.merging.compact import COMPACT, Compact, read
 from tadrop.merging.engine import Summary
-from tadrop.merging.full import Full
+from tadrop.merging.full import Full, full_size
+from tadrop.merging.refusing import check_scale
 from tadrop.merging.source import Plan, Source, WiderError
 from tadrop.numerics.threads import in_order
+from tadrop.storage.atomic.finite import json_text
+from tadrop.storage.atomic.guards import check_room
 from tadrop.storage.checkpoint import Checkpoint, open_checkpoint
 from tadrop.storage.folders import NOTE, staged
 from tadrop.vectors.passes import PIECE
@@ -67,7 +69,10 @@ def export(
     folder is taken, the disk is full or a weight does not fit the dtype; nothing stays
     then.
     """
-    with staged(plan.out, plan.overwrite) as folder:
+    check_scale(plan.scale)
+    with staged(plan.out, plan.overwrite, plan.inputs) as folder:
+        if plan.expand:
+            check_room(folder, (1 + len(source.tasks)) * full_size(base, plan))
         summary = _write(source, base, folder, plan)
         kind = "compact" if (folder / COMPACT).exists() else "full"
         if plan.expand:
@@ -77,7 +82,7 @@ def export(
                 copy_beside(donor, folder / task, plan.dtype)
         copy_beside(base, folder, plan.dtype)
         note = {"kind": kind, "density": summary.density, **plan.made}
-        text = json.dumps(note, indent=1, ensure_ascii=False) + "\n"
+        text = json_text(note, str(plan.out)) + "\n"
         (folder / NOTE).write_text(text, encoding="utf-8")
         for name, content in plan.pages(note).items():
             (folder / name).write_text(content, encoding="utf-8")
@@ -102,7 +107,7 @@ def expanded(
         with Full(folder, base, own, plan) as sink:
             _expand_compact(packed, task, sink)
         copy_beside(expert, folder, plan.dtype)
-        text = json.dumps(plan.made, indent=1, ensure_ascii=False) + "\n"
+        text = json_text(plan.made, str(plan.out)) + "\n"
         (folder / NOTE).write_text(text, encoding="utf-8")
         return _bytes_in(folder)
 

@@ -2,17 +2,19 @@
 share, or for one task alone.
 """
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from tadrop.merging.refusing import check_finite
 from tadrop.merging.source import Plan, WiderError, dense, kind_of
+from tadrop.storage.atomic.finite import json_text
+from tadrop.storage.atomic.guards import check_room
 from tadrop.storage.checkpoint import Checkpoint
-from tadrop.storage.checkpoint_writer import CheckpointWriter, Form
-from tadrop.types import Masked, MergedPiece, TadropError
+from tadrop.storage.checkpoint_writer import CheckpointWriter, Form, form_of
+from tadrop.types import Masked, MergedPiece
 from tadrop.vectors.passes import PIECE
 
 
@@ -30,16 +32,17 @@ class Full:
         plan: Plan,
     ) -> None:
         self.base, self.plan, self.own = base, plan, own
-        self.tensors = {**base.tensors, **own}
         self.forms: dict[str, Form] = {}
-        for name, tensor in self.tensors.items():
-            dtype = stored_dtype(tensor.dtype, plan.dtype)
-            self.forms[name] = Form(dtype, tuple(tensor.shape))
+        for name in dict.fromkeys([*base.tensors, *own]):
+            like = own[name] if name in own else base.like(name)
+            dtype = stored_dtype(like.dtype, plan.dtype)
+            self.forms[name] = form_of(name, dtype, like.shape)
         aliases = {a: name for a, name in base.aliases.items() if a not in own}
         metadata = {
             "format": "pt",
-            "tadrop": json.dumps(plan.made, ensure_ascii=False),
+            "tadrop": json_text(plan.made, str(plan.out), indent=None),
         }
+        check_room(folder, sum(form.nbytes for form in self.forms.values()))
         self.writer = CheckpointWriter(
             folder, self.forms, metadata, aliases, plan.shard
         )
@@ -67,16 +70,14 @@ class Full:
         Raises TadropError naming the tensor if they do not fit it.
         """
         rounded = weights.to(self.forms[name].dtype)
-        if rounded.dtype == torch.float16 and not torch.isfinite(rounded).all():
-            raise TadropError(
-                f"tensor {name!r} does not fit float16; use export.dtype=bf16 or fp32"
-            )
+        check_finite(name, weights, rounded)
         self.writer.write(name, start, rounded)
 
     def copy_rest(self, merged: Collection[str]) -> None:
         """Writes what was not merged: integers, and the task's own tensors."""
-        for name, tensor in self.tensors.items():
+        for name in self.forms:
             if name not in merged or name in self.own:
+                tensor = self.own[name] if name in self.own else self.base[name]
                 flat = tensor.reshape(-1)
                 for start in range(0, len(flat), PIECE):
                     self.write(name, start, flat[start : start + PIECE])
@@ -86,6 +87,15 @@ class Full:
 
     def __exit__(self, *error: object) -> None:
         self.writer.close()
+
+
+def full_size(base: Checkpoint, plan: Plan) -> int:
+    """Bytes of a full checkpoint like the base."""
+    size = 0
+    for name in base.tensors:
+        like = base.like(name)
+        size += like.numel() * stored_dtype(like.dtype, plan.dtype).itemsize
+    return size
 
 
 def stored_dtype(dtype: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:

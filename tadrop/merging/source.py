@@ -38,6 +38,7 @@ class Plan:
     shard:  the most bytes of one file
     made:   how the merge was made, for the metadata
     pages:  from what is noted of an export, text files that stand beside it
+    inputs: the files and folders that are read, which the export must not touch
     """
 
     out: Path
@@ -48,6 +49,7 @@ class Plan:
     overwrite: bool = False
     made: Mapping[str, Any] = field(default_factory=dict)
     pages: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda note: {}
+    inputs: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,12 @@ Weights multiply task vectors after they are cut; formulas that take `weights` a
 told them, and the others are refused: nothing defines what a weight is there.
 """
 
+import fnmatch
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from math import isfinite
 from typing import Any
 
@@ -70,7 +72,7 @@ def _check_fits(what: str, rule: Any, names: Sequence[str]) -> None:
         for entry in rule:
             if isinstance(entry, Mapping):
                 pattern = str(entry.get("tensors", "*"))
-                if not any(fnmatchcase(name, pattern) for name in names):
+                if not fnmatch.filter(names, pattern):
                     raise TadropError(f"{what}: no merged tensor is called {pattern!r}")
 
 
@@ -81,7 +83,7 @@ def _value(what: str, rule: Any, name: str, depth: float | None, usual: float) -
                 if fnmatchcase(name, str(entry.get("tensors", "*"))):
                     return _value(what, entry.get("value"), name, depth, usual)
             return usual
-        return _gradient([_number(what, entry) for entry in rule], depth)
+        return _gradient(list(map(partial(_number, what), rule)), depth)
     return _number(what, rule)
 
 

@@ -8,7 +8,7 @@ unless it is named in SOME_TABLES.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tadrop.results.intervals import Interval
+from tadrop.results.intervals import Interval, side
 from tadrop.results.row import Row
 from tadrop.results.table import Table
 
@@ -33,11 +33,8 @@ class Cell:
 
     @property
     def sign(self) -> int:
-        """1 or -1 where the interval of a difference leaves out zero; 0 elsewhere."""
-        if self.interval is None:
-            return 0
-        low, high = self.interval
-        return (low > 0) - (high < 0)
+        """1 or -1 where a difference's interval leaves out zero; 0 elsewhere."""
+        return 0 if self.interval is None else side(self.interval)
 
 
 def average(row: Row, table: Table) -> Cell:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from tadrop.types import TadropError
+from tadrop.errors import TadropError
 
 Config = Mapping[str, Any]
 

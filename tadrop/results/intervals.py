@@ -26,6 +26,16 @@ Interval = tuple[float, float]
 Compare = Callable[[Sequence[Record], Sequence[Record]], Interval | None]
 
 
+def side(interval: Interval) -> int:
+    """1 for an interval above zero, -1 for one below it, 0 for one that holds zero.
+
+    Ends count as tables print them, to a tenth of a point: one that ends at -0.0 claims
+    nothing.
+    """
+    low, high = (round(end, 1) for end in interval)
+    return (low > 0) - (high < 0)
+
+
 def bootstrap(
     differences: Iterable[np.ndarray],
     rng: np.random.Generator,

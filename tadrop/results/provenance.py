@@ -19,15 +19,14 @@ LIBRARIES = (
 )
 
 
+HERE = Path(__file__).resolve()
+CHECKOUT = HERE.parents[2]  # where the repository's top is, unless this is installed
+
+
 @lru_cache
 def provenance() -> dict[str, Any]:
     """Code version, library versions and machine."""
-    here = Path(__file__).parent
-    code = {
-        "version": version_of("tadrop"),
-        "commit": _git(here, "rev-parse", "HEAD"),
-        "dirty": _dirty(here),
-    }
+    code = {"version": version_of("tadrop"), **checkout(CHECKOUT, HERE)}
     versions: dict[str, str | None] = {"python": platform.python_version()}
     for name in LIBRARIES:
         versions[name] = version_of(name)
@@ -47,12 +46,37 @@ def version_of(name: str) -> str | None:
         return None
 
 
+def checkout(top: Path, file: Path) -> dict[str, Any]:
+    """The commit of our own repository, and whether code or configuration differ from it.
+
+    top: where the repository would lie; file: one of its files
+    Both are None where that is no checkout. A repository in whose folder tadrop is
+    installed, or from which a command is run, is not ours.
+    """
+    commit = dirty = None
+    if _git(top, "rev-parse", "--show-prefix") == "" and _is_tracked(top, file):
+        commit = _git(top, "rev-parse", "HEAD")
+        changes = _git(top, "status", "--porcelain", "--", "*.py", "*.yaml")
+        dirty = None if changes is None else bool(changes)
+    return {"commit": commit, "dirty": dirty}
+
+
+def _is_tracked(top: Path, file: Path) -> bool:
+    """Whether a file belongs to the repository that lies there."""
+    return _git(top, "ls-files", "--error-unmatch", str(file)) is not None
+
+
 def _git(folder: Path, *words: str) -> str | None:
-    """What git answers in a folder; None where it cannot."""
+    """What git answers in a folder; None where it cannot.
+
+    Variables that name another repository, as a hook of git has them, do not count.
+    """
+    ours = {name: os.environ[name] for name in os.environ if name[:4] != "GIT_"}
     try:
         done = subprocess.run(
             ["git", *words],
             cwd=folder,
+            env=ours,
             capture_output=True,
             text=True,
             timeout=10,
@@ -61,15 +85,6 @@ def _git(folder: Path, *words: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def _dirty(folder: Path) -> bool | None:
-    """Whether code or configuration differ from the commit; None outside a checkout."""
-    top = _git(folder, "rev-parse", "--show-toplevel")
-    if top is None:
-        return None
-    changes = _git(Path(top), "status", "--porcelain", "--", "*.py", "*.yaml")
-    return None if changes is None else bool(changes)
 
 
 def _processor() -> str:

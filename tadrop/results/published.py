@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tadrop.errors import TadropError
 from tadrop.results.row import Row
 from tadrop.results.table import Table
-from tadrop.types import TadropError
 
 FACTS = ("model", "tasks", "checkpoints", "method", "merge", "uses", "source", "note")
 SUMMARIES = ("average", "normalised", "gain")

@@ -8,21 +8,23 @@ is written last, so a record that is there is complete.
 
 import gzip
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from tadrop.errors import TadropError
 from tadrop.results.identity import key
+from tadrop.results.store import form
+from tadrop.results.store.form import FORMAT as FORMAT
+from tadrop.storage.atomic.finite import json_text
 from tadrop.storage.files import write_bytes, write_text
-from tadrop.types import Score, TadropError
 
 if TYPE_CHECKING:
+    import numpy as np
     from pandas import DataFrame
 
-FORMAT = 2  # 1 named the code of every node, and records after it
+    from tadrop.types import Score
+
 SUFFIXES = (".tensors.csv.gz", ".correct.npz", ".json")  # in the order of writing
 
 Record = Mapping[str, Any]
@@ -37,10 +39,18 @@ def write(
     folder: Path,
     record: Record,
     tensors: Sequence[Mapping[str, Any]] = (),
-    scores: Iterable[Score] = (),
+    scores: "Iterable[Score]" = (),
 ) -> Path:
-    """Writes side files, then the record; returns the record's path."""
+    """Writes side files, then the record; returns the record's path.
+
+    Raises TadropError naming the node if a number of it is NaN or infinite: nothing is
+    written then.
+    """
+    import numpy as np
+
     stem = folder / record["key"]
+    target = stem.with_suffix(".json")
+    text = text_of(record)
     if tensors:
         write_bytes(stem.with_suffix(".tensors.csv.gz"), _csv_gz(tensors))
     bits: dict[str, np.ndarray] = {}
@@ -52,14 +62,13 @@ def write(
         # One keyword of numpy's own is a bool; no task is called like it.
         np.savez_compressed(buffer, **bits)  # pyright: ignore[reportArgumentType]
         write_bytes(stem.with_suffix(".correct.npz"), buffer.getvalue())
-    target = stem.with_suffix(".json")
-    write_text(target, text_of(record))
+    write_text(target, text)
     return target
 
 
 def text_of(record: Record) -> str:
-    """A record as its file holds it."""
-    return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    """A record as its file holds it. Raises TadropError for NaN and infinity."""
+    return json_text(record, f"the record of {record.get('label', 'a run')}") + "\n"
 
 
 def _csv_gz(rows: Sequence[Mapping[str, Any]]) -> bytes:
@@ -76,17 +85,8 @@ def _cell(value: Any) -> str:
 
 
 def read(file: Path) -> Record:
-    """One record. Raises TadropError if the file is not one."""
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TadropError(f"{file}: not a readable record ({error})") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise TadropError(
-            f"{file}: not a record of format {FORMAT}; "
-            "delete it or run again with overwrite=true"
-        )
-    return record
+    """One record. Raises TadropError naming the file, and the node, if it is none."""
+    return form.read(file)
 
 
 def first_key(record: Record) -> str:
@@ -97,39 +97,32 @@ def first_key(record: Record) -> str:
     return record.get("first_key", record["key"])
 
 
-def read_all(folder: Path) -> list[Record]:
-    """All records of a folder, ordered by key."""
+def files(folder: Path) -> list[Path]:
+    """The files of all records of a folder, ordered by key."""
     if not folder.is_dir():
         raise TadropError(f"{folder}: no such folder of records")
     # A name that begins with a dot was left by a writer that was killed.
-    return [read(file) for file in sorted(folder.glob("[!.]*.json"))]
+    return sorted(folder.glob("[!.]*.json"))
+
+
+def read_all(folder: Path) -> list[Record]:
+    """All records of a folder, ordered by key."""
+    return list(map(read, files(folder)))
 
 
 def read_tensors(folder: Path, record_key: str) -> "DataFrame":
-    """The per-tensor side file of a record."""
-    import pandas
+    """The per-tensor side file of a record. Raises TadropError if it is damaged."""
+    from tadrop.results.store import sides
 
-    file = folder / f"{record_key}.tensors.csv.gz"
-    if not file.exists():
-        raise TadropError(f"{file}: this record has no per-tensor statistics")
-    return pandas.read_csv(file)
+    return sides.tensors(folder / f"{record_key}.tensors.csv.gz")
 
 
-def read_correct(folder: Path, record: Record) -> dict[str, np.ndarray]:
+def read_correct(folder: Path, record: Record) -> "dict[str, np.ndarray]":
     """Which test examples a run got right: [count] bool by task.
 
-    Raises TadropError where that was not kept.
+    Raises TadropError where that was not kept, or not in full.
     """
-    file = folder / f"{record['key']}.correct.npz"
-    if not file.exists():
-        raise TadropError(
-            f"{file}: this record has no per-example values; "
-            "run it again with overwrite=true"
-        )
+    from tadrop.results.store import sides
+
     counts = {score["task"]: score["count"] for score in record["scores"]}
-    correct: dict[str, np.ndarray] = {}
-    with np.load(file, allow_pickle=False) as packed:
-        for task in packed.files:
-            bits = np.unpackbits(packed[task], count=counts[task])
-            correct[task] = bits.astype(bool)
-    return correct
+    return sides.correct(folder / f"{record['key']}.correct.npz", counts)

@@ -14,6 +14,7 @@ from typing import Any
 from tadrop.results.intervals import Interval
 from tadrop.results.naming import variant
 from tadrop.results.record import Record
+from tadrop.results.store.facts import leaves
 
 REFERENCES = ("individual", "pretrained")
 
@@ -236,15 +237,3 @@ def differing(configs: Sequence[Config]) -> Iterator[dict[str, Any]]:
             paths.append(path)
     for values in by_config:
         yield dict(zip(paths, map(values.get, paths), strict=True))
-
-
-def leaves(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything in a node that is no mapping with something in it, by dotted path."""
-    values: dict[str, Any] = {}
-    for name, child in node.items():
-        if isinstance(child, Mapping) and child:
-            for path, value in leaves(child).items():
-                values[f"{name}.{path}"] = value
-        else:
-            values[name] = child
-    return values

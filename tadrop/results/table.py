@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from tadrop.errors import TadropError
 from tadrop.results.intervals import Compare, Interval
 from tadrop.results.record import Record
 from tadrop.results.row import (
@@ -23,7 +24,6 @@ from tadrop.results.row import (
     is_reference,
     without_seeds,
 )
-from tadrop.types import TadropError
 
 Groups = Sequence[Sequence[Record]]  # the records of each row
 

@@ -8,7 +8,7 @@ checkpoints are cut into shards with an index, as transformers reads them.
 import json
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from math import prod
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from tadrop.storage.checkpoint import INDEX
+from tadrop.types import TadropError
 
 WEIGHTS = "model.safetensors"
 SHARD = 5_000_000_000  # bytes
@@ -32,6 +33,13 @@ DTYPE_CODES = {
     torch.int8: "I8",
     torch.uint8: "U8",
     torch.bool: "BOOL",
+    # What is carried and never merged: tasks' own tensors.
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.uint64: "U64",
+    torch.uint32: "U32",
+    torch.uint16: "U16",
+    torch.complex64: "C64",
 }
 
 Shape = tuple[int, ...]
@@ -49,6 +57,16 @@ class Form(NamedTuple):
 
 
 Forms = Mapping[str, Form]
+
+
+def form_of(name: str, dtype: torch.dtype, shape: Sequence[int]) -> Form:
+    """A tensor's form. Raises TadropError for a dtype that safetensors does not have."""
+    if dtype not in DTYPE_CODES:
+        raise TadropError(
+            f"tensor {name!r} is {dtype}, which safetensors cannot hold; "
+            "save it in float32, float16 or bfloat16"
+        )
+    return Form(dtype, tuple(shape))
 
 
 class TensorFile:

@@ -2,60 +2,50 @@
 written. Locks make sure that one process at a time makes a file.
 """
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
-from torch import Tensor
 
+from tadrop.errors import TadropError
+from tadrop.storage.atomic.hidden import PART, new_file, sweep
 from tadrop.storage.unfinished import unfinished
-from tadrop.types import TadropError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Calls write on a temporary file in the same folder, then renames it to path.
 
-    The temporary file is removed on any failure. Raises TadropError where the disk
-    refuses. Of two writers of one path the last one's file stays, whole.
+    The temporary file is removed on any failure; what a killed writer of the same path
+    left is removed by the next one. Raises TadropError where the disk refuses. Of two
+    writers of one path the last one's file stays, whole.
     """
-    temporary = _temporary_file(path)
     try:
-        with unfinished(temporary):
-            write(temporary)
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path, PART)
+        with new_file(path, PART) as temporary:
+            _write_and_rename(temporary, path, write)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise TadropError(
             f"{path}: cannot be written ({error}); nothing is left of it"
         ) from error
+
+
+def _write_and_rename(
+    temporary: Path, path: Path, write: Callable[[Path], object]
+) -> None:
+    try:
+        with unfinished(temporary):
+            write(temporary)
+            temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def _temporary_file(path: Path) -> Path:
-    """A new empty file beside path, whose folder is made if it is not there."""
-    prefix = f".{path.name}."
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=prefix, suffix=path.suffix, dir=path.parent
-        )
-    except OSError as error:
-        raise TadropError(f"{path}: cannot be written ({error})") from error
-    os.close(handle)
-    return Path(name)
-
-
-def _umask() -> int:
-    current = os.umask(0o022)
-    os.umask(current)
-    return current
 
 
 def write_text(path: Path, text: str) -> None:
@@ -78,7 +68,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_tensors(
     path: Path,
-    tensors: Mapping[str, Tensor],
+    tensors: "Mapping[str, Tensor]",
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a safetensors file with string metadata, atomically."""

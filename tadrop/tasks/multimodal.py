@@ -83,18 +83,20 @@ def _of_answers(
 
 
 class Kind(NamedTuple):
-    """How a task's files are read, and its metric where that is not plain accuracy.
+    """How a task's files are read, its metric where that is not plain accuracy, and what
+    a limit leaves.
 
     A split goes by the data set's own name for it.
     """
 
     read: Callable[[Path, str], list[Example]]
     measure: Callable[["MultimodalTasks", str, Tensor], Mapping[str, float]] | None
+    first: Callable[[list[Example], int | None], list[Example]] = reading.first
 
 
 KINDS = {
     "imagenet": Kind(reading.imagenet, None),
-    "retrieval": Kind(reading.retrieval, _of_embeddings),
+    "retrieval": Kind(reading.retrieval, _of_embeddings, reading.first_images),
     "captioning": Kind(reading.captioning, _of_captions),
     "nlvr2": Kind(reading.nlvr2, None),
     "vqa": Kind(reading.vqa, _of_answers),
@@ -180,7 +182,7 @@ class MultimodalTasks:
             )
         examples, odd = self._whole(task, name)
         refuse(self.root(task), odd, self.strict)
-        return examples[: self.limit]
+        return KINDS[task].first(examples, self.limit)
 
     def reported(self, model: str, experts: Mapping[str, str]) -> dict[str, float]:
         """Results in percent that the authors of these experts report, by task.

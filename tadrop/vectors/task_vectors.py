@@ -72,6 +72,10 @@ class TaskVectors:
             experts[task] = matched(self.base, expert)
             check_fits(self.base, experts[task], names, self.private)
         shapes = {name: tuple(self.base.like(name).shape) for name in names}
+        if not any(map(prod, shapes.values())):
+            raise TadropError(
+                f"{self.base.path}: no floating-point tensor has an entry to merge"
+            )
         object.__setattr__(self, "experts", experts)
         object.__setattr__(self, "tasks", tuple(experts))
         object.__setattr__(self, "names", names)

@@ -228,6 +228,18 @@ def test_dry_run_lists_what_is_owed_and_what_it_costs(half):
     assert f"expected: {6 * len(keys[1::2])} s" in text
 
 
+def test_a_board_says_first_how_long_it_takes(half, tmp_path):
+    folder, keys = half
+    owed = len(keys[1::2])
+    assert cost.ahead(recorded(Board("demo"), folder)) == (
+        f"demo: {owed} of {len(keys)} runs; expected: {6 * owed} s on one process"
+    )
+    few = Board("demo", ("limit=3",))
+    assert cost.ahead(recorded(few, folder)).endswith(
+        "runs; none like them is recorded, to tell a time"
+    )
+
+
 def test_dry_run_names_checkpoints_that_are_not_there(tmp_path):
     words = ("model.base=gone.safetensors", "tasks.names=[hebrew]")
     text = cost.dry_run(Board("demo", words), tmp_path)

@@ -106,7 +106,17 @@ def test_accuracy_on_images_by_class(tmp_path, monkeypatch):
 
 def test_tune_merge_goes_on_and_writes_the_best(world, capsys):
     pytest.importorskip("optuna")
-    words = ["base", "a", "b", "--data", "data.txt", "--methods", "average,ties", "-o", "best"]
+    words = [
+        "base",
+        "a",
+        "b",
+        "--data",
+        "data.txt",
+        "--methods",
+        "average,ties",
+        "-o",
+        "best",
+    ]
     tune_merge.main([*words, "--trials", "2"])
     first = capsys.readouterr()
     assert "2/2 method=" in first.err

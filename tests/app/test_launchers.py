@@ -122,6 +122,28 @@ def test_two_joblib_workers_share_a_sweep_and_a_second_call_finds_it_done(
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")} == made
 
 
+def test_a_sweep_of_workers_ends_with_its_table_and_what_failed_in_a_line(
+    repository, tmp_path
+):
+    needs("hydra_plugins.hydra_joblib_launcher")
+    words = ["merge=average,slerp", "tadrop=off", "limit=20"]
+    words += ["tasks.names=[hebrew,braille,math]", f"paths.results={tmp_path}"]
+    words += [f"paths.cache={tmp_path}/cache", "hydra/launcher=joblib"]
+    done = subprocess.run(
+        [sys.executable, "run.py", *words, "-m", "hydra.launcher.n_jobs=2"],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "error: slerp interpolates two models and got 3" in done.stderr
+    table = done.stdout.partition("glyph_vit, 3 tasks")[2]
+    titles = ("Individual", "Pretrained", "Weight Averaging")
+    assert all(title in table for title in titles), done.stdout
+
+
 def test_a_local_ray_cluster_of_two_workers(repository, tmp_path):
     needs("hydra_plugins.hydra_ray_launcher", "ray")
     two = (

@@ -1,5 +1,5 @@
-"""The README's table is what the committed records give, byte for byte, and its commands name
-things that exist.
+"""Committed tables are what the committed records give, byte for byte, and the README's
+commands name things that exist. What else of the README is generated: tests/docs.
 """
 
 import re
@@ -26,12 +26,6 @@ SOURCES = Sources(RECORDS, ROOT / "results" / "published")
 def demo():
     tables, _ = contents(collect(Board("demo"), RECORDS), SOURCES, draw=False)
     return tables["demo"]
-
-
-def test_the_table_is_rendered_from_the_records(demo):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    between = re.search(r"<!-- table: demo -->\n(.*?)<!-- end -->", text, re.S)
-    assert between[1] == formats.markdown(demo)
 
 
 def test_the_committed_tables_are_rendered_from_the_records(demo):
@@ -102,8 +96,15 @@ def test_commands_name_boards_choices_and_modules_that_exist():
             assert (ROOT / f"conf/{group}/{choice}.yaml").exists(), f"{group}={choice}"
 
 
+def test_the_first_result_is_on_the_first_screen():
+    """What to type, and a picture of what it prints, within thirty lines."""
+    first = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()[:30]
+    assert any(line.startswith("make demo") for line in first)
+    assert any("docs/images/demo.svg" in line for line in first)
+
+
 def test_links_lead_somewhere():
-    for page in ("README.md", "CONTRIBUTING.md"):
+    for page in ("README.md", "CONTRIBUTING.md", "SECURITY.md"):
         for link in re.findall(
             r"\]\((?!http)([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")
         ):

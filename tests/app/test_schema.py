@@ -7,12 +7,13 @@ from hydra import compose
 from omegaconf import OmegaConf
 
 from tadrop.app.places import CONF
-from tadrop.app.schema import kinds
+from tadrop.app.schema import commands, kinds
 from tadrop.app.schema.composing import checked, composed, hydra
 from tadrop.app.schema.signatures import signature
 from tadrop.errors import TadropError
 
 OFF = "tadrop is off, and this changes nothing; say tadrop=on"
+REPLACED = "TADrop stands in for this rule, and this changes nothing; say tadrop=off,"
 NO_ROW = "conf/merge has no such file; did you mean"
 HELP = "python run.py --help lists all"
 EMR = "the row emr has merge.method.rescale.rule, merge.scale, merge.scale_grid"
@@ -137,6 +138,9 @@ TOGETHER = [
         ["model=vit_b32", "model.preprocess.sise=3"],
         r"no setting is called model.preprocess.sise; .* mean model.preprocess.size\?",
     ),
+    (["tasks.limit=5"], "tasks.limit follows limit, which records name; say limit=5$"),
+    (["merge=dare", "tadrop=off", "sparsify.seed=3"], "sparsify.seed follows seed,"),
+    (["merge=ties", "sparsify.keep=0.1"], f"sparsify.keep=0.1: {REPLACED}"),
     (["tracker=wandb", "tracker.mode=on"], "tracker.mode is auto, online, offline or"),
 ]
 
@@ -198,6 +202,22 @@ def test_every_file_passes(group):
         checked(words)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["merge=ties", "tadrop=off", "sparsify.keep=0.1"],
+        ["merge=ties", "before=[tadrop,sparsify]", "sparsify.keep=0.1"],
+    ],
+)
+def test_a_setting_of_a_rule_that_cuts_is_taken(words):
+    assert checked(words) == words
+
+
+def test_a_sweep_may_cross_tadrop_with_settings_of_the_rule_it_stands_in_for():
+    words = ["merge=ties", "tadrop=on,off", "sparsify.keep=0.1,0.2"]
+    assert checked(words, sweeping=True) == words
+
+
 def test_plus_signs_make_no_difference():
     """Hydra wants them for a setting that a target takes and the YAML does not name."""
     plain = "merge.method.merge.combine=max"
@@ -222,6 +242,22 @@ def test_a_sweep_is_checked_before_its_first_job():
     ):
         with pytest.raises(TadropError, match=said):
             checked([word], sweeping=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["merge=a", "-m", "limit=3"], ["merge=a", "limit=3", "-m"]),
+        (["-c", "job", "limit=3"], ["limit=3", "-c", "job"]),
+        (["limit=3", "--info", "defaults"], ["limit=3", "--info", "defaults"]),
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_settings_may_stand_before_and_after_a_flag(words, said):
+    ties = [word.replace("merge=a", "merge=ties,emr") for word in words]
+    assert commands.spelled(ties) == [
+        word.replace("merge=a", "merge=ties,emr") for word in said
+    ]
 
 
 def test_finetuning_has_a_schema_of_its_own():

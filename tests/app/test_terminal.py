@@ -73,8 +73,8 @@ def shown(width, *words, **environment):
 
 
 def lines_of(text):
-    """The lines that stood on the screen: a bar is drawn over and over in one."""
-    return re.split(r"[\r\n]+", ESCAPES.sub("", text))
+    """The lines that were sent: a bar that is drawn anew begins in a line of its own."""
+    return ESCAPES.sub("", text).replace("\r", "").split("\n")
 
 
 @pytest.fixture(scope="module")

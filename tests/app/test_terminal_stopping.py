@@ -2,6 +2,7 @@
 
 import os
 import pty
+import resource
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 from tadrop.app.terminal.stopping import LINE
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 3  # seconds: one, and what a machine with other work adds
+LONGEST = 1  # seconds of the processor's between a signal and the end
+PATIENCE = 3  # seconds by the clock: the same, and what a machine with other work adds
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 RUN = ("run.py", "tasks.names=[hebrew,braille]", "limit=40")
 
@@ -51,12 +53,26 @@ def started(*words, cwd=ROOT):
 
 def stopped(process, number):
     """What a process says on standard error once it has the signal; it ends in time."""
+    ended, spent = children(), seconds(process)
     process.send_signal(number)
     begin = time.monotonic()
     _, said = process.communicate(timeout=20)
     assert time.monotonic() - begin < PATIENCE
+    assert children() - ended - spent < LONGEST
     assert process.returncode == 128 + number
     return said
+
+
+def children():
+    """The processor's time that all processes took which this one started, and ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def seconds(process):
+    """The processor's time that a running process has taken."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.parametrize("number", SIGNALS)

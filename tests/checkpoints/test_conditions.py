@@ -441,5 +441,5 @@ def test_54_slerp_of_one(tmp_path):
 def test_57_an_output_that_is_an_input(tmp_path):
     base, experts, *_ = plain(tmp_path, tasks=1)
     for out in (base, base / "out", tmp_path):
-        with pytest.raises(TadropError, match="is, holds or lies in the input"):
+        with pytest.raises(TadropError, match="which is read for this merge"):
             merged(base, experts, out, overwrite=True)

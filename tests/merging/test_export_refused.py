@@ -44,7 +44,7 @@ def test_an_occupied_folder_is_not_touched(tmp_path):
         merge_checkpoints(base, experts, tmp_path / "out")
     merge_checkpoints(base, experts, tmp_path / "out", "emr", overwrite=True)
     assert not (tmp_path / "out" / "model.safetensors").exists()
-    with pytest.raises(TadropError, match=r"has no tadrop.json"):
+    with pytest.raises(TadropError, match=r"base: is .*, which is read for this merge"):
         merge_checkpoints(base, experts, base, overwrite=True)
 
 

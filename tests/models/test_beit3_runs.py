@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,20 @@ def test_all_five_run(hub, tmp_path, tadrop):
     } <= private
     assert "beit3.encoder.layers.0.ffn.B.fc1.weight" in private
     assert "beit3.encoder.layers.0.ffn.A.fc1.weight" not in private
+
+
+def test_a_limit_leaves_retrieval_images_with_all_their_texts(hub, tmp_path):
+    """The first so many lines would be images alone, and no text to look for."""
+    words = ("merge=average", "tadrop=off", "limit=2", "tasks.names=[retrieval,nlvr2]")
+    cfg = tiny.configured(hub, tmp_path, *words)
+    tasks = build.tasks(cfg.tasks)
+    targets = [example.target for example in tasks.examples("retrieval", "test")]
+    whole = replace(tasks, limit=None).examples("retrieval", "test")
+    assert targets == [one.target for one in whole if one.target[1] < 2]
+    assert {kind for kind, _ in targets} == {0, 1}
+    scores = {score["task"]: score for score in run.run(cfg)["scores"]}
+    assert scores["retrieval"]["count"] == len(targets)
+    assert scores["nlvr2"]["count"] == 2
 
 
 def test_individual_models_are_the_experts(hub, tmp_path):

@@ -1,5 +1,8 @@
 """Figures come from records, the same bytes each time; cosines are those of the vectors."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,9 +11,10 @@ import torch
 from tadrop.app.boards import contents
 from tadrop.app.verbs.similarity import cosines
 from tadrop.results import record, table
-from tadrop.results.figures import averages, methods, style, sweeps, tensors
+from tadrop.results.figures import averages, boards, methods, style, sweeps, tensors
 from tadrop.results.figures.labels import LEADER, label_points
 from tadrop.results.figures.style import new_figure
+from tadrop.results.figures.words import described
 from tests import records as hand
 from tests import synthetic
 from tests.golden import TAUS, flat, golden, stream_of
@@ -262,3 +266,84 @@ def test_labels_hide_neither_points_nor_lines_nor_one_another():
     assert all(axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 for box in boxes)
     for label in placed:  # one that had to go far is tied to its point
         assert (label.arrow_patch is not None) == (np.hypot(*label.xyann) > LEADER)
+
+
+CONTROLS = ("uniform", "inverted", "shuffled")
+
+
+def every_setting():
+    """TIES and EMR, plain, with TADrop and with each control of it."""
+    for method in ("ties", "emr"):
+        yield hand.record(method)
+        for assign in ("adaptive", *CONTROLS):
+            yield hand.record(method, tadrop={"norm": "l1", "assign": assign})
+
+
+def test_bars_show_every_setting_and_the_title_names_them():
+    figure = averages.accuracy_bars(table.build(list(every_setting())))
+    (axes,) = figure.axes
+    labels = [style.STYLES[name].label for name in ("", "TADrop", *CONTROLS)]
+    assert [text.get_text() for text in figure.legends[0].texts] == labels
+    bars = [bar for container in axes.containers for bar in container]
+    assert len(bars) == 2 * len(labels)
+    edges = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars)
+    for (_, end), (start, _) in pairwise(edges):
+        assert end <= start + 1e-9  # no bar hides another
+    assert all(label in axes.get_title() for label in labels)
+
+
+def test_the_title_of_settings_says_what_differs():
+    made = table.build(list(varied({"norm": "l1"}, {"norm": "l2"})))
+    title = contents.accuracy(made).get_suptitle()
+    assert title == f"{made.title}: TADrop by norm"
+    plain = averages.gains(table.build(list(varied({"norm": "l1"}))))
+    assert plain.get_suptitle().endswith("plain, with TADrop, with its control")
+
+
+def test_equal_averages_stand_beside_one_another():
+    made = table.build(list(varied({"norm": "l1"})))
+    (left, *_) = averages.gains(made).axes
+    places = [tuple(dots.get_offsets()[0]) for dots in left.collections]
+    assert len({x for x, _ in places}) == 1
+    assert len(set(places)) == len(places) == 3
+
+
+@pytest.mark.parametrize(
+    ("interval", "filled"), [((-0.3, -0.04), False), ((-0.3, -0.06), True)]
+)
+def test_a_marker_is_hollow_where_the_interval_ends_at_zero_as_printed(
+    interval, filled
+):
+    axes = new_figure(2, 2).subplots()
+    row = table.build([hand.record("ties")]).rows[0]
+    averages._versus(axes, replace(row, versus=-0.1, versus_interval=interval), 0)
+    (colour,) = axes.collections[0].get_facecolor()
+    assert (tuple(colour[:3]) != (1, 1, 1)) == filled
+
+
+def test_points_that_would_hide_one_another_are_spread():
+    crowd = [(318e3, 60 + level / 10) for level in range(40)] + [(1e6, 90.0)]
+    spread = boards._spread(crowd)
+    assert [y for _, y in spread] == [y for _, y in crowd]
+    assert spread[-1] == pytest.approx((1e6, 90.0))
+    logs = [(np.log10(x), y) for x, y in spread]
+    wide = boards.SIDE * (np.log10(1e6) - np.log10(318e3))
+    for index, (x, y) in enumerate(logs):
+        for a, b in logs[:index]:
+            assert abs(x - a) > 0.98 * wide or abs(y - b) >= boards.RISE * 30 * 0.99
+
+
+def test_lines_that_coincide_are_drawn_once_and_named_together():
+    lines = {"EMR": [90, 80], "TSV-C": [95, 93], "EMR (code)": [90.3, 79.8]}
+    drawn = boards._together(lines)
+    assert drawn == {"EMR": "EMR, EMR (code)", "TSV-C": "TSV-C"}
+
+
+@pytest.mark.parametrize(
+    "what", ["accuracy", "tasks_ties", "quantiles_emr__norm_l1", "l2"]
+)
+def test_a_figure_is_described_in_words(what):
+    said = described("glyph_vit, 8 tasks", what)
+    assert said.startswith("glyph_vit, 8 tasks: ")
+    assert len(said.split()) > 10
+    assert "_" not in said.removeprefix("glyph_vit")

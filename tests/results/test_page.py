@@ -1,5 +1,6 @@
 """The page of results fetches nothing, links its records and shows the table's numbers."""
 
+import csv
 import html
 import json
 import re
@@ -115,6 +116,58 @@ def test_a_sweep_of_tadrop_alone_is_compared_with_plain_rows(tmp_path):
     assert len(plain) == 5  # two references, three methods
     for key in plain:
         assert identity.key(by_hydra(found.commands[key])) == key
+
+
+def test_the_page_opens_with_what_was_found_and_boards_stand_first(filled, tmp_path):
+    folder, _ = filled
+    words = ("tasks=glyph8", "merge=average,ties")
+    synthetic.fill(tmp_path, "leaderboard", words)
+    boards = [
+        recorded(Board("demo"), folder),
+        recorded(Board("leaderboard", words), tmp_path),
+    ]
+    text = report.build(boards, Sources(folder, folder / "none"))
+    opening = text.index('<section id="found">')
+    board = text.index('<section id="leaderboard_glyph8">')
+    demo = text.index('<section id="demo">')
+    assert opening < board < demo < text.index('<section id="records">')
+    said = text[opening:board]
+    assert "Best without TADrop: " in said
+    assert "<h2>glyph_vit, 8 tasks: every method of the catalogue" in text
+    titles = re.findall("<h2>(.*?)<", text)
+    assert not [title for title in titles if "_glyph" in title or title == "demo"]
+
+
+def test_averages_stand_before_tasks(page, rendered):
+    text, _, _ = page
+    made, _, _ = rendered
+    heads = re.findall("<th scope='col'[^>]*><button>(.*?)<", text.split("</thead>")[0])
+    count = len(made.columns)
+    ordinary = columns.headings(made)
+    assert heads == ["method", *ordinary[count:], *ordinary[:count]]
+
+
+def test_pictures_are_described(page):
+    text, _, _ = page
+    words = re.findall(r'<img alt="([^"]*)"', text)
+    assert words
+    assert all(len(alt.split()) > 8 for alt in words), words
+    assert len(set(words)) == len(words)
+
+
+def test_an_interval_that_ends_at_zero_as_printed_is_not_coloured():
+    made = table.build([hand.record("ties"), hand.record("ties", tadrop={})])
+    row = made.rows[1]
+    for interval, sign in (
+        ((-0.3, -0.04), 0),
+        ((0.04, 0.3), 0),
+        ((-0.3, -0.06), -1),
+        ((0.06, 0.3), 1),
+    ):
+        shown = replace(row, interval=interval)
+        cell = columns.COLUMNS["diff"](shown, made)
+        assert cell.sign == sign, interval
+        assert ("class=" in html_cell(cell, shown)) == bool(sign)
 
 
 def test_numbers_in_the_page_are_the_table_s(page, rendered):
@@ -273,6 +326,32 @@ PROBE = """<script>addEventListener("load", () => {
     return rows.map((row) => [row.cells[0].innerText, row.cells[at].textContent]);
   };
   [found.down, found.up, found.original] = [sorted(), sorted(), sorted()];
+  const cell = table.tBodies[0].rows[0].cells[at].getBoundingClientRect();
+  found.average_ends = cell.right;
+  const tools = table.parentNode.previousElementSibling;
+  const inSight = () => [...table.tBodies[0].rows].filter((row) => !row.hidden);
+  const set = (field, value) => {
+    field.value = value;
+    field.dispatchEvent(new Event("input"));
+  };
+  const search = tools.querySelector("input[type=search]");
+  const filter = tools.querySelector("select");
+  set(search, "ties");
+  found.searched = inSight().map((row) => row.cells[0].innerText);
+  set(filter, "TADrop");
+  found.filtered = inSight().map((row) => row.cells[0].innerText);
+  tools.querySelector(".columns input").click();
+  found.saved = save(table);
+  tools.querySelector(".columns input").click(); set(search, ""); set(filter, "");
+  found.again = inSight().length;
+  const boxes = inSight().slice(2, 5).map((row) => row.cells[0].querySelector("input"));
+  for (const box of boxes.slice(0, 2)) box.click();
+  const texts = (row) => [...row.cells].map((each) => each.textContent);
+  const place = table.parentNode.nextElementSibling;
+  const two = () => [...place.querySelectorAll("tr")].map(texts);
+  found.compared = two();
+  boxes[2].click();
+  found.ticked = boxes.map((box) => box.checked);
   const link = table.tBodies[0].rows[5].cells[at].querySelector("a");
   for (const image of document.images) image.loading = "eager";
   link.click();
@@ -289,7 +368,7 @@ PROBE = """<script>addEventListener("load", () => {
 
 FRAME = """<!doctype html><body style="margin: 0"><script>
 addEventListener("message", (event) => { document.title = event.data; });
-# a window is >= 500
+// The frame has the width, as no window is narrower than 500.
 </script><iframe src="report.html" style="border: 0; width: {width}px; height: 800px"></iframe>"""
 
 
@@ -345,6 +424,27 @@ def test_the_report_in_a_browser(page, rendered, tmp_path, dark, width):
     assert [float(cell) for _, cell in found["up"]] == sorted(averages)
     assert "TIES + TADrop" in dict(found["down"])  # its method is above it no longer
     assert "+ TADrop" in dict(found["original"])
+    assert found["average_ends"] <= width
+    assert found["searched"] == ["TIES", "TIES + TADrop", "TIES + uniform"]
+    assert found["filtered"] == ["TIES + TADrop"]
+    ties = next(row for row in made.rows if formats.label(row) == "TIES")
+    adaptive = made.rows[made.rows.index(ties) + 1]
+    count = len(made.columns)
+    summary = formats.texts(made, adaptive)[count:]
+    headings = columns.headings(made)[count:]
+    saved = list(csv.reader(found["saved"].splitlines()))
+    assert saved == [["method", *headings], ["TIES + TADrop", *summary]]
+    assert found["again"] == len(made.rows)
+    plain, with_tadrop = made.rows[2:4]
+    head, average, *_ = found["compared"]
+    assert head == [
+        "",
+        plain.title,
+        f"{plain.title} + TADrop",
+        "second less first",
+    ]
+    assert average[:3] == ["avg", f"{plain.average:.1f}", f"{with_tadrop.average:.1f}"]
+    assert found["ticked"] == [False, True, True]  # the third takes the first's place
     assert found["opened"] == [found["asked"]]
     key = found["asked"].removeprefix("#")
     assert json.loads(found["config"]) == record.read(folder / f"{key}.json")["config"]

@@ -136,7 +136,7 @@ def test_what_the_coco_evaluation_needs_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pycocoevalcap.bleu.bleu", None)
     with pytest.raises(
         TadropError,
-        match=r"pip install 'tadrop\[captions\]', or set tasks\.caption_metrics=builtin",
+        match=r"pip install -e '\.\[captions\]', or set tasks\.caption_metrics=builtin",
     ):
         captions.coco(["a"], [["a"]])
 

@@ -27,6 +27,7 @@ COSTS = ("seconds", "minutes", "hours")
 class MergeRow:
     """What a file of conf/merge declares.
 
+    title: what tables call it
     about: the first line of the file
     data: what the row sees of the tasks' data; none where it sees none
     cost: one of COSTS
@@ -36,6 +37,7 @@ class MergeRow:
     """
 
     name: str
+    title: str
     about: str
     paper: str | None
     data: str
@@ -61,9 +63,10 @@ def board_names() -> list[str]:
 @cache
 def _read(path: Path) -> MergeRow:
     """One file of conf/merge. Raises TadropError for boards or a cost that are not."""
-    node = _declared(path)
+    node = declared(path)
     row = MergeRow(
         name=path.stem,
+        title=node["title"],
         about=path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# "),
         paper=node.get("paper"),
         data=node.get("data", "none"),
@@ -85,12 +88,12 @@ def _read(path: Path) -> MergeRow:
     return row
 
 
-def _declared(path: Path) -> dict[str, Any]:
+def declared(path: Path) -> dict[str, Any]:
     """What a file says at its top, over what the row says that it builds on."""
     node: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     for other in node.get("defaults", ()):
         if isinstance(other, str) and other != "_self_":
-            node = _declared(path.with_name(f"{other}.yaml")) | node
+            node = declared(path.with_name(f"{other}.yaml")) | node
     return node
 
 

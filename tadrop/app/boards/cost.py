@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from tadrop.app.boards.board import Board, check, comment
-from tadrop.app.boards.recorded import recorded
+from tadrop.app.boards.recorded import Recorded, recorded
 from tadrop.app.console import say
 from tadrop.app.places import CONF, RECORDS
 from tadrop.app.runs import build
@@ -75,12 +75,29 @@ def missing(config: Config) -> list[str]:
     return lines + list(suite.needs())
 
 
+def ahead(found: Recorded) -> str:
+    """What running a board takes, in a line that is said before its first run."""
+    if not found.owed:
+        return f"{found.board.name}: all {found.count} runs are recorded already"
+    folders = _folders(found.folder)
+    times = [_expected(config, folders) for config in found.owed.values()]
+    expected = (
+        _sum(times) if any(times) else "none like them is recorded, to tell a time"
+    )
+    return f"{found.board.name}: {len(times)} of {found.count} runs; {expected}"
+
+
+def _folders(folder: Path) -> list[list[Record]]:
+    """The records of a folder, and those that come with the project."""
+    places = dict.fromkeys((folder.resolve(), SHIPPED.resolve()))
+    return list(map(record.read_all, filter(Path.is_dir, places)))
+
+
 def dry_run(board: Board, folder: Path) -> str:
     """The report of --dry-run."""
     check(board.sweep)
     found = recorded(board, folder)
-    places = dict.fromkeys((folder.resolve(), SHIPPED.resolve()))
-    folders = list(map(record.read_all, filter(Path.is_dir, places)))
+    folders = _folders(folder)
     times: list[float | None] = []
     lines = [
         f"{board.name}: {board.about}",

@@ -19,6 +19,7 @@ from tadrop.errors import TadropError
 from tadrop.results import identity, record
 from tadrop.results.naming import label
 from tadrop.results.record import Record
+from tadrop.results.store import index
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,8 @@ class Suite(NamedTuple):
 def suites(folder: Path) -> dict[Suite, int]:
     """How many records a folder has of each suite that the configuration knows."""
     counts: Counter[Suite] = Counter()
-    for one in record.read_all(folder):
-        model, tasks = one["config"]["model"], one["config"]["tasks"]
-        suite = Suite(model["name"], tasks.get("name", ""), len(tasks["names"]))
+    for line in index.lines(folder):
+        suite = Suite(line.model, line.task_set, line.names)
         if _is_choice("model", suite.model) and _is_choice("tasks", suite.tasks):
             counts[suite] += 1
     return dict(sorted(counts.items()))

@@ -10,6 +10,7 @@ from tadrop.app.boards.contents import Sources, contents
 from tadrop.app.boards.recorded import Recorded, collect, rival
 from tadrop.app.boards.words import key_of
 from tadrop.app.console import err, say
+from tadrop.app.places import RUNS, command
 from tadrop.app.showing import print_table
 from tadrop.errors import TadropError
 from tadrop.results import formats, identity, published
@@ -130,6 +131,8 @@ def _show_and_write(board: Board, folder: Path, target: Path) -> None:
     else:
         names = ", ".join(map(str, paths))
         say(f"written: {names}")
+        where = "" if folder == RUNS / "records" else f" --records {folder}"
+        say(f"next: {command()} report {board.name}{where}", err)
     tell_owed([found])
 
 

@@ -92,7 +92,7 @@ def tuned(
         tell(f"{trial.number + 1}/{trials} {_line(trial.params)}: {found.shown()}")
         return found.score
 
-    done = [trial for trial in study.trials if trial.value is not None]
+    done = _finished(study)
     study.optimize(objective, n_trials=max(trials - len(done), 0))
     best = drawn(search, _Fixed(study.best_params), names)
     return best, _leaderboard(study)
@@ -146,11 +146,14 @@ def _study(search: Search) -> Any:
     return study
 
 
+def _finished(study: Any) -> list[Any]:
+    return [trial for trial in study.trials if trial.value is not None]
+
+
 def _leaderboard(study: Any) -> list[str]:
     """The best trial of every method, the best one first."""
     best: dict[str, Any] = {}
-    done = [trial for trial in study.trials if trial.value is not None]
-    for trial in sorted(done, key=lambda one: -one.value):
+    for trial in sorted(_finished(study), key=lambda one: -one.value):
         best.setdefault(trial.params["method"], trial)
     lines = [f"{'method':<20}{'best':>10}   with"]
     for method, trial in best.items():

@@ -179,12 +179,12 @@ def _counts(options: argparse.Namespace, experts: Sequence[str]) -> dict[str, An
 
 def by_expert(what: str, text: str, words: Sequence[str]) -> dict[str, Any]:
     """`0.3,0.7`, `NAME=0.3,NAME=0.7` or one number for all, by the experts' names."""
-    from tadrop.checkpoints.words import named, place
+    from tadrop.checkpoints.words import places
 
-    names = list(named([place(word) for word in words]))
+    names = list(places(words))
     parts = text.split(",")
     values: dict[str, Any] = {}
-    if all("=" in part for part in parts):
+    if text.count("=") == len(parts):
         for part in parts:
             name, _, value = part.rpartition("=")
             values[name] = _value(what, value)

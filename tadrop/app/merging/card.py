@@ -1,6 +1,7 @@
 """The model card of a merge: front matter for the hub, the recipe, how it was made."""
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def _body(
     experts: Mapping[str, Place],
     note: Mapping[str, Any],
 ) -> list[str]:
-    names = ", ".join(one.shown for one in experts.values())
+    names = ", ".join(map(attrgetter("shown"), experts.values()))
     with_ = " with Tensor-wise Adaptive Drop" if request.tadrop else ""
     lines = [f"# {Path(request.out).name}", ""]
     onto = "" if base is None else f" onto {base.shown}"

@@ -15,12 +15,14 @@ from tadrop.app.runs.preparing import prepare
 from tadrop.merging.compact import read
 from tadrop.merging.export import Written
 from tadrop.merging.source import dense
+from tadrop.storage.atomic.contents import list_files
 from tadrop.storage.checkpoint import (
     MANIFEST,
     Checkpoint,
     open_checkpoint,
     sha256,
 )
+from tadrop.storage.files import write_text
 from tadrop.types import Masked, MergedPiece, TadropError
 
 
@@ -47,7 +49,8 @@ def verify(request: Request, written: Written) -> None:
     for file in files:
         lines.append(f"{sha256(file)}  {file.relative_to(written.path)}")
     text = "\n".join(lines) + "\n"
-    (written.path / MANIFEST).write_text(text, encoding="utf-8")
+    write_text(written.path / MANIFEST, text)
+    list_files(written.path)
     say(f"verified: {judge.count} tensors read back, equal bit for bit ({MANIFEST})")
 
 

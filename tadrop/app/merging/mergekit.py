@@ -156,9 +156,9 @@ class Reader:
 
     def names(self) -> dict[str, str]:
         """The expert's name by its word, as the merge will call it."""
-        from tadrop.checkpoints.words import named, place
+        from tadrop.checkpoints.words import places
 
-        found = named([place(word) for word in self.experts])
+        found = places(self.experts)
         return dict(zip(self.experts, found, strict=True))
 
     def per_model(self, word: str, usual: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import prod
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def costs(cfg: Any, vectors: TaskVectors) -> Costs:
     files: set[Path] = set()
     for one in checkpoints:
         files.update(one.files)
-    written = sum(form.nbytes for form in _forms(cfg, base).values())
+    written = sum(map(attrgetter("nbytes"), _forms(cfg, base).values()))
     if cfg.export.expand:
         written *= 1 + len(vectors.tasks)
     method = build.part(cfg.merge.method)
@@ -109,7 +110,7 @@ def _seconds(cfg: Any, vectors: TaskVectors) -> float:
     count, seconds, done = 1, 0.0, 0
     while True:
         chosen = order[:count]
-        done = sum(prod(vectors.shapes[name]) for name in chosen)
+        done = sum(map(prod, map(vectors.shapes.__getitem__, chosen)))
         seconds = _timed(cfg, vectors, chosen)
         if seconds >= MEASURED / 2 or count >= len(order):
             return seconds * total / max(done, 1)
@@ -157,7 +158,9 @@ def _matrices(vectors: TaskVectors) -> str:
         kinds[
             f"{layout.kind}, stored in x out" if layout.transposed else layout.kind
         ] += 1
-    told = [f"{count} {kind}" for kind, count in kinds.items()]
+    told: list[str] = []
+    for kind, count in kinds.items():
+        told.append(f"{count} {kind}")
     return f"matrices: {', '.join(told) or 'none'}"
 
 
@@ -176,7 +179,7 @@ def _lines(cfg: Any, vectors: TaskVectors, taken: Costs) -> list[str]:
         f"memory about {_bytes(taken.memory)}, time about {_span(taken.seconds)} "
         "(a part of it was measured)"
     )
-    names = ", ".join(file.name for file in copied(base))
+    names = ", ".join(map(attrgetter("name"), copied(base)))
     lines.append(f"copied beside the weights: {names or 'nothing is there'}")
     if taken.written > taken.free:
         lines.append("there is not enough space on that disk")

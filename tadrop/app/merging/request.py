@@ -65,7 +65,7 @@ def configuration(request: Request) -> DictConfig:
     base = None if request.base is None else literal(request.base)
     model = {
         "base": base,
-        "experts": [literal(word) for word in request.experts],
+        "experts": list(map(literal, request.experts)),
     }
     row = {} if request.scale is None else {"scale": request.scale}
     export = {

@@ -9,9 +9,10 @@ from tadrop.app.merging import card, recipe
 from tadrop.app.merging.request import Request, configuration
 from tadrop.app.runs.checks import check
 from tadrop.app.runs.exporting import merge_only
-from tadrop.checkpoints.words import Place, named, place
+from tadrop.checkpoints.words import Place, place
+from tadrop.checkpoints.words import places as all_places
 from tadrop.merging.export import Written
-from tadrop.types import TadropError
+from tadrop.storage import folders
 
 
 @dataclass(frozen=True)
@@ -40,20 +41,14 @@ def run(request: Request) -> Written:
 def located(request: Request, hub: str | None = None) -> Places:
     """Finds every input. Raises TadropError for the first that is not there."""
     base = None if request.base is None else place(request.base, hub)
-    experts = named([place(word, hub) for word in request.experts])
+    experts = all_places(request.experts, hub)
     return Places(base, experts)
 
 
 def check_out(request: Request, places: Places) -> None:
-    """Raises TadropError where OUT is an input, or holds one, or lies in one."""
-    out = Path(request.out).expanduser().resolve()
-    inputs = [*places.experts.values()]
-    if places.base is not None:
-        inputs.insert(0, places.base)
-    for one in inputs:
-        path = one.path.resolve()
-        if out == path or out in path.parents or path in out.parents:
-            raise TadropError(
-                f"{request.out}: is, holds or lies in the input {one.word}; "
-                "choose another folder"
-            )
+    """Raises TadropError where OUT is an input, holds one, lies in one or is taken."""
+    inputs: list[Path] = []
+    for one in (places.base, *places.experts.values()):
+        if one is not None:
+            inputs.append(one.path)
+    folders.check(Path(request.out), request.overwrite, inputs)

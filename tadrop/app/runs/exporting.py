@@ -1,7 +1,7 @@
 """Writes what a configuration merges to the folder that it names."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,11 @@ from tadrop.protocols.streams import Stream
 from tadrop.results import identity
 from tadrop.results.naming import label
 from tadrop.results.provenance import version_of
+from tadrop.storage import folders
 from tadrop.storage.checkpoint import Checkpoint
 from tadrop.types import TadropError
 from tadrop.vectors.merged import Merged
+from tadrop.vectors.task_vectors import TaskVectors
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -39,6 +41,7 @@ def merge_only(cfg: Any, pages: Pages = lambda note: {}) -> Written:
     pages: text files beside it, from what tadrop.json says
     """
     check_only_merges(cfg)
+    check_out(cfg)
     with stages(label(resolved(cfg))) as progress:
         prepared = prepare(cfg, progress, Meter())
         return _write(prepared, source_of(prepared, progress), cfg.merge.scale, pages)
@@ -68,6 +71,27 @@ def _weights(cfg: Any, stream: Stream, method: Method) -> Table | None:
     return table("model.weights", rules, stream.tasks, stream.names)
 
 
+def check_out(cfg: Any) -> None:
+    """Raises TadropError, before anything is read, where cfg.export.dir cannot be."""
+    if not cfg.export.dir:
+        return
+    given = [cfg.model.get("base"), *_listed(cfg.model.get("experts"))]
+    places = [Path(place) for place in given if isinstance(place, str) and place]
+    folders.check(Path(cfg.export.dir), cfg.overwrite, filter(_exists, places))
+
+
+def _listed(experts: Any) -> list[Any]:
+    """The experts that a model's node names one by one."""
+    return [] if experts is None or isinstance(experts, str) else list(experts)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no disk takes
+        return False
+
+
 def export(prepared: Prepared, merged: Merged, scale: float) -> Written:
     """Writes a merge in memory to cfg.export.dir."""
     if merged.attachment is not None:
@@ -91,6 +115,7 @@ def _write(
         overwrite=cfg.overwrite,
         made=_made(cfg, prepared, scale),
         pages=pages,
+        inputs=tuple(_read_from(vectors)),
     )
     private = vectors.private_tensors()
     return exports.export(source, vectors.base, private, plan, vectors.experts)
@@ -101,6 +126,13 @@ def size_of(text: str) -> int:
     number = text.strip().rstrip("BKMGTbkmgt").strip()
     unit = text.strip()[len(number) :].strip().upper()
     return int(float(number) * UNITS[unit])
+
+
+def _read_from(vectors: TaskVectors) -> Iterator[Path]:
+    """The files and folders of the base and the experts."""
+    for checkpoint in (vectors.base, *vectors.experts.values()):
+        yield checkpoint.path
+        yield from checkpoint.files
 
 
 def _made(cfg: Any, prepared: Prepared, scale: float) -> dict[str, Any]:

@@ -71,6 +71,7 @@ def measure(cfg: DictConfig, config: Mapping[str, Any], folder: Path) -> Record:
 
     config: cfg, resolved. Returns the record.
     """
+    exporting.check_out(cfg)
     meter = Meter()
     with stages(label(config)) as progress:
         prepared = prepare(cfg, progress, meter)

@@ -9,20 +9,31 @@ QUESTIONS = ("help", "hydra_help", "version", "shell_completion", "info")
 
 
 def spelled(words: Sequence[str], name: str = "config") -> list[str]:
-    """The words of a command line as Hydra takes them, flags with them.
+    """The words of a command line as Hydra takes them, flags last.
 
     Raises TadropError for the first word that is wrong.
     """
     from tadrop.app.schema.composing import checked
 
-    arguments = get_args_parser().parse_args(list(words))
+    arguments = get_args_parser().parse_intermixed_args(list(words))
     said = vars(arguments)
+    settings = list(arguments.overrides)
+    flags = _others(words, settings)
     asks = any(said.get(question) for question in QUESTIONS)
     if asks or arguments.config_path or arguments.config_name:
-        return list(words)
-    settings = list(arguments.overrides)
-    right = checked(
-        settings, name, bool(arguments.multirun), folder=arguments.config_dir
-    )
-    replaced = dict(zip(settings, right, strict=True))
-    return [replaced.get(word, word) for word in words]
+        return [*settings, *flags]
+    folder = arguments.config_dir
+    right = checked(settings, name, bool(arguments.multirun), folder=folder)
+    return [*right, *flags]
+
+
+def _others(words: Sequence[str], settings: Sequence[str]) -> list[str]:
+    """The words that are no settings, in their order: flags and their values."""
+    left = list(settings)
+    others: list[str] = []
+    for word in words:
+        if word in left:
+            left.remove(word)
+        else:
+            others.append(word)
+    return others

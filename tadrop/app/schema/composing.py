@@ -18,6 +18,7 @@ from tadrop.app.places import CONF
 from tadrop.app.schema import telling
 from tadrop.app.schema.faults import ABSENT
 from tadrop.errors import TadropError
+from tadrop.results import identity
 
 
 @contextmanager
@@ -95,6 +96,7 @@ class Command:
         self.words, self.sweeping = list(overrides), sweeping
         self.bases: list[DictConfig] = []
         self.given: Sequence[str] = ()
+        self.steps: list[Sequence[str]] = []  # before the merge, of what was checked
 
     def checked(self) -> list[str]:
         """The words as Hydra takes them. Raises TadropError for the first wrong one."""
@@ -185,6 +187,7 @@ class Command:
                     self._check_choice(words, value, usual)
         if settings and not is_board:
             telling.check_on(self.bases, usual)
+            telling.check_sparsified(self.steps, usual)
 
     def _check_choice(
         self, words: Sequence[Override], choice: Override, usual: Sequence[Override]
@@ -206,7 +209,9 @@ class Command:
         for word in settings:
             _set(config, word)
         where = telling.Context(self.name, declared, settings, self.loader, self.given)
-        telling.check(config, where)
+        telling.check_followers(declared, settings)
+        resolved = telling.check(config, where)
+        self.steps.append(identity.steps(resolved) if self.name == "config" else ())
 
     def _spelled(self, word: Override) -> str:
         """A word as Hydra takes it: with `++` where a YAML file does not name its key."""

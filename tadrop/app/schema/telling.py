@@ -1,5 +1,6 @@
 """What is said of a wrong word: its key and value, what it may be, the nearest name."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -16,6 +17,7 @@ from tadrop.errors import TadropError
 USUAL = ("on", "off", "uniform")  # of the choices of a group, named first
 FEW = 9  # so many names are listed; of more, the nearest
 ALIKE = 0.7  # of at most 1: how much a name looks like one that is proposed
+WHOLE = re.compile(r"\$\{(\w+)\}")  # a reference to a setting of the whole run
 PER_ROW = "records do not tell formulas apart by it: give the formula a row of its own"
 
 
@@ -88,6 +90,36 @@ def check_on(bases: Sequence[DictConfig], settings: Sequence[Any]) -> None:
             )
 
 
+def check_sparsified(steps: Sequence[Sequence[str]], settings: Sequence[Any]) -> None:
+    """Raises TadropError for a setting of a rule that TADrop stands in for in every job.
+
+    steps: what stands before the merge, job by job
+    """
+    if any("sparsify" in words for words in steps):
+        return
+    for word in settings:
+        if word.key_or_group.startswith("sparsify."):
+            raise TadropError(
+                f"{word.input_line}: TADrop stands in for this rule, and this changes "
+                "nothing; say tadrop=off, or before=[tadrop,sparsify] for both"
+            )
+
+
+def check_followers(said: Mapping[str, Any], settings: Sequence[Any]) -> None:
+    """Raises TadropError for a setting of a part that follows a setting of the run.
+
+    said: what the YAML files say; `limit: ${limit}` of a task set follows the run's
+    """
+    for word in settings:
+        followed = WHOLE.fullmatch(str(at(said, word.key_or_group)))
+        if followed:
+            name = followed.group(1)
+            raise TadropError(
+                f"{word.input_line}: {word.key_or_group} follows {name}, which records "
+                f"name; say {name}={spelling(word.value())}"
+            )
+
+
 def is_off(tadrop: Any) -> bool:
     """Whether a node of conf/tadrop is that of tadrop=off."""
     return tadrop is None or tadrop.get("assign") == "none"
@@ -111,8 +143,11 @@ class Context:
     given: Sequence[str] = ()
 
 
-def check(config: DictConfig, where: Context) -> None:
-    """Raises TadropError for the first fault; for values that nobody gave, last."""
+def check(config: DictConfig, where: Context) -> Mapping[str, Any]:
+    """Raises TadropError for the first fault; for values that nobody gave, last.
+
+    Returns the configuration with every reference followed.
+    """
     raw, resolved = _plain(config)
     declared = UNKNOWN if where.said is None else where.said
     missing: list[str] = []
@@ -127,6 +162,7 @@ def check(config: DictConfig, where: Context) -> None:
         group = missing[0].partition(".")[0]
         choice = f"{group}={at(raw, f'{group}.name')}"
         raise TadropError(f"{choice}: {' and '.join(missing)} must be given: {words}")
+    return resolved
 
 
 def check_composed(config: DictConfig, name: str = "config") -> None:

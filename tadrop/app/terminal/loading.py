@@ -4,6 +4,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich.console import Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
 from tadrop.app.console import err
 
 HEAVY = "torch"  # the library that takes longest
@@ -18,5 +23,6 @@ def loading() -> Iterator[None]:
     if HEAVY in sys.modules or not err.is_terminal or err.is_dumb_terminal:
         yield
         return
-    with err.status("loading the libraries"):
+    sign = Spinner("dots", "loading the libraries")
+    with Live(Group(sign, Text()), console=err, transient=True):
         yield

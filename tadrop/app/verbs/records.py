@@ -14,120 +14,60 @@ one record's.
 
 import argparse
 import json
-import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.table import Table as RichTable
+from rich.text import Text
 
-from tadrop.app.console import out
+from tadrop.app.console import out, print_wide, say
 from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import RUNS
-from tadrop.app.showing import print_wide
+from tadrop.app.terminal.plain import harmless
+from tadrop.errors import TadropError
 from tadrop.results import record
 from tadrop.results.record import Record
-from tadrop.results.row import accuracies, leaves
+from tadrop.results.store import index
+from tadrop.results.store.facts import average, facts, leaves, parse, word
+from tadrop.results.store.lines import Line, line_of
 from tadrop.storage.files import write_atomically
-from tadrop.types import TadropError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 FOLDER = RUNS / "records"
-FILTER = re.compile(r"(?P<path>[\w.\-/ ]+?)(?P<sign>!=|=|<|>)(?P<value>.*)")
+FEW = 1000  # records that are read one by one rather than looked up
 SCORE = ("task", "split", "metric", "value", "count")  # what is exported of a score
 
 
-def average(one: Record) -> float:
-    """The mean of the task scores, in percent."""
-    return 100 * mean(score["value"] for score in one["scores"])
-
-
-def facts(one: Record) -> dict[str, Any]:
-    """What filters and diffs look at, by dotted path.
-
-    It is every leaf of a record but the scores, which become one accuracy per task and
-    an average.
-    """
-    rest = {name: node for name, node in one.items() if name != "scores"}
-    values = leaves(rest)
-    for task, accuracy in accuracies(one).items():
-        values[f"score.{task}"] = accuracy
-    return values | {"average": average(one)}
-
-
-def matches(one: Record, filters: Sequence[str]) -> bool:
-    """Whether a record passes every filter."""
-    values = facts(one)
-    return all(_passes(values, text) for text in filters)
-
-
-def _passes(values: Mapping[str, Any], text: str) -> bool:
-    """Whether the values of a record pass one filter."""
-    match = FILTER.fullmatch(text)
-    if match is None:
-        raise TadropError(
-            f"{text!r} is not a filter; "
-            "write path=value, path!=value, path<value or path>value"
-        )
-    path, sign, value = match.group("path", "sign", "value")
-    if sign in "<>":
-        return _is_beyond(values, path, sign, _number(value, text))
-    if path == "key":
-        same = str(values["key"]).startswith(value)
-    else:
-        same = any(fnmatchcase(_word(leaf), value) for leaf in _ending(values, path))
-    return same if sign == "=" else not same and _has(values, path)
-
-
-def _is_beyond(values: Mapping[str, Any], path: str, sign: str, limit: float) -> bool:
-    """Whether a number at the end of a path is below the limit, or above it."""
-    for leaf in _ending(values, path):
-        if isinstance(leaf, bool) or not isinstance(leaf, int | float):
-            continue
-        beyond = leaf < limit if sign == "<" else leaf > limit
-        if beyond:
-            return True
-    return False
-
-
-def _ending(values: Mapping[str, Any], path: str) -> Iterator[Any]:
-    """The values whose path is, or ends in, this one."""
-    for name, leaf in values.items():
-        if f".{name}".endswith(f".{path}"):
-            yield leaf
-
-
-def _has(values: Mapping[str, Any], path: str) -> bool:
-    """Whether a path leads to a value, or to a node that holds some."""
-    return any(f".{path}." in f".{name}." for name in values)
-
-
-def _number(value: str, text: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise TadropError(f"{text!r}: {value!r} is not a number") from None
-
-
-def _word(value: Any) -> str:
-    """A value as it is written in a filter."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
 def select(folder: Path, filters: Sequence[str]) -> list[Record]:
-    """The records that pass, by key."""
-    return [one for one in record.read_all(folder) if matches(one, filters)]
+    """The records that pass, by key, as their files have them."""
+    parsed = list(map(parse, filters))
+    chosen: list[Record] = []
+    for key in index.passing(folder, parsed):
+        one = record.read(folder / f"{key}.json")
+        values = facts(one) if parsed else {}
+        if all(each.matches(values) for each in parsed):
+            chosen.append(one)
+    return chosen
+
+
+def lines(folder: Path, filters: Sequence[str]) -> list[Line]:
+    """The lines of the records that pass, by key."""
+    keys = index.passing(folder, list(map(parse, filters)))
+    if len(keys) < FEW:
+        return [line_of(record.read(folder / f"{key}.json")) for key in keys]
+    wanted = set(keys)
+    return [line for line in index.lines(folder) if line.key in wanted]
 
 
 def one_of(folder: Path, key: str) -> Record:
     """The record whose key begins so."""
-    files = sorted(folder.glob(f"{key}*.json"))
+    files = [file for file in record.files(folder) if file.name.startswith(key)]
     if len(files) != 1:
         raise TadropError(
             f"{len(files)} records in {folder} have a key that begins with {key!r}; "
@@ -136,28 +76,52 @@ def one_of(folder: Path, key: str) -> Record:
     return record.read(files[0])
 
 
-def listing(records: Sequence[Record]) -> RichTable:
-    """One line a record."""
-    table = RichTable(box=None)
-    for heading in ("key", "model", "run", "seed"):
-        table.add_column(heading)
-    for heading in ("tasks", "scale", "average", "seconds", "code"):
-        table.add_column(heading, justify="right")
-    for one in records:
-        config, code = one["config"], one["code"]
-        commit = (code["commit"] or "")[:8]
-        table.add_row(
-            one["key"],
-            config["model"]["name"],
-            one["label"],
-            "" if config["seed"] is None else str(config["seed"]),
-            str(len(one["scores"])),
-            f"{one['selection']['scale']:g}",
-            f"{average(one):.2f}",
-            f"{sum(one['seconds'].values()):.1f}",
-            f"{commit}+" if code["dirty"] else commit,
-        )
-    return table
+HEADINGS = (
+    *("key", "model", "run", "seed"),
+    *("tasks", "scale", "average", "seconds", "code"),
+)
+LEFT = HEADINGS[:4]  # what stands to the left in its column
+FITTED = 500  # lines that are fitted into a terminal; more are printed as they are
+
+
+def show_lines(shown: Sequence[Line]) -> None:
+    """Prints a line a record, below headings."""
+    rows = list(map(cells, shown))
+    if out.is_terminal and len(rows) <= FITTED:
+        table = RichTable(box=None)
+        for heading in HEADINGS:
+            table.add_column(heading, justify="left" if heading in LEFT else "right")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        print_wide(table)
+        return
+    columns = zip(HEADINGS, *rows, strict=True)
+    widths = [max(map(cell_len, column)) for column in columns]
+    say("\n".join(_aligned(row, widths) for row in (HEADINGS, *rows)))
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    """The cells of a line, each in its column."""
+    texts: list[str] = []
+    for heading, cell, width in zip(HEADINGS, row, widths, strict=True):
+        space = " " * (width - cell_len(cell))
+        texts.append(cell + space if heading in LEFT else space + cell)
+    return " " + "  ".join(texts)
+
+
+def cells(line: Line) -> tuple[str, ...]:
+    """A record as a list shows it."""
+    return (
+        line.key,
+        line.model,
+        line.label,
+        "" if line.seed is None else str(line.seed),
+        str(line.tasks),
+        f"{line.scale:g}",
+        f"{line.average:.2f}",
+        f"{line.seconds:.1f}",
+        line.commit,
+    )
 
 
 def differences(a: Record, b: Record) -> list[tuple[str, str, str]]:
@@ -179,7 +143,7 @@ def _shown(values: Mapping[str, Any], name: str) -> str:
     if name not in values:
         return "-"
     value = values[name]
-    return f"{value:.6g}" if isinstance(value, float) else _word(value)
+    return f"{value:.6g}" if isinstance(value, float) else word(value)
 
 
 def frame(records: Sequence[Record]) -> "DataFrame":
@@ -239,7 +203,7 @@ def _ask(records: Sequence[Record], yes: bool) -> bool:
     if not records:
         out.print("no record passes; nothing to delete")
         return False
-    print_wide(listing(records))
+    show_lines(list(map(line_of, records)))
     if yes:
         return True
     if not sys.stdin.isatty():
@@ -276,13 +240,15 @@ def _do(options: argparse.Namespace) -> None:
             table.add_row(*line)
         print_wide(table)
         return
-    records = select(folder, words)
     if options.verb == "list":
-        print_wide(listing(records))
-        out.print(f"{len(records)} records in {folder}")
-    elif options.verb == "export":
+        shown = lines(folder, words)
+        show_lines(shown)
+        say(harmless(f"{len(shown)} records in {folder}"))
+        return
+    records = select(folder, words)
+    if options.verb == "export":
         export(records, options.file)
-        out.print(f"{len(records)} records written to {options.file}")
+        say(harmless(f"{len(records)} records written to {options.file}"))
     elif _ask(records, options.yes):
         prune(folder, records)
         out.print(f"{len(records)} records deleted")

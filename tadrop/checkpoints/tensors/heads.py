@@ -1,5 +1,6 @@
 """Tensors around the body: tied heads, heads that an expert lacks, heads of adapters."""
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -57,7 +58,9 @@ def _candidates(
         for name in expert.tensors:
             if name not in base.tensors and is_target(name):
                 heads.add(name)
-    return sorted(head for head in heads if not is_private(head, private))
+    for pattern in private:
+        heads -= set(fnmatch.filter(heads, pattern))
+    return sorted(heads)
 
 
 def _is_tied(expert: Checkpoint, head: str, source: str) -> bool:
@@ -101,7 +104,7 @@ def with_kept(
     Raises TadropError for a pattern that no tensor of the base fits.
     """
     for pattern in patterns:
-        if not any(is_private(name, [pattern]) for name in base.tensors):
+        if not fnmatch.filter(base.tensors, pattern):
             raise TadropError(
                 f"keep_base {pattern}: no tensor of the base {base.path} is called so"
             )
@@ -113,7 +116,7 @@ def with_kept(
         return dict(experts)
     changed: dict[str, Checkpoint] = {}
     for task, expert in experts.items():
-        changed[task] = with_taken(expert, {name: name for name in kept}, base)
+        changed[task] = with_taken(expert, dict(zip(kept, kept, strict=True)), base)
     return changed
 
 
@@ -125,7 +128,7 @@ def adapter_names(adapter: Adapter, base: Checkpoint) -> dict[str, str]:
         new: dict[str, str] = {}
         for module, name in targets.items():
             new[module] = _changed(name, change)
-        if all(name in known for name in new.values()):
+        if known.keys() >= set(new.values()):
             found: dict[str, str] = {}
             for module, name in new.items():
                 found[module] = base.aliases.get(name, name)

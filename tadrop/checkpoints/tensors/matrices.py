@@ -49,7 +49,7 @@ def found(
 
 
 def _layout(config: Mapping[str, Any], name: str, shape: Sequence[int]) -> MatrixLayout:
-    in_block = any(word.isdigit() for word in name.split("."))
+    in_block = any(map(str.isdigit, name.split(".")))
     if TABLES.fullmatch(name) or not in_block:
         return MatrixLayout("table")
     transposed = is_transposed(config, name)

@@ -75,7 +75,8 @@ def read_tokens(folder: Path) -> dict[str, int] | None:
     elif lines.is_file():
         with reading(lines):
             text = lines.read_text(encoding="utf-8")
-        tokens |= {token: row for row, token in enumerate(text.splitlines())}
+        for row, token in enumerate(text.splitlines()):
+            tokens[token] = row
     added = folder / "added_tokens.json"
     if tokens and added.is_file():
         tokens |= _json(added)
@@ -106,8 +107,8 @@ def unlike(base: Model, expert: Model) -> str | None:
         for token in theirs:
             if ours.get(token) != theirs[token]:
                 names.append(token)
-        names = names or [token for token in ours if token not in theirs]
-        first = ", ".join(repr(token) for token in sorted(names, key=str)[:3])
+        names = names or list(ours.keys() - theirs.keys())
+        first = ", ".join(map(repr, sorted(names)[:3]))
         return f"{len(theirs)} tokens against {len(ours)}, unlike: {first}"
     if base.rows != expert.rows:
         return f"{expert.rows} rows against {base.rows}"
@@ -129,7 +130,7 @@ def target(word: str, models: Mapping[str, Model]) -> Target:
     if word == UNION:
         return _union(models)
     if word != BASE and word not in models:
-        names = ", ".join(name for name in models if name != BASE)
+        names = ", ".join(sorted(models.keys() - {BASE}))
         raise TadropError(
             f"tokenizer is {word!r}; it is base, union, or one of {names}"
         )

@@ -16,6 +16,7 @@ from tadrop.results.figures.style import (
     reference_level,
 )
 from tadrop.results.formats import label
+from tadrop.results.intervals import side
 from tadrop.results.row import Row, averages_of
 from tadrop.results.table import Table
 
@@ -23,21 +24,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# More bars a method than these are too thin to read.
-IN_BARS = ("", "TADrop", "uniform")
-BAR = 0.8 / len(IN_BARS)  # the width of a bar
+GROUP = 0.84  # the width of a method's bars together
+THREE = 3  # bars of a method, whose numbers are printed in full size; of more, smaller
+# How far a variant's point stands from its method's line, so that equal ones are seen.
+OFFSETS = {"TADrop": 0.18, "uniform": -0.18, "inverted": -0.34, "shuffled": 0.34}
+ALL = "plain, with TADrop, with its control"
 
 
 def accuracy_bars(table: Table) -> "Figure":
-    """Average accuracy per method: plain, with TADrop, with the control.
+    """Average accuracy per method: plain, with TADrop, and with each control.
 
     The reference rows are level lines.
     """
     methods = methods_of(table)
+    variants = _variants(methods)
     figure = new_figure(WIDTH, 3.2)
     axes = figure.subplots()
-    for index, variant in enumerate(IN_BARS):
-        _bars(axes, methods, variant, (index - 1) * BAR)
+    width = GROUP / max(len(variants), 1)
+    for index, variant in enumerate(variants):
+        offset = (index - (len(variants) - 1) / 2) * width
+        _bars(axes, methods, variant, offset, width)
     highest = 0.0
     for row in table.rows:
         if row.is_reference:
@@ -48,13 +54,22 @@ def accuracy_bars(table: Table) -> "Figure":
     axes.set_xticks(range(len(methods)), list(methods), fontsize=8)
     axes.set_ylim(0, min(100, highest + 8))
     axes.set_ylabel("average accuracy, %")
-    axes.set_title(table.title, fontsize=9)
+    named = ", ".join(STYLES[variant].label for variant in variants)
+    axes.set_title(f"{table.title}: {named}", fontsize=9)
     bare(axes)
-    legend(figure, [axes], columns=3)
+    legend(figure, [axes])
     return figure
 
 
-def _bars(axes: "Axes", methods: Methods, variant: str, offset: float) -> None:
+def _variants(methods: Methods) -> list[str]:
+    """The variants that any of the methods has, in the order in which they are drawn."""
+    there = set().union(*methods.values())
+    return [variant for variant in STYLES if variant in there]
+
+
+def _bars(
+    axes: "Axes", methods: Methods, variant: str, offset: float, width: float
+) -> None:
     """The bars of one variant, beside the middle of each method by an offset."""
     positions: list[float] = []
     heights: list[float] = []
@@ -65,8 +80,9 @@ def _bars(axes: "Axes", methods: Methods, variant: str, offset: float) -> None:
     if not positions:
         return
     style = STYLES[variant]
-    bars = axes.bar(positions, heights, BAR, label=style.label, color=style.colour)
-    axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2, bbox=PATCH)
+    bars = axes.bar(positions, heights, width, label=style.label, color=style.colour)
+    size = 7 if width >= GROUP / THREE else 5
+    axes.bar_label(bars, fmt="%.1f", fontsize=size, padding=2, bbox=PATCH)
 
 
 def gains(table: Table, lines: Methods | None = None) -> "Figure | None":
@@ -96,8 +112,19 @@ def gains(table: Table, lines: Methods | None = None) -> "Figure | None":
         panel.set_axisbelow(True)
         bare(panel)
     legend(figure, panels)
-    figure.suptitle(table.title, fontsize=9)
+    figure.suptitle(f"{table.title}: {_differing(lines)}", fontsize=9)
     return figure
+
+
+def _differing(lines: Methods | None) -> str:
+    """What the lines of a figure differ in beside the method."""
+    names: dict[str, None] = {}
+    for rows in (lines or {}).values():
+        for row in rows.values():
+            names |= dict.fromkeys(path.split(".")[-1] for path in row.settings)
+            if row.standing:
+                names[f"standing {row.standing} the method's own sparsifier"] = None
+    return f"TADrop by {', '.join(names)}" if names else f"each method {ALL}"
 
 
 def _upwards(table: Table, lines: Methods | None) -> Methods:
@@ -153,7 +180,7 @@ def _averages(axes: "Axes", rows: Mapping[str, Row], level: int) -> None:
         style = STYLES[variant]
         axes.scatter(
             row.measured,
-            level,
+            level + OFFSETS.get(variant, 0.0),
             color=style.colour,
             marker=style.marker,
             s=16,
@@ -165,7 +192,8 @@ def _averages(axes: "Axes", rows: Mapping[str, Row], level: int) -> None:
         low, high = interval
         ends = [plain.measured + low, plain.measured + high]
         colour = STYLES["TADrop"].colour
-        axes.plot(ends, [level, level], color=colour, linewidth=1, zorder=2)
+        height = level + OFFSETS["TADrop"]
+        axes.plot(ends, [height, height], color=colour, linewidth=1, zorder=2)
 
 
 def _control_panel(axes: "Axes", methods: Methods) -> None:
@@ -201,7 +229,7 @@ def _versus(axes: "Axes", row: Row, level: int) -> None:
         row.versus,
         level,
         edgecolor=style.colour,
-        facecolor="white" if low <= 0 <= high else style.colour,
+        facecolor=style.colour if side((low, high)) else "white",
         marker=style.marker,
         s=14,
         zorder=3,
@@ -211,7 +239,7 @@ def _versus(axes: "Axes", row: Row, level: int) -> None:
 def task_gains(table: Table, name: str) -> "Figure":
     """One method task by task, largest gain on top.
 
-    Plain against TADrop is a dumbbell, with the control beside it.
+    Plain against TADrop is a dumbbell, with the controls beside it.
     """
     rows = methods_of(table)[name]
     plain, adaptive = rows[""].values, rows["TADrop"].values
@@ -221,23 +249,21 @@ def task_gains(table: Table, name: str) -> "Figure":
     for level, task in enumerate(tasks):
         ends = [plain[task], adaptive[task]]
         axes.plot(ends, [level, level], color="#bbbbbb", linewidth=2, zorder=1)
-        for variant in IN_BARS:
-            if variant not in rows:
-                continue
+        for variant in _variants({name: rows}):
             style = STYLES[variant]
             axes.scatter(
                 rows[variant].values[task],
-                level,
+                level + OFFSETS.get(variant, 0.0),
                 s=22,
                 zorder=2,
                 edgecolor=style.colour,
-                facecolor="none" if variant == "uniform" else style.colour,
+                facecolor=style.colour if variant in ("", "TADrop") else "none",
                 marker=style.marker,
                 label=style.label,
             )
     axes.set_yticks(range(len(tasks)), list(map(readable, tasks)), fontsize=8)
     axes.set_xlabel("accuracy, %")
-    axes.set_title(f"{name}, {table.title}", fontsize=9)
+    axes.set_title(f"{name} task by task: {table.title}", fontsize=9)
     bare(axes)
     legend(figure, [axes])
     return figure

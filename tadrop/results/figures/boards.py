@@ -1,6 +1,8 @@
 """Every method at once: accuracy against what it stores, and against how many tasks."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from math import log10
+from operator import sub
 from typing import TYPE_CHECKING
 
 from tadrop.results.columns import size
@@ -40,6 +42,12 @@ SEEN = {  # what a row saw of the data, the first of these that it did, and its 
     "": "o",
 }
 GREY = "#777777"
+DRAWN = ("", "TADrop")  # the variants of a leaderboard
+# A point's size, as a share of the range of all of them, and the least on the log scale.
+SIDE, RISE, LEAST_SIDE = 0.018, 0.022, 0.004
+ALIKE = 0.6  # points: lines that are never further apart are drawn as one
+
+Point = tuple[float, float]
 
 
 def accuracy_against_storage(table: Table) -> "Figure":
@@ -50,10 +58,19 @@ def accuracy_against_storage(table: Table) -> "Figure":
     figure = new_figure(WIDTH, 4.4)
     axes = figure.subplots()
     methods = methods_of(table)
-    for variant in ("", "TADrop"):
-        rows = _variants(methods, variant)
-        for word in SEEN:
-            _storage_points(axes, rows.values(), variant, word, task_count(table))
+    points = _storage_points(methods, task_count(table))
+    places = dict(zip(points, _spread(list(points.values())), strict=True))
+    for (name, variant), (x, y) in places.items():
+        axes.scatter(
+            x,
+            y,
+            s=26,
+            marker=SEEN[_seen(methods[name][variant])],
+            color=STYLES[variant].colour,
+            alpha=0.8,
+            linewidths=0,
+        )
+    for variant in DRAWN:
         style = STYLES[variant]
         axes.scatter([], [], color=style.colour, label=style.label)
     for word, marker in SEEN.items():
@@ -64,13 +81,13 @@ def accuracy_against_storage(table: Table) -> "Figure":
             reference_level(axes, row.measured, label(row))
     _storage_axis(axes)
     axes.set_ylabel("average accuracy, %")
-    axes.set_title(table.title, fontsize=9)
+    axes.set_title(f"{table.title}: accuracy against what is stored", fontsize=9)
     bare(axes)
     legend(figure, [axes])
-    points: list[tuple[str, float, float]] = []
-    for name, row in _best(_variants(methods, "")):
-        points.append((name, _stored(row) / task_count(table), row.measured))
-    label_points(axes, points)
+    labels: list[tuple[str, float, float]] = []
+    for name, _ in _best(_variants(methods, "")):
+        labels.append((name, *places[name, ""]))
+    label_points(axes, labels)
     return figure
 
 
@@ -83,26 +100,37 @@ def _variants(methods: Methods, variant: str) -> dict[str, Row]:
     return rows
 
 
-def _storage_points(
-    axes: "Axes", rows: Iterable[Row], variant: str, word: str, tasks: int
-) -> None:
-    """The points of one variant's rows that saw the same data."""
-    stored: list[float] = []
-    averages: list[float] = []
-    for row in rows:
-        if _seen(row) == word:
-            stored.append(_stored(row) / tasks)
-            averages.append(row.measured)
-    if averages:
-        axes.scatter(
-            stored,
-            averages,
-            s=26,
-            marker=SEEN[word],
-            color=STYLES[variant].colour,
-            alpha=0.8,
-            linewidths=0,
-        )
+def _storage_points(methods: Methods, tasks: int) -> dict[tuple[str, str], Point]:
+    """Bytes a task and average of each method's row, by method and variant."""
+    points: dict[tuple[str, str], Point] = {}
+    for variant in DRAWN:
+        for name, row in _variants(methods, variant).items():
+            points[name, variant] = _stored(row) / tasks, row.measured
+    return points
+
+
+def _spread(points: Sequence[Point]) -> list[Point]:
+    """The points, those that would hide one another moved to the side.
+
+    Each in turn goes to the nearest free place on its level. x is on a logarithmic scale.
+    """
+    logs = [log10(x) for x, _ in points]
+    heights = [y for _, y in points]
+    wide = max(SIDE * (max(logs, default=0.0) - min(logs, default=0.0)), LEAST_SIDE)
+    high = max(RISE * (max(heights, default=0.0) - min(heights, default=0.0)), 0.1)
+    taken: list[Point] = []
+    for x, y in zip(logs, heights, strict=True):
+        place = x
+        for step in range(2 * len(points)):
+            # Right and left in turn: 0, 1, -1, 2, -2, ...
+            away = (step + 1) // 2 * (1 if step % 2 else -1)
+            place = x + away * wide
+            if not any(
+                abs(place - a) < 0.99 * wide and abs(y - b) < high for a, b in taken
+            ):
+                break
+        taken.append((place, y))
+    return [(10**x, y) for x, y in taken]
 
 
 def _storage_axis(axes: "Axes") -> None:
@@ -120,7 +148,9 @@ def _storage_axis(axes: "Axes") -> None:
     axes.xaxis.set_minor_formatter(between)
     # Ticks of one length, so that labels of both kinds stand on one line.
     axes.tick_params(axis="x", which="both", length=3.5)
-    axes.set_xlabel("stored beside the base, per task")
+    axes.set_xlabel(
+        "stored beside the base, per task (points side by side store the same)"
+    )
 
 
 def _stored(row: Row) -> int:
@@ -165,9 +195,12 @@ def accuracy_against_tasks(tables: Sequence[Table], most: int = 8) -> "Figure":
     names = sorted(plain, key=lambda name: -sum(averages_of(plain[name])))
     figure = new_figure(WIDTH, 3.6)
     left, right = figure.subplots(1, 2)
-    for name, colour, marker in zip(names[:most], OKABE_ITO, MARKERS, strict=False):
+    drawn = _together({name: averages_of(plain[name]) for name in names[:most]})
+    for (name, label_), colour, marker in zip(
+        drawn.items(), OKABE_ITO, MARKERS, strict=False
+    ):
         style = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.2}
-        left.plot(counts, averages_of(plain[name]), label=name, **style)
+        left.plot(counts, averages_of(plain[name]), label=label_, **style)
         gains = list(_gains(counts, by_table, name))
         if gains:
             right.plot(*zip(*gains, strict=True), **style)
@@ -180,8 +213,24 @@ def accuracy_against_tasks(tables: Sequence[Table], most: int = 8) -> "Figure":
         axes.set_xticks(counts)
         axes.set_xlabel("tasks merged")
         bare(axes)
+    left.set_title("without TADrop", fontsize=9)
+    right.set_title("what TADrop adds", fontsize=9)
     legend(figure, [left, right], columns=4, size=7)
     return figure
+
+
+def _together(lines: Mapping[str, Sequence[float]]) -> dict[str, str]:
+    """The lines to draw, and what each is called: `EMR, EMR (code)` where they coincide."""
+    labels: dict[str, str] = {}
+    for name, values in lines.items():
+        for other in labels:
+            gaps = map(sub, values, lines[other])
+            if max(map(abs, gaps)) < ALIKE:
+                labels[other] += f", {name}"
+                break
+        else:
+            labels[name] = name
+    return labels
 
 
 def _everywhere(by_table: Sequence[Methods]) -> dict[str, list[Row]]:

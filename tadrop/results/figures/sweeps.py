@@ -45,7 +45,8 @@ def lambda_curves(records: Sequence[Record], title: str = "") -> "Figure | None"
         axes.set_xlabel("lambda")
     panels[0].set_ylabel("validation average, %")
     legend(figure, panels)
-    figure.suptitle(title, fontsize=9)
+    said = "accuracy on validation data against lambda"
+    figure.suptitle(f"{title}: {said}" if title else said, fontsize=9)
     return figure
 
 
@@ -80,6 +81,9 @@ def task_counts(tables: Sequence[Table]) -> "Figure | None":
         axes.set_xticks(counts)
         axes.set_xlabel("tasks")
     panels[0].set_ylabel("% of the individual models")
+    figure.suptitle(
+        "What is left of the individual models as tasks are added", fontsize=9
+    )
     legend(figure, panels)
     return figure
 

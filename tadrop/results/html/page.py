@@ -1,4 +1,4 @@
-"""The whole page: sections of tables and figures, then every record that they rest on.
+"""The whole page: what was found, sections of tables and figures, then every record.
 
 Styles and script are in the file; nothing is fetched.
 """
@@ -11,6 +11,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tadrop.results.figures.words import described
+from tadrop.results.findings import Finding
 from tadrop.results.html.pictures import picture
 from tadrop.results.html.tables import html_table
 from tadrop.results.record import Record
@@ -26,13 +28,22 @@ ASSETS = Path(__file__).parents[2] / "assets" / "report"
 class Section:
     """A part of the page.
 
+    name:    of its place in the page, and of its files
+    title:   what it is, in plain words; short: the same where it is one of a list
+    kind:    the list that it stands in
+    found:   what its tables say; headlines: what of it stands at the page's beginning
     missing: how many of its runs have no record; how: the command that makes them
     """
 
     name: str
+    title: str
     about: str
     tables: tuple[Table, ...]
     figures: tuple[tuple[str, "Figure"], ...]
+    short: str = ""
+    kind: str = ""
+    found: tuple[Finding, ...] = ()
+    headlines: tuple[str, ...] = ()
     missing: int = 0
     how: str = ""
 
@@ -43,10 +54,8 @@ def page(
     """The whole file. commands: what makes each record again, by key."""
     anchors: dict[str, str] = {}
     numbers: dict[str, int] = {}
-    links = ""
     bodies: list[str] = []
     for section in sections:
-        links += f'<a href="#{section.name}">{section.name}</a>'
         bodies.append(html_section(section, anchors))
     shown: list[str] = []
     for record in sorted(records, key=_rank):
@@ -55,7 +64,8 @@ def page(
     return _asset("report.html").format(
         style=_asset("report.css"),
         script=_asset("report.js"),
-        links=links,
+        found=html_headlines(sections),
+        links=html_links(sections),
         body="\n".join(bodies),
         records="\n".join(shown),
         configs=configs.replace("<", "\\u003c"),  # no tag can end the script early
@@ -67,6 +77,39 @@ def _asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
+def html_links(sections: Iterable[Section]) -> str:
+    """The sections by kind, each a link."""
+    kinds: dict[str, str] = {}
+    for section in sections:
+        link = f'<a href="#{section.name}">{escape(section.short or section.title)}</a>'
+        kinds[section.kind] = kinds.get(section.kind, "") + link
+    return "".join(
+        f"<p><b>{escape(kind)}</b>{links}</p>" for kind, links in kinds.items()
+    )
+
+
+def html_headlines(sections: Iterable[Section]) -> str:
+    """What was found, a line a section that has something to say first of all."""
+    lines = ""
+    for section in sections:
+        if section.headlines:
+            said = " ".join(map(escape, section.headlines))
+            link = f'<a href="#{section.name}">{escape(section.short)}</a>'
+            lines += f"<li>{link}: {said}</li>"
+    return f"<ul>{lines}</ul>"
+
+
+def html_found(found: Iterable[Finding]) -> str:
+    """All that the tables of a section say."""
+    several = list(found)
+    lines = ""
+    for one in several:
+        of = f"{escape(one.title)}: " if len(several) > 1 else ""
+        for sentence in one.sentences:
+            lines += f"<li>{of}{escape(sentence)}</li>"
+    return f"<ul>{lines}</ul>" if lines else ""
+
+
 def html_section(section: Section, anchors: dict[str, str]) -> str:
     """A section with its tables and figures; anchors: as in picture."""
     name, owed = section.name, ""
@@ -76,12 +119,15 @@ def html_section(section: Section, anchors: dict[str, str]) -> str:
             f"<code>{section.how}</code>"
         )
     parts = [
-        f'<section id="{name}"><h2>{name} <a class="up" href="#top">top</a></h2>'
-        f"<p>{escape(section.about)}{owed}</p>"
+        f'<section id="{name}"><h2>{escape(section.title)} '
+        '<a class="up" href="#top">top</a></h2>'
+        f"<p>{escape(section.about)}{owed}</p>{html_found(section.found)}"
     ]
-    parts += map(html_table, section.tables)
+    for table in section.tables:
+        parts.append(html_table(table, section.name))
     for what, figure in section.figures:
-        parts.append(picture(figure, f"{name}: {what}", anchors))
+        alt = described(section.short or section.title, what)
+        parts.append(picture(figure, f"{name}: {what}", anchors, alt))
     return "\n".join(parts) + "</section>"
 
 

@@ -79,11 +79,12 @@ class _Tags:
         return f"class='{name}'"
 
 
-def picture(figure: "Figure", name: str, anchors: dict[str, str]) -> str:
+def picture(figure: "Figure", name: str, anchors: dict[str, str], alt: str = "") -> str:
     """A figure inside the page, or a link to the same one where it stands already.
 
     It is an image, so that the names inside two figures cannot meet.
     name: the section's and the figure's, as `demo: accuracy`
+    alt: what it shows, for those who do not see it
     anchors: the name in the page of every picture so far, which is added to
     """
     buffer = io.StringIO()
@@ -95,7 +96,7 @@ def picture(figure: "Figure", name: str, anchors: dict[str, str]) -> str:
     anchors[data] = f"{section}.{what}"
     width, height = PIXELS * figure.get_size_inches()
     return (
-        f'<figure id="{anchors[data]}"><img alt="{escape(name)}" '
+        f'<figure id="{anchors[data]}"><img alt="{escape(alt or name)}" '
         f'width="{round(width)}" height="{round(height)}" loading="lazy" '
         f'src="data:image/svg+xml,{data.replace("&", "&amp;")}"></figure>'
     )

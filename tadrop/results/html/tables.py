@@ -3,21 +3,29 @@
 Tags that HTML closes by itself are left open.
 """
 
+from collections.abc import Sequence
 from html import escape
+from typing import TypeVar
 
-from tadrop.results.columns import Cell, cells, headings
+from tadrop.results.columns import COLUMNS, Cell, cells, headings
 from tadrop.results.formats import label
 from tadrop.results.row import Row
 from tadrop.results.table import Table
 
+Value = TypeVar("Value")
 SIGNS = {1: ' class="gain"', -1: ' class="loss"', 0: ""}
 
 
-def html_table(table: Table) -> str:
-    """The table with its title and caption."""
-    heads = ""
-    for name in ("method", *headings(table)):
-        heads += f"<th scope='col'><button>{escape(name)}</button></th>"
+def html_table(table: Table, name: str = "table") -> str:
+    """The table with its title and caption. name: of the file that it is saved to.
+
+    What sums up the tasks stands before them, in sight on a phone. The page's script
+    adds what searches, filters, compares and saves.
+    """
+    heads = "<th scope='col'><button>method</button></th>"
+    for heading in averages_first(table, headings(table)):
+        kind = "" if heading in COLUMNS else " class='task'"
+        heads += f"<th scope='col'{kind}><button>{escape(heading)}</button></th>"
     lines: list[str] = []
     method = ""
     for row in table.rows:
@@ -26,9 +34,16 @@ def html_table(table: Table) -> str:
     rows = "\n".join(lines)
     return (
         f'<h3>{escape(table.title)}</h3><div class="wide">'
-        f"<table><thead><tr>{heads}</tr></thead>\n<tbody>{rows}</tbody></table></div>"
+        f"<table data-name='{escape(name)}'><thead><tr>{heads}</tr></thead>\n"
+        f"<tbody>{rows}</tbody></table></div>"
         f'<p class="note">{escape(table.caption)}</p>'
     )
+
+
+def averages_first(table: Table, columns: Sequence[Value]) -> list[Value]:
+    """What stands in a table's columns, tasks last."""
+    count = len(table.columns)
+    return [*columns[count:], *columns[:count]]
 
 
 def html_row(row: Row, table: Table, method: str) -> str:
@@ -44,11 +59,21 @@ def html_row(row: Row, table: Table, method: str) -> str:
         name = f'<a href="#{row.keys[0]}">{name}</a>'
     indent = ' class="variant"' if row.below else ""
     title = f' title="{escape(row.source)}"' if row.source else ""
-    numbers = "".join(html_cell(cell, row) for cell in cells(table, row))
+    ordered = averages_first(table, cells(table, row))
+    numbers = "".join(html_cell(cell, row) for cell in ordered)
     return (
-        f'<tr{_classes(row)}{title}><th scope="row"{indent}>'
+        f'<tr{_classes(row)}{title} data-variant="{variant(row)}"><th scope="row"{indent}>'
         f"{name}{_seeds(row)}</th>{numbers}"
     )
+
+
+def variant(row: Row) -> str:
+    """The word by which the page filters rows."""
+    if row.source:
+        return "published"
+    if row.is_reference:
+        return "reference"
+    return row.variant or "plain"
 
 
 def _classes(row: Row) -> str:

@@ -182,7 +182,7 @@ def coco(
     Raises TadropError without it.
     """
     hint = (
-        "pip install 'tadrop[captions]', or set tasks.caption_metrics=builtin, "
+        "pip install -e '.[captions]', or set tasks.caption_metrics=builtin, "
         "which has no METEOR"
     )
     try:

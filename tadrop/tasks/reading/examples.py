@@ -126,6 +126,21 @@ def retrieval(root: Path, split: str) -> list[Example]:
     return images + texts
 
 
+def first(examples: Sequence[Example], limit: int | None) -> list[Example]:
+    """So many examples; all for None."""
+    return list(examples[:limit])
+
+
+def first_images(examples: Sequence[Example], limit: int | None) -> list[Example]:
+    """So many of the images of `retrieval`, with all their texts; all for None."""
+    chosen: list[Example] = []
+    for example in examples:
+        _, number = example.target
+        if limit is None or number < limit:
+            chosen.append(example)
+    return chosen
+
+
 def captioning(root: Path, split: str) -> list[Example]:
     """The target is the number of the image."""
     examples = []

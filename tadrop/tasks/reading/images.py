@@ -10,8 +10,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,13 +22,13 @@ import numpy as np
 from PIL import Image
 
 from tadrop.storage.files import write_text
-from tadrop.storage.folders import put
-from tadrop.storage.unfinished import unfinished
+from tadrop.storage.folders import building
 from tadrop.types import TadropError
 
 # Part of every name in the cache. To prepare images in another way takes a new version.
 VERSION = 1
 RESIZES = ("shortest", "squash")
+FACTS = "facts.json"
 CHUNK = 256  # images decoded side by side before they are written
 
 
@@ -69,7 +67,7 @@ class Images:
 
 def open_images(folder: Path) -> Images:
     """A cached split. Raises TadropError if its files do not belong together."""
-    facts = json.loads((folder / "facts.json").read_text())
+    facts = json.loads((folder / FACTS).read_text())
     shape = (facts["count"], facts["size"], facts["size"], 3)
     file = folder / "images.u8"
     if file.stat().st_size != int(np.prod(shape)):
@@ -97,14 +95,11 @@ def build(
             f"preprocess.resize is {resize!r}; it must be {' or '.join(RESIZES)}"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        with unfinished(temporary):
-            _write(temporary, rows, size, resize, facts)
-            put(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with building(folder) as temporary:
+        _write(temporary, rows, size, resize, facts)
+        # Another process may have made the same meanwhile.
+        if not (folder / FACTS).exists():
+            temporary.rename(folder)
 
 
 def _write(
@@ -128,7 +123,7 @@ def _write(
     fingerprint = digest.hexdigest()[:16]
     counted = {"count": len(labels), "size": size, "fingerprint": fingerprint}
     text = json.dumps({**facts, **counted}, ensure_ascii=False, indent=1)
-    write_text(folder / "facts.json", text)
+    write_text(folder / FACTS, text)
 
 
 def _prepared(

@@ -10,7 +10,7 @@ are renewed too.
 """
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tadrop.app.boards.contents import Sources
@@ -22,10 +22,12 @@ from tadrop.app.places import REPOSITORY
 from tadrop.app.verbs.boards import report
 from tadrop.app.verbs.boards.table import parser
 from tadrop.errors import TadropError
-from tadrop.results import record
+from tadrop.results import findings, record
+from tadrop.results.table import Table
 from tadrop.storage.files import write_text
 
 README = REPOSITORY / "README.md"
+FINDINGS = "findings.md"
 
 
 def changed(
@@ -39,6 +41,8 @@ def changed(
     with tempfile.TemporaryDirectory() as scratch:
         fresh = Path(scratch)
         _, tables = write_all(boards, sources, fresh, draw=False)
+        if whole:
+            write_findings(fresh, tables)
         names = _texts(fresh)
         if whole:
             names |= _texts(target)
@@ -52,6 +56,13 @@ def changed(
         if page.read_bytes() != README.read_bytes():
             differing.append("README.md")
         return differing
+
+
+def write_findings(target: Path, tables: Mapping[str, Table]) -> Path:
+    """What the tables say; returns the path."""
+    path = target / FINDINGS
+    write_text(path, findings.markdown(findings.findings(tables)))
+    return path
 
 
 def _texts(folder: Path) -> set[str]:
@@ -68,7 +79,7 @@ def chosen(folder: Path, files: Sequence[str] = ()) -> list[Recorded]:
 
     Raises TadropError for a file of no board that stands, and where there is no record.
     """
-    if not record.read_all(folder):
+    if not record.files(folder):
         raise TadropError(
             f"no record in {folder}; begin with: python run.py +board=demo"
         )
@@ -102,6 +113,7 @@ def main(words: Sequence[str] | None = None) -> None:
         paths, tables = write_all(boards, sources, options.out)
         renew_page(README, tables)
         if not options.files:
+            paths.append(write_findings(options.out, tables))
             paths.append(options.out / "report.html")
             write_text(paths[-1], report.build(boards, sources, owed=False))
     say(f"written: {len(paths)} files in {options.out}")

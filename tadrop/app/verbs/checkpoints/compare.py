@@ -31,9 +31,9 @@ def main(words: Sequence[str] | None = None) -> None:
     options = parser.parse_args(words)
     with told_in_one_line():
         from tadrop.app.judging import comparing, harness
-        from tadrop.checkpoints.words import named, place
+        from tadrop.checkpoints.words import places
 
-        others = named([place(word) for word in options.models])
+        others = places(options.models)
         if options.data is not None:
             out, data = options.out, options.data
             found = comparing.compared(out, others, data, options.limit)

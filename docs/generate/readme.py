@@ -1,0 +1,159 @@
+"""README's generated parts and the picture of the demo's table.
+
+    python -m docs.generate.readme            writes them
+    python -m docs.generate.readme --check    writes nothing; fails where they are stale
+
+A part stands between `<!-- made: NAME -->` and `<!-- end -->`.
+"""
+
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterable
+from itertools import groupby
+
+import yaml
+
+from docs.generate.catalogue import (
+    ROOT,
+    Shown,
+    arxiv,
+    averages,
+    merging_rows,
+    models,
+)
+from docs.generate.choice import choice
+from docs.generate.picture import PICTURE, picture, written
+from docs.generate.values import filled
+from tadrop.storage.files import write_text
+
+README = ROOT / "README.md"
+PART = re.compile(r"(<!-- made: (\w+) -->\n)(.*?)(<!-- end -->)", re.S)
+FOUND = """\
+- **Merging**: what stores something per task is in another class: TSV-C
+  {{leaderboard_glyph8; TSV-C; ; average}}, EMR {{leaderboard_glyph8; EMR; ; average}},
+  against WUDI (exact) {{leaderboard_glyph8; WUDI (exact); ; average}} and Fisher
+  {{leaderboard_glyph8; Fisher; ; average}} for one model; individual models have
+  {{leaderboard_glyph8; Individual; ; average}}, the untouched base
+  {{leaderboard_glyph8; Pretrained; ; average}}.
+- **TADrop against the plain row**: TIES {{table_glyph8; TIES; + TADrop; difference}}
+  points, EMR {{table_glyph8; EMR; + TADrop; difference}}, Task Arithmetic
+  {{table_glyph8; Task Arithmetic; + TADrop; difference}}.
+- **TADrop against its uniform control**, which decides whether *adaptive* pays:
+  {{table_glyph8; versus}}
+- **On photographs and sentences** (DINOv2, a small GPT-2) EMR gains
+  {{table_offline8; EMR; + TADrop; difference}} and
+  {{table_text7; EMR; + TADrop; difference}}; against the control
+  {{table_offline8; EMR; + TADrop; versus}} and {{table_text7; EMR; + TADrop; versus}}.
+"""
+
+
+def found() -> str:
+    """What was found, in four points."""
+    points = filled(FOUND).split("\n- ")
+    points = [" ".join(point.split()) for point in points]
+    return "\n- ".join(points) + "\n"
+
+
+def methods() -> str:
+    """The methods, a line a paper."""
+    measured = averages("leaderboard_glyph8")
+    lines = [
+        "| method | paper | stores | sees | best average |",
+        "|:--|:--|:--|:--|--:|",
+    ]
+    by_paper = sorted(merging_rows(), key=lambda shown: shown.row.paper or "")
+    for paper, group in groupby(by_paper, key=lambda shown: shown.row.paper):
+        rows = list(group)
+        names = ", ".join(
+            f"[{one.row.title}](conf/merge/{one.row.name}.yaml)" for one in rows
+        )
+        ours = [measured[one.row.title] for one in rows if one.row.title in measured]
+        best = max(ours, key=float, default="–")
+        sees = _once(one.row.data for one in rows)
+        cells = (names, arxiv(paper) or "–", _stores(rows), sees, best)
+        lines.append(f"| {' | '.join(cells)} |")
+    count = len(merging_rows())
+    return f"{count} rows:\n\n" + "\n".join(lines) + "\n"
+
+
+def _stores(rows: list[Shown]) -> str:
+    """What rows of one paper store: the least and the most."""
+    amounts = sorted(one.stored for one in rows if one.stored is not None)
+    # A share below one model is tensors that a method leaves as they were.
+    return _once(models(max(amount, 1.0)) for amount in amounts)
+
+
+def _once(words: Iterable[str]) -> str:
+    """Words in their order, each once."""
+    return ", ".join(dict.fromkeys(words))
+
+
+def choose() -> str:
+    """Which method to use, by what may be stored and seen."""
+    return choice("conf/merge/", ".yaml") + "\n"
+
+
+def cite() -> str:
+    """BibTeX of the suite and of TADrop's paper, from CITATION.cff."""
+    facts = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    paper = facts["references"][0]
+    number = paper["identifiers"][0]["value"].removeprefix("arXiv:")
+    return f"""\
+```bibtex
+@software{{tadrop,
+  title   = {{{facts["title"]}}},
+  author  = {{{facts["authors"][0]["name"]}}},
+  version = {{{project["project"]["version"]}}},
+  license = {{{facts["license"]}}}
+}}
+@misc{{tadrop_paper,
+  title         = {{{paper["title"]}}},
+  eprint        = {{{number}}},
+  archivePrefix = {{arXiv}}
+}}
+```
+"""
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "found": found,
+    "methods": methods,
+    "choose": choose,
+    "cite": cite,
+}
+
+
+def renewed(text: str) -> str:
+    """A page with its parts as they are made now.
+
+    Raises KeyError for a part that nothing makes.
+    """
+    return PART.sub(lambda part: part[1] + PARTS[part[2]]() + part[4], text)
+
+
+def stale() -> list[str]:
+    """What is not as it would be made."""
+    text = README.read_text(encoding="utf-8")
+    differing: list[str] = []
+    if renewed(text) != text:
+        differing.append(README.name)
+    if picture() != written():
+        differing.append(str(PICTURE.relative_to(ROOT)))
+    return differing
+
+
+def main() -> None:
+    if "--check" in sys.argv[1:]:
+        differing = stale()
+        if differing:
+            names = ", ".join(differing)
+            sys.exit(f"error: {names}: stale; python -m docs.generate.readme")
+        return
+    write_text(README, renewed(README.read_text(encoding="utf-8")))
+    write_text(PICTURE, picture())
+
+
+if __name__ == "__main__":
+    main()

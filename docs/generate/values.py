@@ -1,0 +1,57 @@
+"""Numbers in hand-written pages: `{{TABLE; METHOD; VARIANT; COLUMN}}` is read from results.
+
+VARIANT is empty for the plain row. COLUMN is average, difference (to the plain row) or
+versus (to the uniform control). `{{TABLE; versus}}` counts methods, `{{choice}}` is the
+table of methods to choose from. What names nothing stops the build.
+"""
+
+import re
+
+from docs.generate.catalogue import RESULTS, printed
+from docs.generate.choice import choice
+
+PLACE = re.compile(r"\{\{([^{}]+)\}\}")
+AGAINST = "Against its uniform control at equal density TADrop "
+COLUMNS = {"average": "avg", "difference": "diff", "versus": "vs uniform"}
+
+
+def filled(markdown: str, folder: str = "") -> str:
+    """A page with its numbers. folder: how the page reaches the site's top."""
+    if "{{choice}}" in markdown:
+        markdown = markdown.replace("{{choice}}", choice(f"{folder}methods/"))
+    return PLACE.sub(_value, markdown)
+
+
+def _value(match: re.Match[str]) -> str:
+    """What one place names. Raises ValueError where a table does not have it."""
+    name, *words = (word.strip() for word in match[1].split(";"))
+    if len(words) == 1:
+        return sentence(name)
+    method, variant, column = words
+    line = _line(name, method, variant)
+    text = line[COLUMNS[column]]
+    if not text:
+        raise ValueError(f"{match[0]}: the table says nothing there")
+    return text
+
+
+def _line(name: str, method: str, variant: str) -> dict[str, str]:
+    above = ""
+    for line in printed(name):
+        label = line["method"]
+        is_variant = label.startswith("+")
+        above = above if is_variant else label
+        if above == method and label == (variant or method):
+            return line
+    raise ValueError(f"results/{name}.md has no row {method} {variant}")
+
+
+def sentence(name: str) -> str:
+    """What results/findings.md says of TADrop against its control in a table."""
+    text = (RESULTS / "findings.md").read_text(encoding="utf-8")
+    _, _, below = text.partition(f"({name})\n")
+    for line in below.splitlines():
+        said = line.strip().removeprefix("- ")
+        if said.startswith(AGAINST):
+            return f"it {said.removeprefix(AGAINST)}"
+    raise ValueError(f"results/findings.md says nothing of {name} against the control")

@@ -1,0 +1,169 @@
+"""What tables say, in sentences that are made of their values and of nothing else.
+
+A difference counts where its 95 % interval, as tables show it, leaves out zero; the
+intervals cover test examples, and no other tasks or models.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+
+from tadrop.results.columns import gain
+from tadrop.results.formats import label, settings
+from tadrop.results.intervals import Interval, side
+from tadrop.results.row import Row
+from tadrop.results.table import Table
+
+MOST_NAMED = 5  # methods in one sentence
+TEST_INPUTS = "test inputs"
+HEAD = """\
+What the committed records say, written by `tadrop results`. A difference counts where its
+95 % interval over test examples, to a tenth of a point, leaves out zero; other tasks and
+models are not covered.
+
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one table says.
+
+    file:    the name of what is written of it
+    best:    its best rows, in sentences
+    control: of TADrop against its uniform control; plain: against the row without it
+    """
+
+    file: str
+    title: str
+    best: tuple[str, ...]
+    control: tuple[str, ...]
+    plain: tuple[str, ...]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.best + self.control + self.plain
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A difference of a method's row with TADrop, in points."""
+
+    name: str
+    points: float
+    interval: Interval
+
+    @property
+    def text(self) -> str:
+        return f"{self.name} {gain(self.points, self.interval)}"
+
+
+def findings(tables: Mapping[str, Table]) -> list[Finding]:
+    """What each table says, those of every method first; silent ones are left out."""
+    found: list[Finding] = []
+    for file, table in sorted(tables.items(), key=_rank):
+        control, plain = tuple(against_control(table)), tuple(against_plain(table))
+        one = Finding(file, table.title, tuple(best(table)), control, plain)
+        if one.sentences:
+            found.append(one)
+    return found
+
+
+def _rank(named: tuple[str, Table]) -> tuple[bool, str, int]:
+    """Sorts tables of every method first, then by name and number of tasks."""
+    file, table = named
+    return "stored" not in table.extra, file.rstrip("0123456789"), len(table.tasks)
+
+
+def markdown(found: Iterable[Finding]) -> str:
+    """The findings as a page, each with a link to its table."""
+    lines: list[str] = []
+    for one in found:
+        lines.append(f"- [{one.title}]({one.file}.md) ({one.file})")
+        lines += [f"    - {sentence}" for sentence in one.sentences]
+    return HEAD + "\n".join(lines) + "\n"
+
+
+def best(table: Table) -> Iterator[str]:
+    """The best plain rows, and the best that leave one model for all tasks.
+
+    Only of tables that say what rows store, which are those of every method.
+    """
+    if "stored" not in table.extra:
+        return
+    references = [row for row in table.rows if row.is_reference]
+    rows = [row for row in table.rows if _competes(row)]
+    ranked = sorted(rows, key=lambda row: -row.measured)
+    levels = ", ".join(f"{row.title} {row.measured:.1f}" for row in references)
+    yield f"Best without TADrop: {_named(ranked[:3])} ({levels})."
+    whole = _one_model(table)
+    single = [row for row in ranked if whole and (row.stored_bytes or 0) <= whole]
+    if single:
+        yield f"Best of those that leave one model for all tasks: {_named(single[:3])}."
+
+
+def _competes(row: Row) -> bool:
+    """Whether a row is a plain merge that saw no input it is graded on."""
+    merges = row.density is not None and not row.source
+    return merges and not row.variant and TEST_INPUTS not in row.data
+
+
+def _one_model(table: Table) -> float | None:
+    """The bytes of one model's vector, with a little for factors; None if unknown."""
+    for row in table.rows:
+        if row.method == "individual" and row.stored_bytes:
+            return 1.01 * row.stored_bytes / len(table.tasks)
+    return None
+
+
+def _named(rows: Sequence[Row]) -> str:
+    return ", ".join(f"{label(row)} {row.measured:.1f}" for row in rows)
+
+
+def against_control(table: Table) -> Iterator[str]:
+    """TADrop against its uniform control at equal density."""
+    gains = list(_gains(table, "versus", "versus_interval"))
+    if gains:
+        yield _told(gains, "Against its uniform control at equal density TADrop")
+
+
+def against_plain(table: Table) -> Iterator[str]:
+    """TADrop against the row without it."""
+    gains = list(_gains(table, "difference", "interval"))
+    if gains:
+        yield _told(gains, "Against the same row without it TADrop")
+
+
+def _gains(table: Table, points: str, interval: str) -> Iterator[Gain]:
+    """A difference of each row with TADrop that has one with an interval."""
+    name = ""
+    for row in table.rows:
+        name = name if row.below else row.title
+        value, ends = attrgetter(points, interval)(row)
+        if row.variant == "TADrop" and value is not None and ends is not None:
+            yield Gain(_name(name, row), value, ends)
+
+
+def _name(method: str, row: Row) -> str:
+    """The method of a row, with what tells it from its other rows."""
+    apart = ", ".join(filter(None, (row.standing, settings(row))))
+    return f"{method} ({apart})" if apart else method
+
+
+def _told(gains: Sequence[Gain], subject: str) -> str:
+    """How many are ahead and behind, and the largest of them."""
+    ordered = sorted(gains, key=attrgetter("points"), reverse=True)
+    ahead = [one for one in ordered if side(one.interval) > 0]
+    behind = [one for one in reversed(ordered) if side(one.interval) < 0]
+    count = len(gains)
+    said = f"{subject} is ahead with {len(ahead)} of {count}{_largest(ahead)}"
+    return f"{said}; behind with {len(behind)}{_largest(behind)}."
+
+
+def _largest(gains: Sequence[Gain]) -> str:
+    """The first few by name, in brackets."""
+    if not gains:
+        return ""
+    named = ", ".join(one.text for one in gains[:MOST_NAMED])
+    more = ", …" if len(gains) > MOST_NAMED else ""
+    return f" ({named}{more})"

@@ -1,0 +1,1 @@
+"""What makes writing safe: hidden names, what killed writers left, what may be replaced."""
