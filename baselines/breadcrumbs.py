@@ -13,15 +13,22 @@ the count of the lower cut is 0. A tensor without axes is left alone.
 """
 
 import torch
+from torch import Tensor
 
 from tadrop.numerics.ops import largest, total
 from tadrop.types import Deltas, TadropError, Taus
 
 
-def merge(taus: Taus, outliers: float = 0.006, by: str = "row") -> Deltas:
+def merge(
+    taus: Taus,
+    outliers: float = 0.006,
+    by: str = "row",
+    weights: Tensor | None = None,
+) -> Deltas:
     """The sum without each task's int(outliers * n) largest magnitudes.
 
-    by: row (n entries along the last axis) or tensor (n entries in all)
+    by:      row (n entries along the last axis) or tensor (n entries in all)
+    weights: [task], by which taus were multiplied
     """
     if by not in ("row", "tensor"):
         raise TadropError(f"by is {by!r}; it must be row or tensor")

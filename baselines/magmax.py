@@ -8,12 +8,16 @@ matter. The authors' loop keeps whichever came last.
 """
 
 import torch
+from torch import Tensor
 
 from tadrop.types import Deltas, Taus
 
 
-def merge(taus: Taus) -> Deltas:
-    """The entry of largest magnitude over the tasks."""
+def merge(taus: Taus, weights: Tensor | None = None) -> Deltas:
+    """The entry of largest magnitude over the tasks.
+
+    weights: [task], by which taus were multiplied
+    """
     highest = taus.amax(0, keepdim=True)
     lowest = taus.amin(0, keepdim=True)
     return torch.where(highest >= -lowest, highest, lowest)

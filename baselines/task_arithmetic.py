@@ -4,12 +4,17 @@ theta = theta0 + lambda * the sum of the task vectors. Lambda is the
 row's scale, which is applied after the merge. The formula sees no data.
 """
 
+from torch import Tensor
+
 from tadrop.numerics.ops import compiled_total, total
 from tadrop.types import Deltas, Taus
 
 
-def merge(taus: Taus) -> Deltas:
-    """The sum of the task vectors."""
+def merge(taus: Taus, weights: Tensor | None = None) -> Deltas:
+    """The sum of the task vectors.
+
+    weights: [task], by which taus were multiplied
+    """
     return total(taus)
 
 

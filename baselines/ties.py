@@ -16,7 +16,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from tadrop.numerics import compiled
-from tadrop.numerics.ops import rows, total
+from tadrop.numerics.ops import agreeing, rows, total
 from tadrop.protocols.streams import Stream
 from tadrop.types import Deltas, TadropError, Taus
 from tadrop.vectors.passes import add_up
@@ -55,11 +55,18 @@ def agreement(taus: Taus, sign: Deltas) -> Bool[Tensor, "task *shape"]:
     return torch.where(sign > 0, taus > 0, taus < 0)
 
 
-def merge(taus: Taus, survey: float, combine: str = "mean") -> Deltas:
+def merge(
+    taus: Taus,
+    survey: float,
+    combine: str = "mean",
+    weights: Tensor | None = None,
+) -> Deltas:
     """The merge of the entries that agree with the elected sign.
 
     combine: mean over the agreeing tasks, their sum, or max, the
              largest of them
+    weights: [task], by which taus were multiplied; of a mean those
+             that agree divide
     """
     if combine not in ("mean", "sum", "max"):
         raise TadropError(f"combine is {combine!r}; it must be mean, sum or max")
@@ -69,7 +76,7 @@ def merge(taus: Taus, survey: float, combine: str = "mean") -> Deltas:
     if combine == "sum":
         return total(survivors)
     if combine == "mean":
-        return total(survivors) / agree.sum(0, keepdim=True).clamp(min=1)
+        return total(survivors) / agreeing(agree, weights)
     return survivors.abs().amax(0, keepdim=True) * sign
 
 

@@ -34,6 +34,7 @@ ROOMS = (
     "tadrop.sparsify",
     "baselines",
     "tadrop.merging",
+    "tadrop.checkpoints",
     "tadrop.models",
     "tadrop.tasks",
     "tadrop.evaluation",

@@ -46,6 +46,7 @@ def main(words: Sequence[str] | None = None) -> None:
         print(listing())
         return
     verb, *rest = given
+    verb = verb.replace("-", "_")
     known = verbs()
     sys.argv = [f"tadrop {verb}", *rest]
     if verb == "run":

@@ -102,6 +102,15 @@ class Progress:
         task = bars.add_task(f"{title}{name:<9}", total=steps)
         return lambda: bars.advance(task)
 
+    def amount(self, name: str, total: int) -> Callable[[int], None]:
+        """A bar of megabytes; call it with the bytes of every step."""
+        bars = self._bars
+        if bars is None:
+            return lambda count: None
+        title = f"{self._title:<28} " if err.width >= NAMED_BARS else ""
+        task = bars.add_task(f"{title}{name} (MB)", total=total / MEGABYTE)
+        return lambda count: bars.advance(task, count / MEGABYTE)
+
     def transfer(self, name: str) -> Callable[[int, int | None], None]:
         """A bar of megabytes, from the first that come; gone when all have come.
 

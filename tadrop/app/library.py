@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +15,7 @@ PIECE = 1 << 20  # entries cut at a time
 
 
 def merge_checkpoints(
-    base: str | Path,
+    base: str | Path | None,
     experts: Sequence[str | Path],
     out: str | Path,
     merge: str = "task_arithmetic",
@@ -27,47 +27,35 @@ def merge_checkpoints(
     expand: bool = False,
     overwrite: bool = False,
     overrides: Sequence[str] = (),
+    shard_size: str = "5GB",
+    **family: Any,
 ) -> Written:
     """Merges checkpoints of one architecture on disk into the folder `out`.
 
-    base, experts: folders or files, safetensors (also sharded) or torch zip
+    base, experts: folders or files, safetensors (also sharded) or torch; LoRA folders as
+                   experts; NAME=PATH; ORG/NAME[@REVISION] of the hub; a base of None
+                   where the row needs none
     merge:         a row of conf/merge: average, task_arithmetic, ties, dare, emr, ...
-    tadrop:        whether Tensor-wise Adaptive Drop sparsifies the task vectors, in the
-                   place of the row's own rule
+    tadrop:        whether TADrop sparsifies, in the place of the row's own rule
     scale:         lambda; None for the row's own
     private:       patterns of tensors that stay each expert's own (heads)
     dtype:         fp32, fp16 or bf16; None for the base's
-    expand:        also write each task's full checkpoint to out/TASK, where tasks get
-                   weights of their own
+    expand:        also write each task's full checkpoint to out/TASK
     overrides:     anything else as on the command line, such as "tadrop.q_lo=0.7"
+    shard_size:    the most bytes of one file
+    family:        what else models.local takes: weights, density, tokenizer, keep_base,
+                   statistics, round_base, force, matrices
 
     Returns what was written and where. Raises TadropError, naming the file and the
     tensor, if the checkpoints do not fit.
     """
-    from omegaconf import OmegaConf
+    from tadrop.app.merging.request import Request
+    from tadrop.app.merging.running import run
 
-    from tadrop.app.runs.checks import check
-    from tadrop.app.runs.exporting import merge_only
-    from tadrop.app.schema.composing import composed
-
-    switch = "on" if tadrop else "off"
-    words = ["model=local", f"merge={merge}", f"tadrop={switch}", *overrides]
-    cfg = composed(words, given=("model.base", "model.experts"))
-    model = _local(base, experts, private)
-    row = {} if scale is None else {"scale": scale}
-    export = {"dir": str(out), "dtype": dtype, "expand": expand}
-    values = {"model": model, "merge": row, "export": export, "overwrite": overwrite}
-    merged = OmegaConf.merge(cfg, values, {"evaluate": False})
-    check(merged)
-    return merge_only(merged)
-
-
-def _local(
-    base: str | Path, experts: Sequence[str | Path], private: Sequence[str]
-) -> dict[str, object]:
-    """The model's node for checkpoints on disk."""
-    places = list(map(str, experts))
-    return {"base": str(base), "experts": places, "private": list(private)}
+    model = {"private": list(private), **family}
+    words = (None if base is None else str(base)), list(map(str, experts)), str(out)
+    method = merge, tadrop, scale, tuple(overrides), model
+    return run(Request(*words, *method, dtype, expand, shard_size, overwrite))
 
 
 def tadrop_(

@@ -7,7 +7,7 @@ piece: into memory here, to disk in export.py. The scale (lambda) is applied aft
 so one merge serves a whole grid of scales.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
@@ -75,6 +75,7 @@ class _Pass:
     method: Method
     survey: Mapping[str, Any]
     statistics: Statistics | None
+    weights: Mapping[str, Sequence[float]] | None = None
 
     def merged(
         self,
@@ -88,8 +89,10 @@ class _Pass:
         """
         method = self.method
         size = prod(self.stream.shapes[name])
-        if method.compiled is not None and compiled.worthwhile(size, taus):
-            return method.compiled(taus, **self.survey)
+        is_plain = self.weights is None  # the kernels know no weights
+        fast = method.compiled if is_plain else None
+        if fast is not None and compiled.worthwhile(size, taus):
+            return fast(taus, **self.survey)
         merged = self._plain(name, start, taus)
         if not _fits(merged, taus):
             raise TadropError(
@@ -121,6 +124,8 @@ class _Pass:
         stop = start + taus[0].numel()
         if self.statistics is not None:
             handed["statistics"] = self._measured(name, start, taus)
+        if self.weights is not None:
+            handed["weights"] = torch.tensor(self.weights[name], device=taus.device)
         if "uncut" in self.method.needs:
             uncut = self.stream.uncut().taus(name, start, stop)
             handed["uncut"] = uncut.view(taus.shape)
@@ -213,16 +218,18 @@ def merge_into(
     method: Method,
     on_tensor: Callable[[str], None] = _silent,
     statistics: Statistics | None = None,
+    weights: Mapping[str, Sequence[float]] | None = None,
 ) -> Summary:
     """Merges piece by piece and puts every result into a sink.
 
     Results come in any order and from several threads at once. on_tensor is told each
-    name when it is done.
+    name when it is done. weights: what the stream's vectors were multiplied by, one a
+    task, by tensor; see weighting.py
     """
     _check_layouts(stream, method)
     stream.plan()
     survey = _surveyed(stream, method, statistics)
-    formula = _Pass(stream, method, survey, statistics)
+    formula = _Pass(stream, method, survey, statistics, weights)
     sizes = {name: prod(stream.shapes[name]) for name in stream.names}
 
     def work(name: str, start: int, taus: Taus) -> _Counts:

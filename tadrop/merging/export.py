@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tadrop.merging.beside import copy_beside
 from tadrop.merging.compact import COMPACT, Compact, read
 from tadrop.merging.engine import Summary
 from tadrop.merging.full import Full, full_size
@@ -29,7 +30,6 @@ from tadrop.numerics.threads import in_order
 from tadrop.storage.atomic.finite import json_text
 from tadrop.storage.atomic.guards import check_room
 from tadrop.storage.checkpoint import Checkpoint, open_checkpoint
-from tadrop.storage.checkpoint_writer import copy_beside
 from tadrop.storage.folders import NOTE, staged
 from tadrop.vectors.passes import PIECE
 
@@ -58,10 +58,14 @@ def export(
     base: Checkpoint,
     private: Mapping[str, Mapping[str, Tensor]],
     plan: Plan,
+    experts: Mapping[str, Checkpoint] | None = None,
 ) -> Written:
     """Writes a merge to disk.
 
-    private: each task's own tensors, for its full checkpoint. Raises TadropError if the
+    private: each task's own tensors, for its full checkpoint
+    experts: whose configuration and tokenizer stand beside it; None for the base's
+
+    Raises TadropError if the
     folder is taken, the disk is full or a weight does not fit the dtype; nothing stays
     then.
     """
@@ -74,13 +78,38 @@ def export(
         if plan.expand:
             for task in source.tasks:
                 _expand(folder, kind, base, task, private.get(task, {}), plan)
+                donor = base if experts is None else experts[task]
+                copy_beside(donor, folder / task, plan.dtype)
         copy_beside(base, folder, plan.dtype)
         note = {"kind": kind, "density": summary.density, **plan.made}
         text = json_text(note, str(plan.out)) + "\n"
         (folder / NOTE).write_text(text, encoding="utf-8")
+        for name, content in plan.pages(note).items():
+            (folder / name).write_text(content, encoding="utf-8")
         size = _bytes_in(folder)
     expanded = {task: plan.out / task for task in source.tasks} if plan.expand else {}
     return Written(plan.out, kind, expanded, size, summary.density)
+
+
+def expanded(
+    packed: Path,
+    base: Checkpoint,
+    task: str,
+    own: Mapping[str, Tensor],
+    plan: Plan,
+    expert: Checkpoint,
+) -> int:
+    """Writes a task's full checkpoint from a compact export; returns its bytes.
+
+    own: the task's own tensors; expert: whose files stand beside it
+    """
+    with staged(plan.out, plan.overwrite) as folder:
+        with Full(folder, base, own, plan) as sink:
+            _expand_compact(packed, task, sink)
+        copy_beside(expert, folder, plan.dtype)
+        text = json_text(plan.made, str(plan.out)) + "\n"
+        (folder / NOTE).write_text(text, encoding="utf-8")
+        return _bytes_in(folder)
 
 
 def _bytes_in(folder: Path) -> int:
@@ -137,7 +166,6 @@ def _expand(
             _expand_compact(folder, task, sink)
         else:
             _expand_full(folder, sink)
-    copy_beside(base, target, plan.dtype)
 
 
 def _expand_compact(folder: Path, task: str, sink: Full) -> None:

@@ -32,11 +32,11 @@ class Full:
         plan: Plan,
     ) -> None:
         self.base, self.plan, self.own = base, plan, own
-        self.tensors = {**base.tensors, **own}
         self.forms: dict[str, Form] = {}
-        for name, tensor in self.tensors.items():
-            dtype = _stored_dtype(tensor.dtype, plan.dtype)
-            self.forms[name] = form_of(name, dtype, tensor.shape)
+        for name in dict.fromkeys([*base.tensors, *own]):
+            like = own[name] if name in own else base.like(name)
+            dtype = stored_dtype(like.dtype, plan.dtype)
+            self.forms[name] = form_of(name, dtype, like.shape)
         aliases = {a: name for a, name in base.aliases.items() if a not in own}
         metadata = {
             "format": "pt",
@@ -75,8 +75,9 @@ class Full:
 
     def copy_rest(self, merged: Collection[str]) -> None:
         """Writes what was not merged: integers, and the task's own tensors."""
-        for name, tensor in self.tensors.items():
+        for name in self.forms:
             if name not in merged or name in self.own:
+                tensor = self.own[name] if name in self.own else self.base[name]
                 flat = tensor.reshape(-1)
                 for start in range(0, len(flat), PIECE):
                     self.write(name, start, flat[start : start + PIECE])
@@ -91,11 +92,12 @@ class Full:
 def full_size(base: Checkpoint, plan: Plan) -> int:
     """Bytes of a full checkpoint like the base."""
     size = 0
-    for tensor in base.tensors.values():
-        size += tensor.numel() * _stored_dtype(tensor.dtype, plan.dtype).itemsize
+    for name in base.tensors:
+        like = base.like(name)
+        size += like.numel() * stored_dtype(like.dtype, plan.dtype).itemsize
     return size
 
 
-def _stored_dtype(dtype: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
+def stored_dtype(dtype: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
     """The wanted dtype for floating point, and a tensor's own for everything else."""
     return wanted if wanted and dtype.is_floating_point else dtype

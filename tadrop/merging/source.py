@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tadrop.merging.engine import Put, Summary, merge_into
 from tadrop.merging.method import Method
+from tadrop.merging.weighting import Table, Weighted
 from tadrop.protocols.streams import Stream
 from tadrop.storage.checkpoint_writer import SHARD, Shape
 from tadrop.types import Deltas, LowRank, Masked, MergedPiece, TadropError
@@ -36,6 +37,7 @@ class Plan:
     expand: every task's full checkpoint is written too
     shard:  the most bytes of one file
     made:   how the merge was made, for the metadata
+    pages:  from what is noted of an export, text files that stand beside it
     inputs: the files and folders that are read, which the export must not touch
     """
 
@@ -46,6 +48,7 @@ class Plan:
     shard: int = SHARD
     overwrite: bool = False
     made: Mapping[str, Any] = field(default_factory=dict)
+    pages: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda note: {}
     inputs: tuple[Path, ...] = ()
 
 
@@ -99,11 +102,16 @@ def streamed(
     stream: Stream,
     method: Method,
     on_tensor: Callable[[str], None] = lambda name: None,
+    weights: Table | None = None,
 ) -> Source:
-    """A merge that runs while it is written; nothing of it is held."""
+    """A merge that runs while it is written; nothing of it is held.
+
+    weights: by which task vectors are multiplied, see weighting.py
+    """
+    weighted = stream if weights is None else Weighted(stream, weights)
 
     def run(put: Put) -> Summary:
-        return merge_into(put, stream, method, on_tensor)
+        return merge_into(put, weighted, method, on_tensor, weights=weights)
 
     return Source(stream.tasks, stream.shapes, method.rescale is not None, run)
 

@@ -1,18 +1,20 @@
 """Checkpoints on disk of any architecture: nothing is known of them but their tensors.
 
-They are merged and written, not evaluated.
+They are merged and written, not evaluated. What their files mean is settled in
+tadrop.checkpoints.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NoReturn
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, NoReturn
 
+from tadrop.checkpoints.family import Family, Options
 from tadrop.models.model import Model
 from tadrop.models.private import PrivateTensors
 from tadrop.protocols.tasks import Tasks
-from tadrop.storage.checkpoint import Checkpoint, open_checkpoint
-from tadrop.types import TadropError
+from tadrop.storage.checkpoint import Checkpoint
+from tadrop.types import MatrixLayout, TadropError
 
 NO_ARCHITECTURE = (
     "model=local knows weights, not an architecture to evaluate; "
@@ -22,48 +24,78 @@ NO_ARCHITECTURE = (
 
 @dataclass(frozen=True)
 class Local:
-    """A base and its experts, folders or files; see Model.
+    """A base and its experts: paths, NAME=PATH, or ORG/NAME[@REVISION]; see Model.
 
-    private:  patterns of tensors that stay each expert's own (heads)
-    matrices: what per-matrix methods are told (models.matrices); empty: they are refused
+    base:       null where there is none, for methods that need none
+    private:    patterns of tensors that stay each expert's own (heads)
+    matrices:   what per-matrix methods are told (models.matrices); empty: what
+                transformers stores so (tadrop.checkpoints.tensors.matrices)
+    keep_base:  patterns of tensors that are the base's, whatever experts have
+    tokenizer:  whose vocabulary comes out, where they differ: base, union or an expert's
+                name; null refuses
+    statistics: of normalisation layers: the experts' mean, or the base's
+    round_base: whether experts of fewer bits are compared with the base rounded so
+    force:      whether settings that make another function of the model may differ
+    weights:    by expert: a number, a gradient over depth, or rules (merging.weighting)
+    density:    the same for what the row's sparsifier keeps
+    hub_dir:    a folder laid out like the hub, asked before its library's cache
     """
 
     name: str
-    base: str
+    base: str | None
     experts: Sequence[str]
     private: Sequence[str] = ()
     matrices: Sequence[Mapping[str, Any]] = ()
+    keep_base: Sequence[str] = ()
+    tokenizer: str | None = None
+    statistics: Literal["mean", "base"] = "mean"
+    round_base: bool = False
+    force: bool = False
+    weights: Mapping[str, Any] | None = None
+    density: Mapping[str, Any] | None = None
+    hub_dir: str | None = None
 
-    @property
-    def own_tasks(self) -> tuple[str, ...]:
-        """One name an expert: its folder's, or its file's.
-
-        Raises TadropError if two are equal.
-        """
+    @cached_property
+    def family(self) -> Family:
+        """The checkpoints as they are understood."""
         if isinstance(self.experts, str) or not self.experts:
             raise TadropError(
                 "model.experts is a list of checkpoints: 'model.experts=[DIR1,DIR2]'"
             )
-        names = tuple(_task_name(Path(path)) for path in self.experts)
-        for name in names:
-            if names.count(name) > 1:
-                raise TadropError(
-                    f"two experts are called {name!r}; "
-                    "rename a folder, tasks are told apart by it"
-                )
-        return names
+        options = Options(
+            tuple(self.private),
+            tuple(self.keep_base),
+            self.tokenizer,
+            self.statistics,
+            self.round_base,
+            self.force,
+        )
+        return Family(self.base, tuple(self.experts), options, self.hub_dir)
+
+    @property
+    def own_tasks(self) -> tuple[str, ...]:
+        """One name an expert: its folder's, its file's, or the one that it was given.
+
+        Raises TadropError if two are equal and nothing tells them apart.
+        """
+        return tuple(self.family.inputs)
 
     def open_base(self) -> Checkpoint:
-        """The base as its file has it."""
-        return open_checkpoint(self.base)
+        """The base under the names that loaders want, what is doubtful in its notes."""
+        base, _ = self.family.settled
+        return replace(base, notes=tuple(self.family.notes))
 
     def open_expert(self, task: str) -> Checkpoint:
-        """An expert as its file has it, by its name."""
-        return open_checkpoint(self.experts[self.own_tasks.index(task)])
+        """An expert under the base's names, by its name."""
+        return replace(self.family.settled[1][task], notes=())
 
     def settled(self, base: Checkpoint, experts: Mapping[str, Checkpoint]) -> "Local":
-        """These checkpoints: `private` names all that is private."""
-        return self
+        """These checkpoints with every private tensor named."""
+        return replace(self, private=self.family.private)
+
+    def found_matrices(self) -> Mapping[str, MatrixLayout]:
+        """What is a matrix where nobody says it: see matrices."""
+        return {} if self.matrices else self.family.layouts()
 
     @property
     def head_module(self) -> None:
@@ -88,13 +120,6 @@ class Local:
     def equip(self, module: Any, private: PrivateTensors) -> NoReturn:
         """Raises TadropError, as bound does."""
         raise TadropError(NO_ARCHITECTURE)
-
-
-def _task_name(path: Path) -> str:
-    resolved = path.resolve()
-    if resolved.stem in ("model", "pytorch_model"):
-        return resolved.parent.name
-    return resolved.name.split(".safetens")[0]
 
 
 _MODEL: type[Model] = Local  # a type checker compares all members

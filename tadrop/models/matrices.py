@@ -2,9 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from tadrop.types import MatrixLayout, TadropError
+
+
+@runtime_checkable
+class FindsMatrices(Protocol):
+    """What a model does beside what Model says where its files tell its matrices."""
+
+    def found_matrices(self) -> Mapping[str, MatrixLayout]:
+        """The matrix layout of tensors, by name; empty where `matrices` names them."""
+        ...
+
+
+def found_matrices(model: object) -> Mapping[str, MatrixLayout]:
+    """What a model's files tell of its matrices; empty for most models."""
+    return model.found_matrices() if isinstance(model, FindsMatrices) else {}
 
 
 def matrix_layouts(

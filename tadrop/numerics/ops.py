@@ -40,6 +40,18 @@ def along(values: Float[Tensor, " task"], taus: Taus) -> Tensor:
     return values.to(taus).view(-1, *[1] * (taus.dim() - 1))
 
 
+def agreeing(agree: Bool[Tensor, "task *shape"], weights: Tensor | None) -> Tensor:
+    """How many tasks agree, or the sum of their weights, [1, *shape]; 1 where it is 0.
+
+    weights: [task]
+    """
+    if weights is None:
+        return agree.sum(0, keepdim=True).clamp(min=1)
+    shares = weights.float().view(-1, *[1] * (agree.dim() - 1)) * agree
+    divisor = shares.sum(0, keepdim=True)
+    return torch.where(divisor.abs() < 1e-8, 1.0, divisor)
+
+
 def largest(magnitudes: Float[Tensor, "*axes"], count: int) -> Bool[Tensor, "*axes"]:
     """The mask of exactly `count` largest entries along the last axis.
 

@@ -34,6 +34,7 @@ CIRCUMSTANCES = (
 REMARKS = (
     "_partial_",
     "_target_",
+    "baseless",
     "boards",
     "cache",
     "compiled",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -30,6 +31,8 @@ FILES = (
     f"pytorch_model.bin{INDEX}",
 )
 MANIFEST = "SHA256SUMS"
+# What a file of git's large file storage begins with where its bytes were not fetched.
+POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,12 @@ class Checkpoint:
     tensors: views of mapped files, which take no memory until they are used
     aliases: names that are not in tensors -> the name in tensors whose bytes they share
     lasting: whether a tensor is always the same; False where it is made when asked for
+    likes:   empty tensors of the same shapes and dtypes, where tensors are made when
+             asked for; None where tensors themselves tell them
+    held:    names of tensors that a merge takes from here: buffers, which no formula
+             is about
+    beside:  what is written beside these tensors, where that is not their folder's own
+    notes:   what is doubtful about it, a line each
     """
 
     path: Path
@@ -46,14 +55,38 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     aliases: Mapping[str, str] = field(default_factory=dict)
     lasting: bool = True
+    likes: Mapping[str, Tensor] | None = None
+    held: frozenset[str] = frozenset()
+    beside: "Beside" = field(default_factory=lambda: Beside())
+    notes: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
+
+    def like(self, name: str) -> Tensor:
+        """A tensor of the same shape and dtype, which need not be made for it."""
+        return (self.tensors if self.likes is None else self.likes)[name]
 
     def fingerprint(self) -> str:
         """The sha256 of the files' contents, in order, as 16 hex digits."""
         sums = "".join(map(sha256, self.files))
         return hashlib.sha256(sums.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is written beside weights, where that is not their folder's own.
+
+    folder:    whose files; None for the checkpoint's own
+    tokenizer: whose tokenizer; None for the same folder's
+    tokens:    entries of tokenizer.json that are added to it
+    config:    what config.json says otherwise
+    """
+
+    folder: Path | None = None
+    tokenizer: Path | None = None
+    tokens: tuple[Mapping[str, Any], ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 def sha256(path: Path) -> str:
@@ -108,7 +141,21 @@ def _open_torch(path: Path) -> Opened:
     return tensors, file.aliases
 
 
+def _refuse_pointer(path: Path) -> None:
+    """Raises TadropError for a file that only says where its bytes are."""
+    with reading(path), path.open("rb") as file:
+        head = file.read(300)
+    if head.startswith(POINTER):
+        size = head.partition(b"size ")[2].split()
+        bytes_ = int(size[0]) if size and size[0].isdigit() else 0
+        raise TadropError(
+            f"{path}: a pointer of git-lfs, not the file itself ({bytes_:,} bytes); "
+            "fetch it: git lfs pull"
+        )
+
+
 def _opener(path: Path) -> Callable[[Path], Opened]:
+    _refuse_pointer(path)
     if path.suffix == ".safetensors":
         return _open_safetensors
     if path.suffix in SUFFIXES:

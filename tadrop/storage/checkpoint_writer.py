@@ -7,7 +7,6 @@ checkpoints are cut into shards with an index, as transformers reads them.
 
 import json
 import os
-import shutil
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -18,14 +17,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tadrop.storage.checkpoint import INDEX, Checkpoint
-from tadrop.storage.folders import NOTE
+from tadrop.storage.checkpoint import INDEX
 from tadrop.types import TadropError
 
 WEIGHTS = "model.safetensors"
 SHARD = 5_000_000_000  # bytes
-# The endings of configuration and tokenizer files.
-BESIDE = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".py")
 DTYPE_CODES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -221,30 +217,3 @@ def _write_index(folder: Path, files: Mapping[str, TensorFile], forms: Forms) ->
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     text = json.dumps(index, indent=1) + "\n"
     (folder / f"{WEIGHTS}{INDEX}").write_text(text, encoding="utf-8")
-
-
-def copy_beside(base: Checkpoint, folder: Path, dtype: torch.dtype | None) -> None:
-    """Copies the base's configuration and tokenizer files into a folder.
-
-    With a dtype, config.json names it in the place of the base's.
-    """
-    if not base.path.is_dir():
-        return
-    for file in sorted(base.path.iterdir()):
-        is_written_anew = file.name.endswith(INDEX) or file.name == NOTE
-        if file.suffix in BESIDE and file.is_file() and not is_written_anew:
-            shutil.copyfile(file, folder / file.name)
-    if dtype is not None:
-        _name_dtype(folder / "config.json", dtype)
-
-
-def _name_dtype(config: Path, dtype: torch.dtype) -> None:
-    """Writes a dtype into config.json, if it is there and has a key for it."""
-    if not config.is_file():
-        return
-    content = json.loads(config.read_text(encoding="utf-8"))
-    for key in ("torch_dtype", "dtype"):
-        if key in content:
-            content[key] = str(dtype).removeprefix("torch.")
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    config.write_text(text, encoding="utf-8")

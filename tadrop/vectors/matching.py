@@ -21,9 +21,10 @@ CARRIED = (
 def merged_names(base: Checkpoint, private: Sequence[str]) -> tuple[str, ...]:
     """The base's floating-point tensors that are not private, in the order of names."""
     names: list[str] = []
-    for name, tensor in sorted(base.tensors.items()):
-        if is_private(name, private):
+    for name in sorted(base.tensors):
+        if is_private(name, private) or name in base.held:
             continue
+        tensor = base.like(name)
         _check_dtype(base, name, tensor)
         if tensor.is_floating_point():
             names.append(name)
@@ -43,8 +44,11 @@ def matched(base: Checkpoint, expert: Checkpoint) -> Checkpoint:
     """The expert with its tensors under the base's names.
 
     Tied tensors may go by any of their names. Raises TadropError where the expert holds
-    different tensors for names that the base ties.
+    different tensors for names that the base ties. Tensors that are made when asked for
+    have the base's names already.
     """
+    if expert.likes is not None:
+        return expert
     tensors = dict(expert.tensors)
     for alias, name in expert.aliases.items():
         if name in expert.tensors:
@@ -91,11 +95,11 @@ def _check_tensor(base: Checkpoint, expert: Checkpoint, name: str) -> None:
         raise TadropError(
             f"{expert.path}: tensor {name!r} is missing (the base {base.path} has it)"
         )
-    tensor = expert[name]
-    if tensor.shape != base[name].shape:
+    tensor, own = expert.like(name), base.like(name)
+    if tensor.shape != own.shape:
         raise TadropError(
             f"{expert.path}: tensor {name!r} has shape {list(tensor.shape)}; "
-            f"the base {base.path} has {list(base[name].shape)}. "
+            f"the base {base.path} has {list(own.shape)}. "
             "If it is the task's own (a head), name it in model.private"
         )
     if not tensor.is_floating_point():

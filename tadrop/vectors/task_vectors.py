@@ -71,7 +71,7 @@ class TaskVectors:
         for task, expert in self.experts.items():
             experts[task] = matched(self.base, expert)
             check_fits(self.base, experts[task], names, self.private)
-        shapes = {name: tuple(self.base[name].shape) for name in names}
+        shapes = {name: tuple(self.base.like(name).shape) for name in names}
         if not any(map(prod, shapes.values())):
             raise TadropError(
                 f"{self.base.path}: no floating-point tensor has an entry to merge"

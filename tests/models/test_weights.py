@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tadrop.models.backbone import Backbone
@@ -84,8 +85,12 @@ def test_a_task_s_tensors_refuse_what_they_lack():
         model.equip(Tied(), private)
 
 
-def test_checkpoints_of_any_architecture_are_not_evaluated():
-    model = Local("local", "base", ["a/model.safetensors", "b.safetensors"])
-    assert list(model.own_tasks)[1] == "b"
+def test_checkpoints_of_any_architecture_are_not_evaluated(tmp_path):
+    places = [tmp_path / "a" / "model.safetensors", tmp_path / "b.safetensors"]
+    places[0].parent.mkdir()
+    for place in places:
+        save_file({"w": torch.zeros(2)}, place)
+    model = Local("local", "base", list(map(str, places)))
+    assert list(model.own_tasks) == ["a", "b"]
     with pytest.raises(TadropError, match=r"evaluate=false export\.dir=OUT"):
         model.bound(None)

@@ -35,6 +35,7 @@ class MergeRow:
     cost: one of COSTS
     boards: those it stands on, by name
     models: how many models it merges; None for any number
+    baseless: whether it gives the same whatever the base
     """
 
     name: str
@@ -45,6 +46,7 @@ class MergeRow:
     cost: str
     boards: tuple[str, ...]
     models: int | None
+    baseless: bool = False
 
 
 def merge_rows() -> dict[str, MergeRow]:
@@ -73,6 +75,7 @@ def _read(path: Path) -> MergeRow:
         cost=node.get("cost", COSTS[0]),
         boards=tuple(node.get("boards", ())),
         models=node.get("models"),
+        baseless=bool(node.get("baseless", False)),
     )
     if row.cost not in COSTS:
         raise TadropError(

@@ -1,5 +1,6 @@
 """What can be said of a configuration before anything is read."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tadrop.app.runs import build
@@ -61,9 +62,30 @@ def check_only_merges(cfg: Any) -> None:
             f"select={cfg.select} needs an evaluation; "
             "with evaluate=false set merge.scale instead"
         )
+    experts = cfg.model.get("experts")
+    wanted = cfg.merge.get("models")
+    if wanted is not None and isinstance(experts, Sequence) and len(experts) != wanted:
+        raise TadropError(
+            f"merge={cfg.merge.name} merges {wanted} models, and there are {len(experts)}"
+        )
+    if cfg.model.get("base", "") is None:
+        _check_baseless(cfg)
     for word in READING:
         if cfg.merge.get(word) is not None:
             raise TadropError(
                 f"merge={cfg.merge.name} looks at data or at the model: "
                 "it needs evaluate=true"
             )
+
+
+def _check_baseless(cfg: Any) -> None:
+    """Raises TadropError for a merge without a base that would depend on one."""
+    if not cfg.merge.get("baseless"):
+        raise TadropError(
+            f"merge={cfg.merge.name} is about differences from a base; name it, or take "
+            "a row that needs none (average, slerp)"
+        )
+    if not telling.is_off(cfg.tadrop):
+        raise TadropError(
+            "TADrop sparsifies differences from a base; name it, or leave TADrop off"
+        )

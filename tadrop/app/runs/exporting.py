@@ -1,10 +1,12 @@
 """Writes what a configuration merges to the folder that it names."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
-from tadrop.app.console import stages
+from tadrop.app.console import Progress, stages
 from tadrop.app.meter import Meter
 from tadrop.app.runs import build
 from tadrop.app.runs.build import resolved
@@ -15,32 +17,64 @@ from tadrop.app.trackers.entry import of_written
 from tadrop.app.trackers.telling import group, tell_of
 from tadrop.merging import export as exports
 from tadrop.merging.export import Written
+from tadrop.merging.method import Method
 from tadrop.merging.source import Plan, Source, dtype_of, held, streamed
+from tadrop.merging.weighting import Table, check_weights, table
+from tadrop.protocols.streams import Stream
 from tadrop.results import identity
 from tadrop.results.naming import label
 from tadrop.results.provenance import version_of
 from tadrop.storage import folders
+from tadrop.storage.checkpoint import Checkpoint
 from tadrop.types import TadropError
 from tadrop.vectors.merged import Merged
 from tadrop.vectors.task_vectors import TaskVectors
 
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
-def merge_only(cfg: Any) -> Written:
+
+Pages = Callable[[Mapping[str, Any]], Mapping[str, str]]
+
+
+def merge_only(cfg: Any, pages: Pages = lambda note: {}) -> Written:
     """Merges checkpoints into cfg.export.dir without evaluating them.
 
     What is merged goes straight to disk at the row's own scale and is never held.
+    pages: text files beside it, from what tadrop.json says
     """
     check_only_merges(cfg)
     check_out(cfg)
     with stages(label(resolved(cfg))) as progress:
         prepared = prepare(cfg, progress, Meter())
-        method = build.part(cfg.merge.method)
-        tick = progress.bar("merge", len(prepared.stream.names))
-        source = streamed(prepared.stream, method, lambda name: tick())
-        written = _write(prepared, source, cfg.merge.scale)
+        source = source_of(prepared, progress)
+        written = _write(prepared, source, cfg.merge.scale, pages)
     config = resolved(cfg, missing=False)
     tell_of(cfg.tracker, lambda: of_written(config, written, group()))
     return written
+
+
+def source_of(prepared: Prepared, progress: Progress) -> Source:
+    """A merge that runs while it is written, with a bar of bytes."""
+    cfg, stream = prepared.cfg, prepared.stream
+    method = build.part(cfg.merge.method)
+    sizes: dict[str, int] = {}
+    for name, shape in stream.shapes.items():
+        sizes[name] = 4 * len(stream.tasks) * prod(shape)
+    tell = progress.amount("merge", sum(sizes.values()))
+    weights = _weights(cfg, stream, method)
+    return streamed(stream, method, lambda name: tell(sizes[name]), weights)
+
+
+def _weights(cfg: Any, stream: Stream, method: Method) -> Table | None:
+    """How much each expert counts, where the model says it; None where all count alike.
+
+    Raises TadropError for a row that has no weights.
+    """
+    rules = resolved(cfg.model.get("weights"))
+    if not rules:
+        return None
+    check_weights(cfg.merge.name, method)
+    return table("model.weights", rules, stream.tasks, stream.names)
 
 
 def check_out(cfg: Any) -> None:
@@ -74,18 +108,30 @@ def export(prepared: Prepared, merged: Merged, scale: float) -> Written:
     return _write(prepared, held(merged), scale)
 
 
-def _write(prepared: Prepared, source: Source, scale: float) -> Written:
+def _write(
+    prepared: Prepared, source: Source, scale: float, pages: Pages = lambda note: {}
+) -> Written:
     cfg, vectors = prepared.cfg, prepared.vectors
     plan = Plan(
         Path(cfg.export.dir),
         scale,
         dtype_of(cfg.export.dtype),
         cfg.export.expand,
+        size_of(cfg.export.shard_size),
         overwrite=cfg.overwrite,
-        made=_made(cfg, vectors, scale),
+        made=_made(cfg, prepared, scale),
+        pages=pages,
         inputs=tuple(_read_from(vectors)),
     )
-    return exports.export(source, vectors.base, vectors.private_tensors(), plan)
+    private = vectors.private_tensors()
+    return exports.export(source, vectors.base, private, plan, vectors.experts)
+
+
+def size_of(text: str) -> int:
+    """Bytes of a size such as 5GB; units are decimal."""
+    number = text.strip().rstrip("BKMGTbkmgt").strip()
+    unit = text.strip()[len(number) :].strip().upper()
+    return int(float(number) * UNITS[unit])
 
 
 def _read_from(vectors: TaskVectors) -> Iterator[Path]:
@@ -95,14 +141,31 @@ def _read_from(vectors: TaskVectors) -> Iterator[Path]:
         yield from checkpoint.files
 
 
-def _made(cfg: Any, vectors: TaskVectors, scale: float) -> dict[str, Any]:
-    """How an export was made: the settings that matter, and which checkpoints."""
+def _made(cfg: Any, prepared: Prepared, scale: float) -> dict[str, Any]:
+    """How an export was made: the settings that matter, and which checkpoints.
+
+    It holds no paths: the same merge from another folder has the same bytes.
+    """
+    vectors = prepared.vectors
     config = resolved(cfg, missing=False)
     config["tadrop"] = identity.tadrop(config)
-    files: dict[str, Any] = {}
-    for name, checkpoint in {"base": vectors.base, **vectors.experts}.items():
-        files[name] = {file.name: file.stat().st_size for file in checkpoint.files}
     made: dict[str, Any] = {"suite": f"tadrop {version_of('tadrop')}"}
     for word in ("merge", "before", "sparsify", "tadrop", "seed", "select"):
         made[word] = config[word]
-    return made | {"scale": scale, "checkpoints": files}
+    counts = {word: config["model"].get(word) for word in ("weights", "density")}
+    if any(counts.values()):
+        made["by_expert"] = counts
+    experts = {name: _files(one) for name, one in vectors.experts.items()}
+    made["checkpoints"] = {"base": _files(vectors.base), "experts": experts}
+    made["notes"] = list(map(_without_folders, vectors.base.notes))
+    made["matrices"] = len(prepared.stream.matrix_layouts)
+    return made | {"scale": scale}
+
+
+def _files(checkpoint: Checkpoint) -> dict[str, int]:
+    return {file.name: file.stat().st_size for file in checkpoint.files}
+
+
+def _without_folders(note: str) -> str:
+    """A note with paths shortened to their last word."""
+    return re.sub(r"(?:[^\s:;(]*/)+([^/\s:;)]+)", r"\1", note)

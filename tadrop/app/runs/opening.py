@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 
+from tadrop.app.console import err, say
 from tadrop.app.runs import build
 from tadrop.app.runs.precision import warn_of_slow
 from tadrop.evaluation import bench as benches
 from tadrop.evaluation.bench import Bench
-from tadrop.models.matrices import matrix_layouts
+from tadrop.merging.weighting import check_rules
+from tadrop.models.matrices import found_matrices, matrix_layouts
 from tadrop.models.model import Model, Trainable
 from tadrop.storage.checkpoint import Checkpoint
 from tadrop.types import TadropError
@@ -77,7 +79,10 @@ def open_stream(config: Config) -> TaskVectors:
     if names is None:
         tasks = build.tasks(config["tasks"])
         model, names = model.bound(tasks), tasks.names
-    return _opened(model, names, device_of(config["device"]))[1]
+    stream = _opened(model, names, device_of(config["device"]))[1]
+    for word in ("weights", "density"):
+        check_rules(f"model.{word}", config["model"].get(word), stream)
+    return stream
 
 
 def _opened(
@@ -87,9 +92,15 @@ def _opened(
     base = model.open_base()
     experts = {task: model.open_expert(task) for task in tasks}
     _check_private(model, base, experts)
+    for note in base.notes:
+        say(f"note: {note}", err)
+    found = found_matrices(model)
     model = model.settled(base, experts)
     stream = TaskVectors(base, experts, tuple(model.private), device)
     layouts = matrix_layouts(model.name, model.matrices, stream.shapes)
+    for name, layout in found.items():
+        if name in stream.shapes:
+            layouts.setdefault(name, layout)
     return model, replace(stream, matrix_layouts=layouts)
 
 

@@ -20,6 +20,7 @@ from tadrop.app.runs.prepared import Prepared
 from tadrop.evaluation.bench import Bench
 from tadrop.evaluation.selection import Selection
 from tadrop.evaluation.statistics import TaskStatistics, gather
+from tadrop.merging.weighting import varied
 from tadrop.protocols.streams import Stream
 from tadrop.results import identity
 from tadrop.sparsify.chain import Transformation, chain, sparsified
@@ -60,10 +61,16 @@ def transformations(
     """What happens to the task vectors before the merge, in the order of application."""
     known = {
         "search": partial(_searched, cfg, bench, progress),
-        "tadrop": partial(_cut, cfg.tadrop, progress),
-        "sparsify": partial(_cut, cfg.sparsify, progress),
+        "tadrop": partial(_cut, cfg.tadrop, progress, None),
+        "sparsify": partial(_cut, cfg.sparsify, progress, cfg.model.get("density")),
     }
-    return [known[word] for word in identity.steps(config)]
+    steps = identity.steps(config)
+    if cfg.model.get("density") and "sparsify" not in steps:
+        raise TadropError(
+            "model.density is what the row's own sparsifier keeps; "
+            f"{'TADrop stands in for it' if 'tadrop' in steps else 'this row has none'}"
+        )
+    return [known[word] for word in steps]
 
 
 def _searched(
@@ -74,11 +81,13 @@ def _searched(
     return search(stream, bench, progress.bar("search", None))
 
 
-def _cut(node: Any, progress: Progress, stream: Stream) -> Stream:
-    """The stream behind a sparsifier, every cut planned."""
+def _cut(node: Any, progress: Progress, density: Any, stream: Stream) -> Stream:
+    """The stream behind a sparsifier, every cut planned. density: by expert, or None."""
     rule = build.rule(node)
     if rule is None:
         return stream
+    if density:
+        rule = varied(rule, resolved(density), stream)
     covered = {cut_name(rule.scope, name) for name in stream.names}
     tick = progress.bar("sparsify", len(stream.tasks) * len(covered))
     return sparsified(rule, tick)(stream)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, MinLen
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+SIZE = re.compile(r"\d+(\.\d+)?\s*(B|KB|MB|GB|TB)", re.IGNORECASE)
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
@@ -42,6 +43,13 @@ def _folder(path: str) -> str:
     if not place.is_dir():
         raise ValueError(f"a folder, and {place} is a file")
     return path
+
+
+def _size(text: str) -> str:
+    """A number of bytes with a decimal unit."""
+    if not SIZE.fullmatch(text):
+        raise ValueError("a size such as 5GB")
+    return text
 
 
 def _written(path: str) -> str:
@@ -86,6 +94,7 @@ class Export(Words):
     dir: Output | None
     dtype: Literal["fp32", "fp16", "bf16"] | None = None
     expand: bool = False
+    shard_size: Annotated[str, "a size such as 5GB", AfterValidator(_size)] = "5GB"
 
 
 class Paths(Words):
@@ -114,6 +123,7 @@ class Row(Words):
     knobs: Node = {}
     tune: Node = {}
     models: Count | None = None
+    baseless: bool = False
     packaging: Literal["split", "fused"] = "split"
     boards: list[Word] = []
     cost: Literal["seconds", "minutes", "hours"] = "seconds"
@@ -182,6 +192,7 @@ DESCRIPTIVE = {
         "paper",
         "data",
         "models",
+        "baseless",
         "packaging",
         "boards",
         "cost",
@@ -191,7 +202,7 @@ DESCRIPTIVE = {
     "tasks": ("name", "family", "home"),
 }
 # Mappings with names of the user's own: tasks, and where a task's model or data lies.
-OPEN = ("entries", "variants", "experts", "sources")
+OPEN = ("entries", "variants", "experts", "sources", "weights", "density")
 # Settings of more than one target, which mean the same in each.
 EVERYWHERE: dict[str, Any] = {"tasks.names": Names}
 # Words that mean the same wherever they stand, and the least that such a number is.

@@ -284,6 +284,12 @@ def settable_words(group: str) -> tuple[str, ...]:
     return (*DESCRIPTIVE[group], "tune")
 
 
+def knobs(config: DictConfig) -> list[str]:
+    """The dotted keys of all that can be set in a configuration."""
+    raw: Any = OmegaConf.to_container(config)
+    return list(_keys(raw, ""))
+
+
 def _keys(node: Any, key: str) -> Iterator[str]:
     """The dotted keys of all values below a node, of those a target also takes too."""
     if not isinstance(node, Mapping):

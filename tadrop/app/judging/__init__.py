@@ -1,0 +1,1 @@
+"""How good a merge is: models on disk measured on data of one's own, and compared."""

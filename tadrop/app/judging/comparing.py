@@ -1,0 +1,59 @@
+"""A merge beside its base and its experts on the same data, with paired intervals."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from tadrop.app.judging.measuring import PERPLEXITY, Measured, measure
+from tadrop.checkpoints.words import Place
+from tadrop.merging.compact import COMPACT
+from tadrop.numerics.seeds import generator
+from tadrop.results.intervals import bootstrap
+from tadrop.types import TadropError
+
+
+def compared(
+    out: Path, others: Mapping[str, Place], data: Path, limit: int
+) -> dict[str, Measured]:
+    """What every model reaches, the merge first; all with the merge's tokenizer."""
+    check_whole(out)
+    found = {"merge": measure(out, data, out, limit)}
+    for name, one in others.items():
+        found[name] = measure(one.path, data, out, limit)
+    return found
+
+
+def check_whole(out: Path) -> None:
+    """Raises TadropError for the compact form, which no loader reads."""
+    if (out / COMPACT).is_file():
+        raise TadropError(
+            f"{out}: every task has weights of its own here; compare one of them: "
+            f"tadrop unpack {out} TASK -o FOLDER"
+        )
+
+
+def table(found: Mapping[str, Measured]) -> list[str]:
+    """Lines: each model's number, and the merge's difference from it.
+
+    The interval is that of a paired bootstrap over blocks or images, at 95 %.
+    """
+    merge = found["merge"]
+    better = "lower" if merge.metric == PERPLEXITY else "higher"
+    lines = [f"{merge.metric} ({better} is better), {len(merge.values)} examples"]
+    lines.append(f"  {'model':<24}{merge.metric:>12}   the merge against it (95 %)")
+    for name, one in found.items():
+        against = "" if one is merge else _against(merge, one)
+        lines.append(f"  {name:<24}{one.shown():>12}   {against}")
+    return lines
+
+
+def _against(merge: Measured, other: Measured) -> str:
+    difference = merge.values - other.values
+    low, high = bootstrap([difference], generator(0, "compare", merge.metric))
+    if merge.metric == PERPLEXITY:
+        # Log-likelihoods differ by what the perplexities' ratio is the exponential of.
+        parts = [-float(difference.mean()), -high, -low]
+        one, least, most = (100 * (math.exp(part) - 1) for part in parts)
+        return f"{one:+.2f} % [{least:+.2f}, {most:+.2f}]"
+    points = 100 * float(difference.mean()), 100 * low, 100 * high
+    return "{:+.2f} points [{:+.2f}, {:+.2f}]".format(*points)

@@ -1,0 +1,213 @@
+"""The arguments of `tadrop merge`, read into a request."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tadrop.app.merging.recipe import read_recipe
+from tadrop.app.merging.request import Request
+from tadrop.errors import TadropError
+from tadrop.storage.torch_files.refusal import reading
+
+ABOUT = """Merges checkpoints on disk, or of the hub, into a folder that loads like them.
+
+    tadrop merge BASE EXPERT [EXPERT ...] --method ties --tadrop -o OUT
+    tadrop merge --no-base MODEL MODEL [...] --method average -o OUT
+    tadrop merge --recipe FILE.yaml -o OUT
+
+BASE and EXPERT are folders or files (safetensors or torch, whole or in shards), LoRA
+folders (experts), or ORG/NAME[@REVISION] of the hub, whose cache is asked first. An
+expert is called what its folder is called; NAME=PATH calls it otherwise. TADrop is on
+only with --tadrop.
+"""
+END = """Exit codes: 0 done, 1 refused or failed (one line says why), 2 wrong arguments,
+130 stopped with Ctrl-C, 143 stopped by the system. Nothing half-written is left in OUT.
+docs/ten-checkpoints.md leads through a whole merge.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """All arguments of the command."""
+    read = argparse.ArgumentParser(
+        description=ABOUT,
+        epilog=END,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = read.add_argument
+    add("models", nargs="*", metavar="BASE EXPERT", help="the base, then the experts")
+    add("-o", "--out", metavar="OUT", help="the folder to write")
+    add("--no-base", action="store_true", help="all models are experts")
+    add("--list", action="store_true", help="the methods and what each needs")
+    add("--recipe", type=Path, metavar="FILE", help="of this suite, or mergekit's YAML")
+    _method(read.add_argument_group("the method"))
+    _inputs(read.add_argument_group("what goes in"))
+    _outputs(read.add_argument_group("what comes out"))
+    return read
+
+
+def _method(group: Any) -> None:
+    add = group.add_argument
+    add("-m", "--method", default="task_arithmetic", metavar="NAME", help="see --list")
+    add(
+        "--tadrop", action="store_true", help="TADrop in the place of the row's own cut"
+    )
+    add(
+        "--scale",
+        "--lambda",
+        type=float,
+        metavar="X",
+        help="factor of the merged delta",
+    )
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any knob of the method, such as keep=0.3 or tadrop.q_lo=0.5; repeatable",
+    )
+    values = "0.3,0.7 in the order of experts, or NAME=0.3,...; 0.2:0.8 is a gradient"
+    add("--weight", metavar="VALUES", help=f"how much each expert counts: {values}")
+    add("--density", metavar="VALUES", help="what each expert's cut keeps, likewise")
+    add(
+        "--rules",
+        type=Path,
+        metavar="FILE",
+        help="YAML: weight or density -> NAME -> number, gradient, or a list of "
+        "{tensors: PATTERN, value: ...}",
+    )
+    add("--seed", type=int, metavar="N", help="of what is random (DARE, DELLA)")
+
+
+def _inputs(group: Any) -> None:
+    add = group.add_argument
+    many = {"nargs": "+", "default": [], "metavar": "PATTERN"}
+    add("--private", **many, help="tensors that stay each expert's own (heads)")
+    add("--keep-base", **many, help="tensors that are the base's")
+    add("--tokenizer", metavar="WHOSE", help="base, union or an expert's name")
+    add("--force", action="store_true", help="merge though configurations differ")
+    add(
+        "--round-base",
+        action="store_true",
+        help="compare experts of fewer bits with the base rounded as they are",
+    )
+    add("--bn", choices=("mean", "base"), default="mean", help="running statistics")
+    add("--offline", action="store_true", help="ask the hub's cache alone")
+
+
+def _outputs(group: Any) -> None:
+    add = group.add_argument
+    add("--dtype", choices=("fp32", "fp16", "bf16"), help="else the base's")
+    add("--shard-size", "--max-shard-size", default="5GB", metavar="SIZE", help="5GB")
+    add("--expand", action="store_true", help="also OUT/NAME, a checkpoint per expert")
+    add("--overwrite", action="store_true", help="replace an OUT that a merge wrote")
+    add("--dry-run", action="store_true", help="say what would be done, write nothing")
+    add(
+        "--verify", action="store_true", help="read OUT back and merge again to compare"
+    )
+    add("--push", metavar="ORG/NAME", help="upload OUT to the hub when it is written")
+    add("--public", action="store_true", help="with --push: a public repository")
+
+
+def request(read: argparse.ArgumentParser, options: argparse.Namespace) -> Request:
+    """What the arguments ask for. Ends the command with code 2 where they do not fit."""
+    out = options.out
+    if out is None and not options.dry_run:
+        read.error("say where to write: -o OUT")
+    out = out or "OUT"
+    if options.recipe is not None:
+        if options.models:
+            read.error("--recipe names the models; give none beside it")
+        return replace(read_recipe(options.recipe, out), overwrite=options.overwrite)
+    models = list(options.models)
+    base = None if options.no_base or not models else models.pop(0)
+    if not models:
+        read.error("name a BASE and at least one EXPERT (or --no-base and the models)")
+    settings = list(options.set)
+    if options.seed is not None:
+        settings.append(f"seed={options.seed}")
+    family: dict[str, Any] = {
+        "private": options.private,
+        "keep_base": options.keep_base,
+        "tokenizer": options.tokenizer,
+        "statistics": options.bn,
+        "round_base": options.round_base,
+        "force": options.force,
+        **_counts(options, models),
+    }
+    if options.bn == "mean":
+        del family["statistics"]
+    return Request(
+        base=base,
+        experts=models,
+        out=out,
+        method=options.method,
+        tadrop=options.tadrop,
+        scale=options.scale,
+        settings=settings,
+        model=family,
+        dtype=options.dtype,
+        expand=options.expand,
+        shard_size=options.shard_size,
+        overwrite=options.overwrite,
+    )
+
+
+def _counts(options: argparse.Namespace, experts: Sequence[str]) -> dict[str, Any]:
+    """Weights and densities by expert, from --weight, --density and --rules."""
+    rules: Mapping[str, Any] = {}
+    if options.rules is not None:
+        with reading(options.rules):
+            rules = yaml.safe_load(options.rules.read_text(encoding="utf-8")) or {}
+        unknown = sorted({*rules} - {"weight", "density"})
+        if unknown:
+            raise TadropError(
+                f"{options.rules}: {unknown[0]!r} is not weight or density"
+            )
+    counts: dict[str, Any] = {}
+    for word, key in (("weight", "weights"), ("density", "density")):
+        given = vars(options)[word]
+        if given is not None or word in rules:
+            common = {} if given is None else by_expert(f"--{word}", given, experts)
+            counts[key] = {**common, **rules.get(word, {})}
+    return counts
+
+
+def by_expert(what: str, text: str, words: Sequence[str]) -> dict[str, Any]:
+    """`0.3,0.7`, `NAME=0.3,NAME=0.7` or one number for all, by the experts' names."""
+    from tadrop.checkpoints.words import places
+
+    names = list(places(words))
+    parts = text.split(",")
+    values: dict[str, Any] = {}
+    if text.count("=") == len(parts):
+        for part in parts:
+            name, _, value = part.rpartition("=")
+            values[name] = _value(what, value)
+        return values
+    numbers: list[float | list[float]] = []
+    for part in parts:
+        numbers.append(_value(what, part))
+    if len(numbers) == 1:
+        numbers *= len(names)
+    if len(numbers) != len(names):
+        raise TadropError(
+            f"{what} {text}: {len(numbers)} values for {len(names)} experts "
+            f"({', '.join(names)})"
+        )
+    return dict(zip(names, numbers, strict=True))
+
+
+def _value(what: str, text: str) -> float | list[float]:
+    """A number, or a gradient: numbers with colons between."""
+    try:
+        numbers: list[float] = []
+        for part in text.split(":"):
+            numbers.append(float(json.loads(part)))
+    except (TypeError, ValueError) as error:
+        raise TadropError(f"{what}: {text!r} is no number") from error
+    return numbers[0] if len(numbers) == 1 else numbers

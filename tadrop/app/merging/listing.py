@@ -1,0 +1,37 @@
+"""The methods that checkpoints on disk can be merged by, and what each needs."""
+
+from textwrap import shorten
+
+import yaml
+
+from tadrop.app.boards.catalogue import MERGE, merge_rows
+from tadrop.app.schema.signatures import signature
+
+HEAD = """Methods of `tadrop merge --method NAME`, and what each needs:
+  base  task vectors from a base   w  takes --weight   2  two models
+"""
+
+
+def listing() -> str:
+    """One line a method; those that look at data run with `tadrop run` alone."""
+    lines = [HEAD]
+    others: list[str] = []
+    for row in merge_rows().values():
+        if row.data != "none":
+            others.append(row.name)
+            continue
+        needs = ["" if row.baseless else "base"]
+        needs.append("w" if has_weights(row.name) else "")
+        needs.append("" if row.models is None else str(row.models))
+        about = shorten(row.about, 54, placeholder="...")
+        lines.append(f"  {row.name:<18} {' '.join(filter(None, needs)):<8} {about}\n")
+    lines.append(f"\nThese look at data (tadrop run merge=NAME): {', '.join(others)}\n")
+    return "\n".join(lines[:1]) + "".join(lines[1:])
+
+
+def has_weights(row: str) -> bool:
+    """Whether the row's formula takes weights, as its source says."""
+    text = (MERGE / f"{row}.yaml").read_text(encoding="utf-8")
+    merge = yaml.safe_load(text)["method"].get("merge") or {}
+    takes = signature(merge.get("_target_", ""))
+    return takes is not None and "weights" in takes.kinds

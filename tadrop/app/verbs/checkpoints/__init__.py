@@ -1,0 +1,1 @@
+"""Checkpoints on disk merged and looked at, a verb a file."""

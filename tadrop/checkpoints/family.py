@@ -1,0 +1,285 @@
+"""A base and its experts from the words that name them, ready to be merged.
+
+Everything that is known of files, names, kinds of tensors and vocabularies is settled
+here and said in notes, before anything is computed; what does not fit is refused, all of
+it at once.
+"""
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from functools import cached_property
+from operator import attrgetter
+from typing import Any
+
+from tadrop.checkpoints import lora
+from tadrop.checkpoints.configs import differences, doubts
+from tadrop.checkpoints.fitting import check_all, some
+from tadrop.checkpoints.made import renamed, with_made, with_taken
+from tadrop.checkpoints.names import mapped, outside, prefix_map
+from tadrop.checkpoints.opening import Input, opened
+from tadrop.checkpoints.tensors import (
+    buffers,
+    heads,
+    matrices,
+    rounding,
+    talking,
+    vocabulary,
+)
+from tadrop.checkpoints.tensors.tied import under_names_of, under_source
+from tadrop.checkpoints.words import Place, named, place
+from tadrop.storage.checkpoint import Beside, Checkpoint
+from tadrop.types import MatrixLayout, TadropError
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is said of a family beside its checkpoints; see models.local."""
+
+    private: tuple[str, ...] = ()
+    keep_base: tuple[str, ...] = ()
+    tokenizer: str | None = None
+    statistics: str = "mean"
+    round_base: bool = False
+    force: bool = False
+
+
+@dataclass
+class Family:
+    """A base and its experts, under the base's names.
+
+    base_word: None where there is no base: the first expert stands for it
+    """
+
+    base_word: str | None
+    words: Sequence[str]
+    options: Options = field(default_factory=Options)
+    hub: str | None = None
+    private: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def inputs(self) -> dict[str, Input]:
+        """The experts as they are found, by name."""
+        places: list[Place] = []
+        for word in self.words:
+            places.append(place(word, self.hub))
+        found: dict[str, Input] = {}
+        for name, one in named(places).items():
+            found[name] = opened(one)
+        return found
+
+    @cached_property
+    def base_input(self) -> Input:
+        """The base as it is found."""
+        if self.base_word is None:
+            first = next(iter(self.inputs.values()))
+        else:
+            first = opened(place(self.base_word, self.hub))
+        if first.adapter is not None:
+            raise TadropError(
+                f"{first.place.path}: an adapter without a base; name the model that it "
+                "was trained on as BASE"
+            )
+        return first
+
+    @cached_property
+    def settled(self) -> tuple[Checkpoint, dict[str, Checkpoint]]:
+        """The base and the experts by name. Raises TadropError for all that is wrong."""
+        self.private = self.options.private
+        self._check_private()
+        base = under_source(self.base_input.checkpoint)
+        self.notes += base.notes
+        self._compare_configs()
+        experts: dict[str, Checkpoint] = {}
+        for name, one in self.inputs.items():
+            experts[name] = self._under_names(base, name, one)
+            self.notes += experts[name].notes
+        self._tell_repeated()
+        base = buffers.with_constants(base)
+        experts = buffers.without_constants(base, experts)
+        base, experts, notes = heads.with_heads(base, experts, self.private)
+        self.notes += notes
+        base, experts = self._same_vocabulary(base, experts)
+        experts = heads.with_kept(base, experts, self.options.keep_base)
+        configs: dict[str, Mapping[str, Any]] = {}
+        for name, one in self.inputs.items():
+            configs[name] = one.config
+        check_all(base, experts, self.private, self.base_input.config, configs)
+        buffers.check_integers(base, experts, self.private)
+        base = buffers.with_shared_masks(base, experts)
+        base, notes = buffers.with_statistics(base, experts, self.options.statistics)
+        self.notes += notes
+        experts, notes = rounding.compared(base, experts, self.options.round_base)
+        self.notes += notes
+        return base, experts
+
+    def layouts(self) -> dict[str, MatrixLayout]:
+        """Which tensors are matrices, as families of transformers store them."""
+        base, _ = self.settled
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name in base.tensors:
+            shapes[name] = tuple(base.like(name).shape)
+        return matrices.found(self.base_input.config, shapes)
+
+    def _compare_configs(self) -> None:
+        """Notes doubts; raises TadropError for other functions than the base's."""
+        wrong: list[str] = []
+        for name, one in self.inputs.items():
+            if unlike := differences(self.base_input.config, one.config):
+                told = f"{name} computes otherwise than the base ({'; '.join(unlike)})"
+                model_type = self.base_input.config.get("model_type")
+                if one.config.get("model_type") == model_type or self.options.force:
+                    wrong.append(told)
+            if doubt := doubts(self.base_input.config, one.config):
+                self.notes.append(
+                    f"{name}: config.json has {'; '.join(doubt)}; the base's is taken"
+                )
+        sized = self._sizes_differ()
+        if wrong and not self.options.force and not sized:
+            raise TadropError(
+                f"{' and '.join(wrong)}; if the base's settings are meant for all, "
+                "say --force (model.force=true)"
+            )
+        if self.options.force:
+            self.notes += [f"{told}; merged as forced" for told in wrong]
+
+    def _sizes_differ(self) -> bool:
+        """Whether a model has another number of tensors, which is told by its shapes."""
+        keys = ("hidden_size", "d_model", "n_embd", "num_hidden_layers", "n_layer")
+        base = self.base_input.config
+        for one in self.inputs.values():
+            for key in keys:
+                if key in base and key in one.config and base[key] != one.config[key]:
+                    return True
+        return False
+
+    def _under_names(self, base: Checkpoint, name: str, one: Input) -> Checkpoint:
+        if one.adapter is not None:
+            return self._adapted(base, name, one.adapter)
+        expert = under_names_of(base, one.checkpoint)
+        shapes: dict[str, tuple[int, ...]] = {}
+        for key in expert.tensors:
+            shapes[key] = tuple(expert.like(key).shape)
+        ours: dict[str, tuple[int, ...]] = {}
+        for key in base.tensors:
+            ours[key] = tuple(base.like(key).shape)
+        prefix = prefix_map(ours, shapes, self.private)
+        if prefix is None:
+            return expert
+        stripped, added = prefix
+        change = f"without {stripped!r}" if stripped else f"with {added!r} before"
+        self.notes.append(f"{name}: its tensors are the base's {change} their names")
+        around = outside(shapes, stripped) if stripped else ()
+        if around:
+            self.private = (*self.private, *around)
+            self.notes.append(
+                f"{name}: {some(around)} stand around the base's body and stay its own"
+            )
+        return renamed(expert, mapped(shapes, stripped, added))
+
+    def _adapted(
+        self, base: Checkpoint, name: str, adapter: lora.Adapter
+    ) -> Checkpoint:
+        """A LoRA expert: the base's tensors, and made ones where it changes them."""
+        names = heads.adapter_names(adapter, base)
+        transposed: list[str] = []
+        for tensor in base.tensors:
+            if matrices.is_transposed(self.base_input.config, tensor):
+                transposed.append(tensor)
+        makers, made = lora.materialised(adapter, base.tensors, names, transposed)
+        own = heads.adapter_values(adapter, base)
+        whole: dict[str, str] = {}
+        for tensor in base.tensors:
+            if tensor not in own:
+                whole[tensor] = tensor
+        bare = Checkpoint(adapter.path, adapter.files, own, likes=own)
+        expert = with_made(with_taken(bare, whole, base), makers, made)
+        scales = sorted(set(map(attrgetter("scale"), adapter.modules.values())))
+        told = ", ".join(map("{:g}".format, scales))
+        notes = [f"{name}: LoRA of {len(adapter.modules)} modules, scale {told}"]
+        meant = adapter.config.get("base_model_name_or_path")
+        if meant and not self._is_base(str(meant)):
+            notes.append(f"{name}: trained on {meant}; the base is {base.path}")
+        return replace(
+            expert, notes=tuple(notes), beside=Beside(folder=self.base_input.folder)
+        )
+
+    def _is_base(self, word: str) -> bool:
+        last = word.rstrip("/").rpartition("/")[2]
+        return last in (self.base_input.place.name, self.base_input.folder.name)
+
+    def _tell_repeated(self) -> None:
+        """Notes experts that are the base, or one another."""
+        seen = {self.base_input.place.path.resolve(): "the base"}
+        if self.base_word is None:
+            seen = {}
+        for name, one in self.inputs.items():
+            path = one.place.path.resolve()
+            if path in seen:
+                self.notes.append(f"{name} is {seen[path]}: the same files")
+            seen.setdefault(path, name)
+
+    def _same_vocabulary(
+        self, base: Checkpoint, experts: Mapping[str, Checkpoint]
+    ) -> tuple[Checkpoint, dict[str, Checkpoint]]:
+        """Models with rows of the same tokens. Raises TadropError where nobody says how."""
+        word = self.options.tokenizer
+        ours = vocabulary.model_of(base, self.base_input.folder)
+        if ours is None:
+            return base, dict(experts)
+        models = {vocabulary.BASE: ours}
+        for name, expert in experts.items():
+            adapter = self.inputs[name].adapter is not None
+            folder = self.base_input.folder if adapter else self.inputs[name].folder
+            theirs = vocabulary.model_of(expert, folder)
+            if theirs is not None:
+                models[name if name != vocabulary.BASE else "base "] = theirs
+        unlike: dict[str, str | None] = {}
+        for name, one in models.items():
+            unlike[name] = vocabulary.unlike(ours, one)
+        reasons: dict[str, str] = {}
+        for name, why in unlike.items():
+            if why:
+                reasons[name] = why
+        if word is None and reasons:
+            raise vocabulary.refusal(list(reasons), list(reasons.values()))
+        goal = vocabulary.target(word or vocabulary.BASE, models)
+        self._tell_tokenizers(word)
+        if not reasons:
+            beside = replace(base.beside, tokenizer=goal.donor)
+            return replace(base, beside=beside), dict(experts)
+        aligned = vocabulary.aligned(models, goal)
+        self.notes.append(
+            f"vocabulary: {word}, {goal.rows} rows; rows go by token ("
+            + "; ".join(f"{name.strip()}: {why}" for name, why in reasons.items())
+            + ")"
+        )
+        merged: dict[str, Checkpoint] = {}
+        for name, one in experts.items():
+            merged[name] = aligned.get(name, one)
+        return aligned[vocabulary.BASE], merged
+
+    def _tell_tokenizers(self, word: str | None) -> None:
+        """Notes whose tokenizer it is, where they do not talk alike."""
+        folders = {"the base": self.base_input.folder}
+        for name, one in self.inputs.items():
+            if one.adapter is None:
+                folders[name] = one.folder
+        chosen = word if word in folders else "the base"
+        self.notes += talking.told(folders, chosen)
+
+    def _check_private(self) -> None:
+        """Raises TadropError for a pattern that no tensor's name fits."""
+        names = set(self.base_input.checkpoint.tensors)
+        for one in self.inputs.values():
+            values = one.adapter.values if one.adapter else ()
+            names |= {*one.checkpoint.tensors, *one.checkpoint.aliases, *values}
+        for pattern in self.options.private:
+            if not fnmatch.filter(names, pattern):
+                near = get_close_matches(pattern, sorted(names), 1, 0)
+                meant = f"; did you mean {near[0]}?" if near else ""
+                raise TadropError(
+                    f"model.private=[{pattern}]: no tensor is called so{meant}"
+                )

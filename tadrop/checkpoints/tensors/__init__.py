@@ -1,0 +1,1 @@
+"""What kinds of tensors a checkpoint holds, and what becomes of each kind in a merge."""

@@ -1,0 +1,156 @@
+"""From the word that someone types to the checkpoint that it means, and its name.
+
+A path that exists wins, whatever it looks like; then `NAME=WORD`; then `hf://ORG/NAME`
+and `ORG/NAME`, each perhaps with `@REVISION`. What is on the hub is looked for in its
+library's cache first.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tadrop.storage.checkpoint import first_line
+from tadrop.storage.hub import PICKLES, resolve
+from tadrop.types import TadropError
+
+NAME = re.compile(r"[\w.-]+")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+SCHEME = "hf://"
+# What is fetched of a repository: weights, and what stands beside them.
+WANTED = (
+    *(
+        "*.safetensors",
+        "*.json",
+        "*.txt",
+        "*.model",
+        "*.jinja",
+        "*.tiktoken",
+        "*.spm",
+    ),
+    *(
+        "LICENSE*",
+        "NOTICE*",
+        "*_*/config.json",
+        "*_*/model.safetensors",
+    ),
+    "additional_chat_templates/*",
+)
+# Names of weight files, which say nothing about what is in them.
+WEIGHTS = (
+    "model",
+    "pytorch_model",
+    "adapter_model",
+    "consolidated",
+    "weights",
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an input lies.
+
+    name:       what the merge calls it
+    word:       what was typed
+    repository: on the hub; None for a path
+    commit:     of the repository
+    """
+
+    name: str
+    word: str
+    path: Path
+    repository: str | None = None
+    commit: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """What others may be told: a hub id with its commit, or the folder's name."""
+        if self.repository is None:
+            return self.name
+        return f"{self.repository}@{self.commit}" if self.commit else self.repository
+
+
+def place(word: str, hub: str | None = None) -> Place:
+    """What a word means. hub: a local folder laid out like the hub, asked first.
+
+    Raises TadropError naming every reading of a word that means nothing.
+    """
+    given, name = word, None
+    if not _exists(word):
+        label, equals, rest = word.partition("=")
+        if equals and NAME.fullmatch(label):
+            word, name = rest, label
+    if _exists(word):
+        path = Path(word).expanduser()
+        return Place(name or own_name(path), given, path)
+    reference = word.removeprefix(SCHEME)
+    if not HUB_ID.fullmatch(reference) or word.startswith(("/", ".", "~")):
+        raise TadropError(
+            f"{word}: there is no such file or folder, and it is no hub id of the form "
+            "ORG/NAME[@REVISION]"
+        )
+    return _fetched(given, reference, name, hub)
+
+
+def _exists(word: str) -> bool:
+    try:
+        return bool(word) and Path(word).expanduser().exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise TadropError(
+            f"{word[:99]}: cannot be a path ({first_line(error)})"
+        ) from error
+
+
+def _fetched(given: str, reference: str, name: str | None, hub: str | None) -> Place:
+    """A repository's files on this machine, downloaded if they are not there."""
+    try:
+        folder = resolve("models", reference, hub, WANTED)
+        if not any(folder.glob("*.safetensors")):
+            folder = resolve("models", reference, hub, (*WANTED, PICKLES))
+    except TadropError as error:
+        raise TadropError(f"{given}: no such file or folder here; {error}") from error
+    repository = reference.partition("@")[0]
+    commit = folder.name if folder.parent.name == "snapshots" else None
+    short = name or repository.partition("/")[2]
+    return Place(short, given, folder, repository, commit)
+
+
+def places(words: Iterable[str], hub: str | None = None) -> dict[str, Place]:
+    """What words mean, by names that tell them apart: see place and named."""
+    found: list[Place] = []
+    for word in words:
+        found.append(place(word, hub))
+    return named(found)
+
+
+def own_name(path: Path) -> str:
+    """What a path is called: its folder's name, or its file's where that says more."""
+    resolved = path.resolve()
+    if resolved.is_file() and resolved.stem.split(".")[0] in WEIGHTS:
+        return resolved.parent.name
+    return resolved.name.split(".safetens")[0]
+
+
+def named(places: Sequence[Place]) -> dict[str, Place]:
+    """Places by name. Equal names are told apart by their parents' folders.
+
+    Raises TadropError where that is not possible.
+    """
+    names: list[str] = []
+    for one in places:
+        names.append(one.name)
+    depth = 1
+    while len(set(names)) < len(names) and depth < 9:
+        twice = set[str]()
+        for name in names:
+            if names.count(name) > 1:
+                twice.add(name)
+        for index, one in enumerate(places):
+            if names[index] in twice and one.name == own_name(one.path):
+                parents = one.path.resolve().parts[-depth - 1 : -1]
+                names[index] = "-".join((*parents, one.name))
+        depth += 1
+    for name in names:
+        if names.count(name) > 1:
+            raise TadropError(f"two experts are called {name!r}; name them: NAME=PATH")
+    return dict(zip(names, places, strict=True))

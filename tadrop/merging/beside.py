@@ -1,0 +1,196 @@
+"""What stands beside weights: configuration, tokenizer, processors, licence.
+
+Whatever from_pretrained, sentence-transformers and servers look for is copied from the
+checkpoint's folder; what would mislead them (an adapter's settings, a trainer's state)
+is not.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tadrop.storage.checkpoint import INDEX, Beside, Checkpoint
+from tadrop.storage.folders import NOTE
+from tadrop.storage.torch_files.refusal import reading
+
+# The endings of configuration and tokenizer files, and names of others.
+COPIED = (
+    "*.json",
+    "*.txt",
+    "*.model",
+    "*.jinja",
+    "*.tiktoken",
+    "*.py",
+    "*.spm",
+)
+LICENCES = ("LICENSE*", "NOTICE*", "COPYING*", "USE_POLICY*")
+NEVER = (
+    *(
+        "adapter_config.json",
+        "quantize_config.json",
+        "hf_quant_config.json",
+    ),
+    *("trainer_state.json", "all_results.json", "train_results.json"),
+    *(
+        "eval_results.json",
+        "training_args.*",
+        "optimizer.*",
+        "scheduler.*",
+    ),
+    *("README*", "requirements*.txt", "tadrop.yaml", f"*{INDEX}", NOTE),
+)
+FOLDERS = ("additional_chat_templates", "custom_generate")
+TOKENIZER = (
+    *(
+        "tokenizer*",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "vocab.*",
+    ),
+    *(
+        "merges.txt",
+        "*.spm",
+        "*.tiktoken",
+        "spiece.model",
+        "sentencepiece*.model",
+    ),
+    *(
+        "chat_template*",
+        "additional_chat_templates",
+        "generation_config.json",
+    ),
+    *("target_vocab.json", "source.spm", "dict.txt"),
+)
+MODULES = "modules.json"  # of sentence-transformers: the folders of its modules
+
+
+def copied(checkpoint: Checkpoint) -> list[Path]:
+    """Every file that is copied, as it lies now."""
+    found: list[Path] = []
+    for _, file in _chosen(checkpoint):
+        found.append(file)
+    return found
+
+
+def copy_beside(
+    checkpoint: Checkpoint,
+    folder: Path,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Copies what stands beside a checkpoint into a folder; links become files.
+
+    dtype: named in config.json in the place of its own
+    """
+    for name, file in _chosen(checkpoint):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    beside = checkpoint.beside
+    changes = dict(beside.config)
+    if dtype is not None:
+        changes["dtype"] = str(dtype).removeprefix("torch.")
+    _change_config(folder / "config.json", changes)
+    _add_tokens(folder, beside)
+
+
+def _chosen(checkpoint: Checkpoint) -> Iterator[tuple[Path, Path]]:
+    """(name in OUT, file) of all that is copied."""
+    beside = checkpoint.beside
+    folder = beside.folder or checkpoint.path
+    if not folder.is_dir():
+        return
+    donor = beside.tokenizer
+    for name in _names(folder):
+        if donor is None or not _fits(name.parts[0], TOKENIZER):
+            yield name, folder / name
+    if donor is not None:
+        for name in _names(donor):
+            if _fits(name.parts[0], TOKENIZER):
+                yield name, donor / name
+
+
+def _names(folder: Path) -> Iterator[Path]:
+    for file in sorted(folder.iterdir()):
+        wanted = _fits(file.name, (*COPIED, *LICENCES)) and not _fits(file.name, NEVER)
+        if file.is_file() and wanted:
+            yield Path(file.name)
+    for inner in (*FOLDERS, *modules(folder)):
+        for file in sorted((folder / inner).glob("*")):
+            if file.is_file():
+                yield Path(inner) / file.name
+
+
+def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def modules(folder: Path) -> list[str]:
+    """The folders that sentence-transformers has beside its first module."""
+    file = folder / MODULES
+    if not file.is_file():
+        return []
+    with reading(file):
+        entries = json.loads(file.read_text(encoding="utf-8"))
+        paths: list[str] = []
+        for entry in entries:
+            paths.append(str(entry["path"]))
+    found: list[str] = []
+    for path in paths:
+        if path and Path(path).name == path != "..":
+            found.append(path)
+    return found
+
+
+def _change_config(config: Path, changes: Mapping[str, Any]) -> None:
+    """Writes values into config.json, where it is there: of keys that it has.
+
+    A dtype goes by either of its names, a vocabulary's size also into the part that a
+    text model has of its own.
+    """
+    if not config.is_file() or not changes:
+        return
+    with reading(config):
+        content = json.loads(config.read_text(encoding="utf-8"))
+    for key, value in changes.items():
+        names = ("torch_dtype", "dtype") if key == "dtype" else (key,)
+        parts = [
+            content,
+            *(one for one in content.values() if isinstance(one, dict)),
+        ]
+        for name in names:
+            for part in parts:
+                if name in part:
+                    part[name] = value
+        if key not in content and isinstance(value, bool):
+            content[key] = value
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    config.write_text(text, encoding="utf-8")
+
+
+def _add_tokens(folder: Path, beside: Beside) -> None:
+    """Adds tokens of other vocabularies to a tokenizer."""
+    if not beside.tokens:
+        return
+    whole, added = (
+        folder / "tokenizer.json",
+        folder / "added_tokens.json",
+    )
+    if whole.is_file():
+        content = json.loads(whole.read_text(encoding="utf-8"))
+        content["added_tokens"] = [
+            *content.get("added_tokens", ()),
+            *beside.tokens,
+        ]
+    else:
+        content = {}
+        if added.is_file():
+            content = json.loads(added.read_text(encoding="utf-8"))
+        content |= {entry["content"]: entry["id"] for entry in beside.tokens}
+        whole = added
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    whole.write_text(text, encoding="utf-8")
