@@ -33,7 +33,7 @@ from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import CONF
 from tadrop.app.runs import build
 from tadrop.app.terminal.entry import enter
-from tadrop.models.gpt2 import Classifier
+from tadrop.models.language.gpt2 import Classifier
 from tadrop.numerics.seeds import generator
 from tadrop.storage.files import write_tensors, write_text
 from tadrop.tasks.glue import TextTasks

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tadrop.app import places
 from tadrop.app.runs import build, run
 from tadrop.app.runs.opening import open_bench
-from tadrop.models import gpt2
+from tadrop.models.language import gpt2
 from tadrop.models.weights import private_tensors
 from tadrop.types import TadropError
 from tests import text_hub

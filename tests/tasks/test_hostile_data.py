@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from tadrop.models.gpt2 import read_config
+from tadrop.models.language.gpt2 import read_config
 from tadrop.storage.data_card import read_card
 from tadrop.storage.data_files import check_rows
 from tadrop.tasks.reading.cells import class_number, encoded

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from tadrop.models.gpt2 import read_config
+from tadrop.models.language.gpt2 import read_config
 from tadrop.models.private import PrivateTensors
 from tadrop.types import TadropError
 
