@@ -40,8 +40,8 @@ slow: $(VENV)/.installed  ## the tests that take minutes, one at a time
 fuzz: $(VENV)/.installed  ## damaged and hostile checkpoints at random, 20,000 of each kind (about an hour)
 	TADROP_FUZZ=$(or $(FUZZ),20000) $(RUN) -m pytest -n 0 --timeout=0 tests/storage/torch_files/test_fuzz.py
 
-launchers: $(VENV)/.launchers  ## sweeps with joblib, Ray and Slurm and a study with Optuna, tested with the extras installed
-	$(RUN) -m pytest -m 'not gpu' -n 0 -rs tests/app/test_launchers.py tests/app/test_tune.py
+launchers: $(VENV)/.launchers  ## joblib, Ray, Slurm, Optuna and the trackers, tested with the extras installed
+	$(RUN) -m pytest -m 'not gpu' -n 0 -rs tests/app/test_launchers.py tests/app/test_tune.py tests/app/test_trackers.py
 
 lint: $(VENV)/.installed  ## ruff, as CI runs it
 	$(RUN) -m ruff check .
@@ -59,7 +59,7 @@ docs: $(VENV)/.docs  ## the pages of docs/ as a site in build/site; every warnin
 lock:  ## write the locks anew from pyproject.toml (needs uv)
 	printf 'setuptools>=77\n' | $(LOCK) --extra test -o requirements.lock pyproject.toml -
 	$(PYTHON) -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
-	  print(*(line for name in "joblib slurm ray optuna".split() for line in extras[name]), sep="\n")' | \
+	  print(*(line for name in "joblib slurm ray optuna mlflow tensorboard trackio".split() for line in extras[name]), sep="\n")' | \
 	  $(LOCK) --constraint requirements.lock -o requirements-launchers.lock -
 	$(PYTHON) -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
 	  print(*extras["docs"], sep="\n")' | $(LOCK) --constraint requirements.lock -o requirements-docs.lock -

@@ -4,7 +4,7 @@ The merged model needs the task id. The formula sees no data. An entry
 whose sum is exactly 0 elects the negative sign, as in the authors'
 code.
 
-The paper and the authors' code rescale differently, and both rules are
+The paper and the authors' code rescale differently. Three rules are
 offered:
 - paper: the ratio of sums over all entries. The authors' script for 30
   ViTs does this.
@@ -49,15 +49,13 @@ def tally(taus: Taus, merged: Masked) -> Tensor:
 
 
 def rescale(sums: Tensor, sizes: Tensor, rule: str = "paper") -> Tensor:
-    """lambda_t from the tallies [tensor, 4, T] and the tensors' sizes [tensor].
+    """The factor of each task, from tallies [tensor, 4, T] and sizes [tensor].
 
     rule: paper, code or least_squares
     The factor is 1 where nothing is left of a task.
     """
     if rule not in RULES:
-        raise TadropError(
-            f"rescaler is {rule!r}; it must be paper, code or least_squares"
-        )
+        raise TadropError(f"rule is {rule!r}; it must be paper, code or least_squares")
     if rule == "code":
         # A tensor without entries has no mean; its sums are 0 and add nothing.
         counts = sizes.clamp(min=1).to(sums)

@@ -127,25 +127,25 @@ class Threshold(NamedTuple):
     """A cut as the compiled kernels take it.
 
     It keeps |tau| > value, and |tau| == value at flat indices below tie_end; survivors
-    are multiplied by scale.
+    are multiplied by factor.
     """
 
     value: float
     tie_end: int
-    scale: float
+    factor: float
 
 
 class Facts(NamedTuple):
     """What a cut does to its vector, where that can be counted before it is applied.
 
     size, kept: entries of the vector, and of these the survivors
-    scale:      what survivors are multiplied by
+    factor:     what survivors are multiplied by
     ratio:      the quantile ratio that TADrop found; None for other rules
     """
 
     size: int
     kept: int
-    scale: float
+    factor: float
     ratio: float | None = None
 
 

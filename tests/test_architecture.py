@@ -54,6 +54,9 @@ HEAVY = {
     "matplotlib",
     "sklearn",
     "wandb",
+    "mlflow",
+    "tensorboard",
+    "trackio",
     "torchvision",
     "numba",
 }

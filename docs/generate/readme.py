@@ -56,14 +56,18 @@ def found() -> str:
 
 
 def methods() -> str:
-    """The methods, a line a paper."""
+    """The methods that a committed table has, a line a paper.
+
+    A row that has just been added has no number yet and is not among them.
+    """
+    shown = [one for one in merging_rows() if one.stored is not None]
     measured = averages("leaderboard_glyph8")
     lines = [
         "| method | paper | stores | sees | best average |",
         "|:--|:--|:--|:--|--:|",
     ]
-    by_paper = sorted(merging_rows(), key=lambda shown: shown.row.paper or "")
-    for paper, group in groupby(by_paper, key=lambda shown: shown.row.paper):
+    by_paper = sorted(shown, key=lambda one: one.row.paper or "")
+    for paper, group in groupby(by_paper, key=lambda one: one.row.paper):
         rows = list(group)
         names = ", ".join(
             f"[{one.row.title}](conf/merge/{one.row.name}.yaml)" for one in rows
@@ -73,8 +77,7 @@ def methods() -> str:
         sees = _once(one.row.data for one in rows)
         cells = (names, arxiv(paper) or "–", _stores(rows), sees, best)
         lines.append(f"| {' | '.join(cells)} |")
-    count = len(merging_rows())
-    return f"{count} rows:\n\n" + "\n".join(lines) + "\n"
+    return f"{len(shown)} rows:\n\n" + "\n".join(lines) + "\n"
 
 
 def _stores(rows: list[Shown]) -> str:

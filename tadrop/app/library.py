@@ -1,4 +1,4 @@
-"""The suite as a library: two functions. Nothing heavy is imported before a call."""
+"""tadrop as a library: two functions. Nothing heavy is imported before a call."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ overwrite one another. The table that follows is then made of the records that a
 
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -115,12 +116,20 @@ class SweepProgress(Callback):
         self.varied: tuple[str, ...] = ()
         self.records: dict[Path, None] = {}
 
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_run_start(
+        self,
+        config: DictConfig,
+        **kwargs: Any,
+    ) -> None:
         if config.dry_run:
             load_boards()
             self.tell_owed(config)
 
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_multirun_start(
+        self,
+        config: DictConfig,
+        **kwargs: Any,
+    ) -> None:
         load_boards()
         if config.dry_run:
             self.tell_owed(config)
@@ -131,9 +140,23 @@ class SweepProgress(Callback):
         if self.total is not None:
             self.varied = varied_keys(swept(config))
         self.tell_ahead(config)
+        if config.get("tracker") is not None:
+            self.name_group(config)
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_multirun_end(
+        self,
+        config: DictConfig,
+        **kwargs: Any,
+    ) -> None:
         self.show_tables()
+
+    def name_group(self, config: DictConfig) -> None:
+        """Says to trackers, and to those of workers, what this sweep's runs share."""
+        from tadrop.app.trackers.telling import SWEEP
+
+        board = board_of(config.hydra.overrides.task)
+        now = time.strftime("sweep-%Y%m%d-%H%M%S")
+        os.environ[SWEEP] = now if board is None else board.name
 
     def tell_ahead(self, config: DictConfig) -> None:
         """Says how long a board will take, where its words make one."""
@@ -177,16 +200,18 @@ class SweepProgress(Callback):
             return
         board = board_of(config.hydra.overrides.task)
         if board is None:
+            from tadrop.app.boards.writing import publish
             from tadrop.app.showing import show_sweep
 
             if not self.records:
                 self.expect(config)
-            show_sweep(tuple(self.records))
+            publish(show_sweep(tuple(self.records)), config.get("tracker"))
         else:
             from tadrop.app.boards.writing import after_sweep
 
             paths = config.paths
-            after_sweep(board, Path(paths.records), Path(paths.results))
+            folders = Path(paths.records), Path(paths.results)
+            after_sweep(board, *folders, config.get("tracker"))
 
     def expect(self, config: DictConfig) -> None:
         """Notes where the jobs have left their records, where they ran in workers."""
@@ -212,7 +237,11 @@ class SweepProgress(Callback):
         self.records[file] = None
         return file.exists() and not job["overwrite"]
 
-    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_job_start(
+        self,
+        config: DictConfig,
+        **kwargs: Any,
+    ) -> None:
         from tadrop.app import console
         from tadrop.app.terminal.loading import loading
 

@@ -60,12 +60,14 @@ def _average(row: Row) -> str:
     return f"average {row.average:.1f}{norm}"
 
 
-def show_sweep(files: Sequence[Path]) -> None:
+def show_sweep(files: Sequence[Path]) -> list[Table]:
     """Prints the tables of a sweep's runs, one a model and task set, and their best.
 
     files: the records of its runs and of their references; what cannot be read is left
     out, as its run has failed and said so
+    Returns the tables.
     """
+    tables: list[Table] = []
     groups: dict[tuple[str, ...], list[Record]] = {}
     for record in _readable(files):
         config = record["config"]
@@ -76,6 +78,8 @@ def show_sweep(files: Sequence[Path]) -> None:
         table = build(records, compare=paired(files[0].parent))
         print_table(table)
         _tell_best(table, records[0]["protocol"]["split"])
+        tables.append(table)
+    return tables
 
 
 def _readable(files: Sequence[Path]) -> Iterator[Record]:

@@ -128,9 +128,9 @@ class Bench:
         return (inputs for inputs, _ in whole)
 
     def score(self, task: str, split: str) -> float:
-        """The task's metric over one split, for the module as it is.
+        """The task's metric over one split, for the merged tensors that the module has.
 
-        The task's private tensors are put into it.
+        The task's own tensors, its head, are put beside them first.
         """
         self.equip(task)
         return _graded(self, task, split).value

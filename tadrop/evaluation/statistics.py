@@ -22,6 +22,7 @@ from tadrop.evaluation import samples
 from tadrop.evaluation.bench import Bench
 from tadrop.evaluation.formula import formula_hash
 from tadrop.modules.batches import moved
+from tadrop.storage.atomic import caching
 from tadrop.storage.checkpoint import Checkpoint, open_checkpoint
 from tadrop.storage.files import write_tensors
 from tadrop.types import Slot, TadropError
@@ -101,7 +102,8 @@ def gather(
             torch.__version__,
         ]
         key = hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
-        path = cache / "statistics" / f"{task}-{key}.safetensors"
+        file = cache / "statistics" / f"{task}-{key}.safetensors"
+        path = caching.place(file)
         if not path.exists():
             write_tensors(path, _measure(measurement, bench, task, names))
         files[task] = open_checkpoint(path)

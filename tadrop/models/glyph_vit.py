@@ -1,4 +1,4 @@
-"""The embedded backbone: a vision transformer of 0.66 M parameters for 28x28 grey images.
+"""The embedded backbone: a vision transformer of 0.64 M parameters for 28x28 grey images.
 
 A convolutional stem turns the image into 4x4 tokens (Xiao et al., arXiv 2106.14881),
 pre-norm transformer blocks follow (Dosovitskiy et al., arXiv 2010.11929), and the mean

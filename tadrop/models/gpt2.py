@@ -76,8 +76,11 @@ def read_config(base: str, hub_dir: str | None = None) -> dict[str, Any]:
     path = resolve("models", base, hub_dir)
     file = (path if path.is_dir() else path.parent) / "config.json"
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it is no mapping")
+        return content
+    except (OSError, ValueError, RecursionError) as error:
         raise TadropError(
             f"{file}: not a readable model configuration; "
             "the base's directory must hold one"

@@ -23,7 +23,7 @@ from tadrop.models.pixels import Normalise
 from tadrop.models.private import PrivateTensors
 from tadrop.protocols.tasks import ImageTasks, Tasks
 from tadrop.storage import hub as hubs
-from tadrop.storage.checkpoint import Checkpoint, open_checkpoint
+from tadrop.storage.checkpoint import Checkpoint, first_line, open_checkpoint
 from tadrop.types import TadropError
 
 READOUTS = ("class", "class_and_mean")
@@ -163,8 +163,11 @@ class HfVision:
         try:
             settings = json.loads(file.read_text())
             return AutoConfig.for_model(settings.pop("model_type"), **settings)
-        except (OSError, ValueError, KeyError) as error:
-            raise TadropError(f"{file}: not a model configuration ({error})") from error
+        except Exception as error:  # of many kinds, which all mean the same
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise TadropError(
+                f"{file}: not a model configuration ({reason}); fetch the file again"
+            ) from error
 
     def _renamed(self, checkpoint: Checkpoint) -> Checkpoint:
         """Encoder tensors without the prefix, the head's as head.*."""

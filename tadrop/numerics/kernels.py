@@ -189,7 +189,7 @@ def load(thetas, theta0, start, taus):
     cache=True,
 )
 @no_type_check
-def load_cut(thetas, theta0, start, taus, thresholds, ties, scales):
+def load_cut(thetas, theta0, start, taus, thresholds, ties, factors):
     """load(), then cut_from() or cut_above(), in one pass.
 
     The former is for task t's first ties[t] entries, the latter for the rest.
@@ -198,16 +198,16 @@ def load_cut(thetas, theta0, start, taus, thresholds, ties, scales):
     base = _floats(theta0, start + size)[start:]
     for t in range(taus.shape[0]):
         theta, tau = _floats(thetas[t], start + size)[start:], taus[t]
-        threshold, scale = thresholds[t], scales[t]
+        threshold, factor = thresholds[t], factors[t]
         tie_end = min(max(ties[t], 0), size)
         for i in range(tie_end):
             x = theta[i] - base[i]
             bad += x - x != 0
-            tau[i] = x * scale if abs(x) >= threshold else np.float32(0)
+            tau[i] = x * factor if abs(x) >= threshold else np.float32(0)
         for i in range(tie_end, size):
             x = theta[i] - base[i]
             bad += x - x != 0
-            tau[i] = x * scale if abs(x) > threshold else np.float32(0)
+            tau[i] = x * factor if abs(x) > threshold else np.float32(0)
     return bad
 
 
@@ -226,23 +226,23 @@ def count_nonzero(bits):
 
 @njit(void(Floats, float32, float32), nogil=True, cache=True)
 @no_type_check
-def cut_above(tau, threshold, scale):
-    """tau times scale where |tau| > threshold, else 0.
+def cut_above(tau, threshold, factor):
+    """tau times factor where |tau| > threshold, else 0.
 
     In place, because a loop over two arrays that may overlap is not vectorised.
     """
     for i in range(tau.size):
         x = tau[i]
-        tau[i] = x * scale if abs(x) > threshold else np.float32(0)
+        tau[i] = x * factor if abs(x) > threshold else np.float32(0)
 
 
 @njit(void(Floats, float32, float32), nogil=True, cache=True)
 @no_type_check
-def cut_from(tau, threshold, scale):
-    """tau times scale where |tau| >= threshold, else 0; in place."""
+def cut_from(tau, threshold, factor):
+    """tau times factor where |tau| >= threshold, else 0; in place."""
     for i in range(tau.size):
         x = tau[i]
-        tau[i] = x * scale if abs(x) >= threshold else np.float32(0)
+        tau[i] = x * factor if abs(x) >= threshold else np.float32(0)
 
 
 @njit(uint64(uint64), inline="always")
@@ -256,8 +256,8 @@ def _mixed(z):
 
 @njit(void(Floats, uint64, float32, uint32), nogil=True, cache=True)
 @no_type_check
-def cut_random(tau, first, scale, limit):
-    """tau times scale where the 32-bit draw of the entry is below the limit, else 0.
+def cut_random(tau, first, factor, limit):
+    """tau times factor where the 32-bit draw of the entry is below the limit, else 0.
 
     In place. Entries come in pairs from one 64-bit word, lower half first; first: the
     word's state for entry 0. Bits are masked instead of a branch, because a coin cannot
@@ -272,7 +272,7 @@ def cut_random(tau, first, scale, limit):
             words[i] = _mixed(state)
             state += GOLDEN
         for i in range(tile.size):
-            tile[i] *= scale
+            tile[i] *= factor
         bits = tile.view(np.uint32)
         for i in range(tile.size):
             bits[i] = bits[i] if draws[i] < limit else np.uint32(0)

@@ -14,7 +14,7 @@ from tadrop.results.intervals import Interval, side
 from tadrop.results.row import Row
 from tadrop.results.table import Table
 
-MOST_NAMED = 5  # methods in one sentence
+MOST_NAMED, FEW = 5, 3  # differences, and averages, in one sentence
 TEST_INPUTS = "test inputs"
 HEAD = """\
 What the committed records say, written by `tadrop results`. A difference counts where its
@@ -80,7 +80,7 @@ def markdown(found: Iterable[Finding]) -> str:
     lines: list[str] = []
     for one in found:
         lines.append(f"- [{one.title}]({one.file}.md) ({one.file})")
-        lines += [f"    - {sentence}" for sentence in one.sentences]
+        lines += map("    - {}".format, one.sentences)
     return HEAD + "\n".join(lines) + "\n"
 
 
@@ -91,15 +91,19 @@ def best(table: Table) -> Iterator[str]:
     """
     if "stored" not in table.extra:
         return
-    references = [row for row in table.rows if row.is_reference]
-    rows = [row for row in table.rows if _competes(row)]
-    ranked = sorted(rows, key=lambda row: -row.measured)
-    levels = ", ".join(f"{row.title} {row.measured:.1f}" for row in references)
-    yield f"Best without TADrop: {_named(ranked[:3])} ({levels})."
+    references = filter(attrgetter("is_reference"), table.rows)
+    rows = filter(_competes, table.rows)
+    ranked = sorted(rows, key=attrgetter("measured"), reverse=True)
+    levels = _named(references)
+    yield f"Best without TADrop: {_named(ranked[:FEW])} ({levels})."
     whole = _one_model(table)
-    single = [row for row in ranked if whole and (row.stored_bytes or 0) <= whole]
+    single: list[Row] = []
+    for row in ranked:
+        if (row.stored_bytes or 0) <= whole:
+            single.append(row)
     if single:
-        yield f"Best of those that leave one model for all tasks: {_named(single[:3])}."
+        said = "Best of those that leave one model for all tasks"
+        yield f"{said}: {_named(single[:FEW])}."
 
 
 def _competes(row: Row) -> bool:
@@ -108,16 +112,20 @@ def _competes(row: Row) -> bool:
     return merges and not row.variant and TEST_INPUTS not in row.data
 
 
-def _one_model(table: Table) -> float | None:
-    """The bytes of one model's vector, with a little for factors; None if unknown."""
+def _one_model(table: Table) -> float:
+    """The bytes of one model's vector, with a little for factors; -1 if unknown."""
     for row in table.rows:
         if row.method == "individual" and row.stored_bytes:
             return 1.01 * row.stored_bytes / len(table.tasks)
-    return None
+    return -1.0
 
 
-def _named(rows: Sequence[Row]) -> str:
-    return ", ".join(f"{label(row)} {row.measured:.1f}" for row in rows)
+def _named(rows: Iterable[Row]) -> str:
+    """Rows with their averages."""
+    words: list[str] = []
+    for row in rows:
+        words.append(f"{label(row)} {row.measured:.1f}")
+    return ", ".join(words)
 
 
 def against_control(table: Table) -> Iterator[str]:
@@ -153,8 +161,13 @@ def _name(method: str, row: Row) -> str:
 def _told(gains: Sequence[Gain], subject: str) -> str:
     """How many are ahead and behind, and the largest of them."""
     ordered = sorted(gains, key=attrgetter("points"), reverse=True)
-    ahead = [one for one in ordered if side(one.interval) > 0]
-    behind = [one for one in reversed(ordered) if side(one.interval) < 0]
+    ahead: list[Gain] = []
+    behind: list[Gain] = []
+    for one in ordered:
+        if side(one.interval) > 0:
+            ahead.append(one)
+        elif side(one.interval) < 0:
+            behind.insert(0, one)
     count = len(gains)
     said = f"{subject} is ahead with {len(ahead)} of {count}{_largest(ahead)}"
     return f"{said}; behind with {len(behind)}{_largest(behind)}."
@@ -164,6 +177,6 @@ def _largest(gains: Sequence[Gain]) -> str:
     """The first few by name, in brackets."""
     if not gains:
         return ""
-    named = ", ".join(one.text for one in gains[:MOST_NAMED])
+    named = ", ".join(map(attrgetter("text"), gains[:MOST_NAMED]))
     more = ", …" if len(gains) > MOST_NAMED else ""
     return f" ({named}{more})"

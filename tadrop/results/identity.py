@@ -1,9 +1,10 @@
 """What names a run: the part of its configuration that can change its result.
 
-A record is named by the hash of its settings. Settings are spelled with stable names
-only: the names of rows, models, task sets and rules, and the values of their knobs.
-Where the code that computes them lies (`_target_`) is no part of them, so that code may
-be moved and renamed and every record keeps its name.
+A record is named by the hash of its settings, but for those that cannot change a result
+(a row's title and paper, say). Settings are spelled with stable names only: the names
+of rows, models, task sets and rules, and the values of their knobs. Where the code that
+computes them lies (`_target_`) is no part of them, so that code may be moved and
+renamed and every record keeps its name.
 """
 
 import hashlib

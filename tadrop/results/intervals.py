@@ -32,7 +32,7 @@ def side(interval: Interval) -> int:
     Ends count as tables print them, to a tenth of a point: one that ends at -0.0 claims
     nothing.
     """
-    low, high = (round(end, 1) for end in interval)
+    low, high = round(interval[0], 1), round(interval[1], 1)
     return (low > 0) - (high < 0)
 
 

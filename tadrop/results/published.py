@@ -25,7 +25,9 @@ FAMILIES = {  # of checkpoints, by model.source
     "tall_masks": "TALL-masks",
     "task_vectors": "Ilharco et al.",
 }
-FOLDER = Path("results/published")
+PACKAGE = Path(__file__).parents[1]
+INSTALLED = PACKAGE / "published"  # where setup.py puts the folder of the checkout
+FOLDER = INSTALLED if INSTALLED.is_dir() else PACKAGE.parent / "results" / "published"
 
 
 @dataclass(frozen=True)

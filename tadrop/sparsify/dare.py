@@ -32,5 +32,5 @@ class Dare(Rule):
     def plan(self, vector: Vector) -> RandomCut:
         """See Sparsifier."""
         words = ("dare", self.seed, vector.task, vector.name)
-        scale = 1 / self.keep if self.rescale else 1.0
-        return RandomCut(words, vector.size, self.keep, scale)
+        factor = 1 / self.keep if self.rescale else 1.0
+        return RandomCut(words, vector.size, self.keep, factor)

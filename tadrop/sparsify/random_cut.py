@@ -55,7 +55,7 @@ class RandomCut(Cut):
     words: tuple[object, ...]
     size: int
     keep: float
-    scale: float
+    factor: float
 
     @property
     def limit(self) -> int:
@@ -73,7 +73,7 @@ class RandomCut(Cut):
             return tau
         if self._compiled(tau, start):
             return self.apply_(tau.clone(), start)
-        return torch.where(self.keeps(tau, start), tau * self.scale, 0)
+        return torch.where(self.keeps(tau, start), tau * self.factor, 0)
 
     def apply_(self, tau: Tau, start: int = 0) -> Tau:
         """See Cut."""
@@ -84,7 +84,7 @@ class RandomCut(Cut):
         kernels.cut_random(
             compiled.array(tau.view(-1)),
             np.uint64((key(*self.words) + start // 2 * GOLDEN) % 2**64),
-            self.scale,
+            self.factor,
             np.uint32(self.limit),
         )
         return tau

@@ -33,7 +33,7 @@ class RowCut(Cut):
     def facts(self) -> Facts:
         """See Cut."""
         kept = self.size // self.row * min(self.count, self.row)
-        return Facts(self.size, kept, scale=1.0)
+        return Facts(self.size, kept, factor=1.0)
 
 
 @dataclass(frozen=True)

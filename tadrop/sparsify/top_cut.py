@@ -15,14 +15,14 @@ from tadrop.types import Facts, TadropError, Tau, Threshold
 class TopCut(Cut):
     """Keeps |tau| > threshold, and |tau| == threshold at flat indices below tie_end.
 
-    Survivors are multiplied by scale.
+    Survivors are multiplied by factor.
     """
 
     size: int
     kept: int
     threshold: float
     tie_end: int
-    scale: float = 1.0
+    factor: float = 1.0
     ratio: float | None = None
 
     def keeps(self, tau: Tau, start: int = 0) -> Tensor:
@@ -37,7 +37,7 @@ class TopCut(Cut):
 
     @property
     def _changes_nothing(self) -> bool:
-        return self.kept == self.size and self.scale == 1
+        return self.kept == self.size and self.factor == 1
 
     def apply(self, tau: Tau, start: int = 0) -> Tau:
         """See Cut."""
@@ -45,7 +45,7 @@ class TopCut(Cut):
             return tau
         if compiled.serves(self.size, tau):
             return self.apply_(tau.clone(), start)
-        return torch.where(self.keeps(tau, start), tau * self.scale, 0)
+        return torch.where(self.keeps(tau, start), tau * self.factor, 0)
 
     def apply_(self, tau: Tau, start: int = 0) -> Tau:
         """See Cut."""
@@ -56,18 +56,18 @@ class TopCut(Cut):
         flat = compiled.array(tau.view(-1))
         ties = min(max(self.tie_end - start, 0), len(flat))
         if ties:
-            kernels.cut_from(flat[:ties], self.threshold, self.scale)
+            kernels.cut_from(flat[:ties], self.threshold, self.factor)
         if ties < len(flat):
-            kernels.cut_above(flat[ties:], self.threshold, self.scale)
+            kernels.cut_above(flat[ties:], self.threshold, self.factor)
         return tau
 
     def as_threshold(self) -> Threshold:
         """See Cut."""
-        return Threshold(self.threshold, self.tie_end, self.scale)
+        return Threshold(self.threshold, self.tie_end, self.factor)
 
     def facts(self) -> Facts:
         """See Cut."""
-        return Facts(self.size, self.kept, self.scale, self.ratio)
+        return Facts(self.size, self.kept, self.factor, self.ratio)
 
 
 def top(magnitudes: Spectrum, count: int, equals: bool = False) -> TopCut:
@@ -109,4 +109,4 @@ def restored(magnitudes: Spectrum, cut: TopCut, rule: str) -> TopCut:
     if p == 0 or cut.kept == cut.size:
         return cut
     after = magnitudes.norm(p, cut.kept)
-    return replace(cut, scale=magnitudes.norm(p) / after if after else 1.0)
+    return replace(cut, factor=magnitudes.norm(p) / after if after else 1.0)

@@ -78,7 +78,13 @@ def read_card(text: str) -> DataCard:
     import yaml
 
     found = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text, re.DOTALL)
-    header = yaml.safe_load(found.group(1)) if found else None
+    try:
+        header = yaml.safe_load(found.group(1)) if found else None
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise TadropError(
+            f"the header of README.md is not readable YAML ({reason})"
+        ) from error
     return DataCard(header if isinstance(header, Mapping) else {})
 
 

@@ -15,11 +15,13 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tadrop.storage.atomic import caching
 from tadrop.storage.files import write_bytes
 from tadrop.storage.repository import Repository
 from tadrop.types import TadropError
 
 FOOTER = "footer"  # what a parquet file says of itself, in the folder of its parts
+MOST_ROWS = 100_000_000  # of a file
 AT_ONCE = 256  # rows held in memory where a file is read from end to end
 
 
@@ -63,18 +65,21 @@ class ParquetFile:
 
         kept = self._kept(FOOTER)
         if kept is None:
+            check_rows(self._file.metadata.num_rows, self.name)
             return self._file.metadata
         if not kept.exists():
             buffer = io.BytesIO()
             self._file.metadata.write_metadata_file(buffer)
             write_bytes(kept, buffer.getvalue())
-        return read_metadata(kept)
+        metadata = read_metadata(kept)
+        check_rows(metadata.num_rows, self.name)
+        return metadata
 
     def _kept(self, part: str) -> Path | None:
         """Where a part is kept; None where the whole file is at hand."""
         if self.parts is None or self.repository.at_hand(self.name) is not None:
             return None
-        return self.parts / self.name / part
+        return caching.place(self.parts / self.name / part)
 
     def sizes(self) -> list[int]:
         """The number of rows of each row group."""
@@ -110,6 +115,17 @@ class ParquetFile:
     def columns(self) -> list[str]:
         """The names of the columns."""
         return self.metadata.schema.to_arrow_schema().names
+
+
+def check_rows(count: int, name: str) -> None:
+    """Raises TadropError where a parquet file says that it holds no number of examples.
+
+    A file of a few bytes may say that it has billions of rows.
+    """
+    if not 0 <= count <= MOST_ROWS:
+        raise TadropError(
+            f"{name}: says that it holds {count:,} rows; at most {MOST_ROWS:,} are read"
+        )
 
 
 def kept_names(parts: Path) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ order that depends on the data alone (by length, ties in the files' order), so r
 of two runs can be paired.
 
 The reported split is the one the source calls `test` (GLUE's labelled validation
-split). What the suite calls validation is the source's own, or a tenth of its training
+split). What is called validation here is the source's own, or a tenth of its training
 split: held out here, but models from elsewhere were trained on it.
 """
 
@@ -191,7 +191,7 @@ class TextTasks:
         return tokens
 
     def tokens(self, task: str, split: str) -> Tokens:
-        """A split as the suite names it: train, validation or test."""
+        """A split by its name here: train, validation or test."""
         source = self.source(task)
         if split == "test":
             tokens = self._whole(task, source.test)

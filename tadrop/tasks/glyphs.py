@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from tadrop.numerics.seeds import generator
+from tadrop.storage.atomic import caching
 from tadrop.storage.files import write_bytes
 from tadrop.tasks.checks import check_limit, known_names
 from tadrop.tasks.drawing import handwritten
@@ -79,7 +80,7 @@ def load(task: str, split: str, cache: Path | None) -> tuple[np.ndarray, np.ndar
     """
     if cache is None:
         return generate(task, split)
-    path = cache / "glyphs" / edition() / f"{task}-{split}.npz"
+    path = caching.place(cache / "glyphs" / edition() / f"{task}-{split}.npz")
     if not path.exists():
         images, labels = generate(task, split)
         buffer = io.BytesIO()

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tadrop.storage.atomic import caching
 from tadrop.tasks.checks import check_limit, differing, needed, refuse
 from tadrop.tasks.reading import sampling
 from tadrop.tasks.reading.images import VERSION, Images, build, open_images
@@ -198,7 +199,7 @@ class VisionTasks:
     def _open(self, task: str, split: str) -> Images:
         """A split from the cache; prepared and put there first if need be."""
         source = source_of(task, self.entry(task), self.hub_dir, self._parts)
-        folder = Path(self.cache) / "images" / self._key(source, split)
+        folder = caching.place(Path(self.cache) / "images" / self._key(source, split))
         if not (folder / "facts.json").exists():
             facts = {
                 "source": source.place,
@@ -246,8 +247,10 @@ class VisionTasks:
         if not len(data.labels):
             raise TadropError(f"{source}: split {split!r} is empty")
         if not 0 <= data.labels.min() <= data.labels.max() < len(classes):
+            outside = data.labels.min() if data.labels.min() < 0 else data.labels.max()
             raise TadropError(
-                f"{source}: label {data.labels.max()} of {len(classes)} classes"
+                f"{source}, split {split!r}: label {outside} of {len(classes)} classes; "
+                f"look at tasks.entries.{task}.classes"
             )
         facts = {**data.facts, "classes": classes, "odd": odd}
         return Images(data.images, data.labels, facts)

@@ -25,7 +25,7 @@ from tadrop.vectors.names import is_private
 # Entries up to which a planner is handed one task's tensor in one piece, which it then
 # keeps.
 WHOLE = HELD
-# Entries in a piece of a larger one: 2 MB, so that the interpreter does not count.
+# Entries in a piece of a larger one: 2 MB, beside which a Python call costs nothing.
 VECTOR_PIECE = 1 << 19
 # The same on an accelerator.
 DEVICE_VECTOR_PIECE = 1 << 24
@@ -246,7 +246,7 @@ def _thresholds(
     cuts: Sequence[tuple[Cut, int]],
     start: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Values, ends of ties from `start` on, and scales of the cuts, [task] each.
+    """Values, ends of ties from `start` on, and factors of the cuts, [task] each.
 
     None if there are no cuts, or one is no threshold.
     """
@@ -254,18 +254,18 @@ def _thresholds(
         return None
     values: list[float] = []
     ties: list[int] = []
-    scales: list[float] = []
+    factors: list[float] = []
     for cut, offset in cuts:
         threshold = cut.as_threshold()
         if threshold is None:
             return None
         values.append(threshold.value)
         ties.append(threshold.tie_end - start - offset)
-        scales.append(threshold.scale)
+        factors.append(threshold.factor)
     return (
         np.array(values, dtype=np.float32),
         np.array(ties, dtype=np.int64),
-        np.array(scales, dtype=np.float32),
+        np.array(factors, dtype=np.float32),
     )
 
 

@@ -3,7 +3,6 @@ commands name things that exist. What else of the README is generated: tests/doc
 """
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -49,8 +48,8 @@ def test_everything_in_results_is_rendered_from_the_records():
 def with_a_method(folder):
     """A copy of the repository with the method of CONTRIBUTING.md, on every board."""
     copies.copy_repository(folder)
-    (folder / "results").symlink_to(ROOT / "results")
-    shutil.copy(ROOT / "README.md", folder)
+    for part in ("results", "docs", "README.md", "CITATION.cff", "pyproject.toml"):
+        (folder / part).symlink_to(ROOT / part)
     for path, text in example().items():
         (folder / path).write_text(text, encoding="utf-8")
     return folder
@@ -61,10 +60,13 @@ CHECK = ("-m", "tadrop", "results", "--check")
 ROWS = "from tadrop.app.boards.catalogue import rows_of; print(rows_of('table_30'))"
 
 
-def test_a_method_is_added_and_no_table_is_stale(tmp_path):
-    """Two tables; all of them in the next test."""
+def test_a_method_is_added_and_neither_table_nor_page_is_stale(tmp_path):
+    """README, and two tables; all of them in the next test."""
     folder = with_a_method(tmp_path)
+    copies.python(folder, "-m", "docs.generate.readme", "--check")
     assert "my_method" in copies.python(folder, "-c", ROWS)
+    pages = "from docs.generate import methods; print(*methods.pages())"
+    assert "methods/my_method.md" in copies.python(folder, "-c", pages)
     assert UNCHANGED in copies.python(folder, *CHECK, "demo", "leaderboard_glyph2")
 
 

@@ -32,14 +32,15 @@ MISTAKES = [
     ("merge=emrr", f"{NO_ROW} emr? {HELP}"),
     ("merge=null", f"conf/merge has no such file; {HELP}"),
     ("tadrop=true", "tadrop is on, off, uniform, inverted or shuffled"),
-    ("tracker=wandbb", "tracker is none or wandb"),
+    ("tracker=wandbb", "tracker is mlflow, none, tensorboard, trackio or wandb"),
     ("+merge.weights=[0.3,0.7]", f"no setting is called merge.weights; {EMR}"),
     ("merge.weights=[0.3,0.7]", f"no setting is called merge.weights; {EMR}"),
     (
         "merge.sacle=1",
         f"no setting is called merge.sacle; {EMR}; did you mean merge.scale?",
     ),
-    ("tracker.project=x", "tracker is none here; choose tracker=wandb"),
+    ("tracker.project=x", "tracker is none here; choose tracker=mlflow, tracker=tensorboard, "
+        "tracker=trackio or tracker=wandb"),
     ("limit", "a word is KEY=VALUE"),
     ("~limit", "a setting is set, not deleted; say KEY=null"),
     ("merge.title=Mine", "this is what a file of conf/merge says of itself; "

@@ -11,7 +11,7 @@ from shutil import copytree, ignore_patterns
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("baselines", "conf", "tadrop")
+SOURCES = ("baselines", "conf", "results/published", "tadrop")
 FILES = ("LICENSE", "README.md", "pyproject.toml", "setup.py")
 SMALL = ("limit=20", "tasks.names=[hebrew,braille]")
 
@@ -123,6 +123,16 @@ def test_the_main_job_leaves_its_records_in_runs(environment, far):
     assert "EMR" in table
     assert len(list((far / "runs" / "records").glob("*.json"))) == 3
     assert not (far / "results").exists()
+
+
+def test_published_numbers_travel(environment, far):
+    code = (
+        "from tadrop.results import published as p;"
+        "print(p.FOLDER, len(p.about(p.read(p.FOLDER), 'vit_b32', 'vision8')))"
+    )
+    folder, count = said(environment, far, "python", "-c", code).split()
+    assert folder.startswith(str(environment))
+    assert int(count) > 5
 
 
 def test_a_row_whose_formulas_import_one_another(environment, far):

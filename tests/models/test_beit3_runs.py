@@ -10,7 +10,6 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from tadrop.app.places import REPOSITORY
 from tadrop.app.runs import build, run
 from tadrop.app.verbs import vqa_answers
 from tadrop.models.beit3.heads import Captions, head_of
@@ -158,9 +157,7 @@ def test_the_table_has_the_papers_columns_and_its_rows_beside_ours(hub, tmp_path
         run.run(tiny.configured(hub, tmp_path, f"merge={row}", "tadrop=off"))
         for row in ("individual", "emr")
     ]
-    facts = published.about(
-        published.read(REPOSITORY / published.FOLDER), "beit3", "multimodal5"
-    )
+    facts = published.about(published.read(published.FOLDER), "beit3", "multimodal5")
     made = published.beside(table.build(records), facts)
     captioning = ("captioning", "captioning BLEU-4", "captioning ROUGE-L")
     retrieval = [f"retrieval {way}@{k}" for way in ("TR", "IR") for k in (1, 5, 10)]

@@ -231,7 +231,7 @@ def test_tadrop_reads_a_vector_twice_and_a_small_one_once(
 
 def test_cutting_keeps_the_signs_of_survivors_and_drops_to_plus_zero(monkeypatch):
     tau = torch.tensor([-3.0, -1.0, 0.5, -1.0, 2.0, -0.0])
-    cut = TopCut(6, 3, 1.0, tie_end=2, scale=2.0)
+    cut = TopCut(6, 3, 1.0, tie_end=2, factor=2.0)
     for bits in both(monkeypatch, lambda: cut.apply(tau).view(torch.int32)):
         assert torch.equal(
             bits, torch.tensor([-6.0, -2.0, 0.0, 0.0, 4.0, 0.0]).view(torch.int32)

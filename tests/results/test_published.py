@@ -11,7 +11,7 @@ from tadrop.results.published import SUMMARIES
 from tadrop.types import TadropError
 from tests.records import record
 
-FOLDER = Path(__file__).parents[2] / published.FOLDER
+FOLDER = published.FOLDER
 FILES = sorted(FOLDER.rglob("*.csv"))
 HEAD = "model,tasks,checkpoints,method,merge,uses,source,note,mnist,svhn,average\n"
 

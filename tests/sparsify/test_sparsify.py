@@ -147,8 +147,8 @@ def test_ratio_of_known_distributions(q_lo, q_hi, half_normal, uniform, laplace)
 )
 def test_rescale_of_a_normal_vector(keep, l1, l2):
     vector = Vector.of(normal(200_000))
-    assert Magnitude(keep, norm="l1").plan(vector).scale == pytest.approx(l1, abs=0.01)
-    assert Magnitude(keep, norm="l2").plan(vector).scale == pytest.approx(l2, abs=0.01)
+    assert Magnitude(keep, norm="l1").plan(vector).factor == pytest.approx(l1, abs=0.01)
+    assert Magnitude(keep, norm="l2").plan(vector).factor == pytest.approx(l2, abs=0.01)
 
 
 # --- TADrop's definition

@@ -16,6 +16,7 @@ import pytest
 
 from tadrop.errors import TadropError
 from tadrop.storage import folders
+from tadrop.storage.atomic import hidden
 from tadrop.storage.files import write_text
 from tests.storage import faults
 
@@ -127,6 +128,21 @@ def test_leftovers_of_others_stay(tmp_path):
     export(tmp_path / "out", "new")
     there = {path.name for path in tmp_path.iterdir()}
     assert there == {*names, "out"}
+
+
+def test_what_is_taken_for_a_leftover_before_it_is_locked_is_not_used(
+    tmp_path, monkeypatch
+):
+    made, real = [], hidden._lock
+
+    def lock(handle):
+        made.append(handle)
+        return False if len(made) == 1 else real(handle)
+
+    monkeypatch.setattr(hidden, "_lock", lock)
+    with hidden.new_file(tmp_path / "x.json", hidden.PART) as file:
+        assert len(made) == 2
+        assert file.exists()
 
 
 HOLDER = """

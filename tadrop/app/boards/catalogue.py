@@ -17,6 +17,8 @@ from omegaconf import OmegaConf
 from tadrop.app.places import CONF
 from tadrop.errors import TadropError
 
+# The safe loader, ten times as fast where yaml was built with its library.
+SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MERGE = CONF / "merge"
 BOARDS = CONF / "board"
 # What one run takes on the embedded suite, eight tasks on two cores.
@@ -66,7 +68,7 @@ def _read(path: Path) -> MergeRow:
     node = declared(path)
     row = MergeRow(
         name=path.stem,
-        title=node["title"],
+        title=node.get("title", path.stem),
         about=path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# "),
         paper=node.get("paper"),
         data=node.get("data", "none"),
@@ -90,7 +92,7 @@ def _read(path: Path) -> MergeRow:
 
 def declared(path: Path) -> dict[str, Any]:
     """What a file says at its top, over what the row says that it builds on."""
-    node: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    node: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), SAFE)
     for other in node.get("defaults", ()):
         if isinstance(other, str) and other != "_self_":
             node = declared(path.with_name(f"{other}.yaml")) | node

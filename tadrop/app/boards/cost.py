@@ -64,15 +64,15 @@ def _expected(config: Config, folders: Sequence[Sequence[Record]]) -> float | No
 
 def missing(config: Config) -> list[str]:
     """What opening the base, the experts and the data sets complains of, one line each."""
-    suite = build.tasks(config["tasks"])
-    model = build.model(config["model"]).bound(suite)
+    tasks = build.tasks(config["tasks"])
+    model = build.model(config["model"]).bound(tasks)
     lines: list[str] = []
-    for task in (None, *suite.names):
+    for task in (None, *tasks.names):
         try:
             model.open_base() if task is None else model.open_expert(task)
         except TadropError as error:
             lines.append(str(error))
-    return lines + list(suite.needs())
+    return lines + list(tasks.needs())
 
 
 def ahead(found: Recorded) -> str:

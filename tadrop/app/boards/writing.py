@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tadrop.app.boards import grid
 from tadrop.app.boards.board import SUITE, Board
@@ -12,8 +13,11 @@ from tadrop.app.boards.words import key_of
 from tadrop.app.console import err, say
 from tadrop.app.places import RUNS, command
 from tadrop.app.showing import print_table
+from tadrop.app.trackers.entry import Entry, of_tables
+from tadrop.app.trackers.telling import group, tell_of
 from tadrop.errors import TadropError
 from tadrop.results import formats, identity, published
+from tadrop.results.figures.averages import accuracy_bars
 from tadrop.results.figures.boards import accuracy_against_tasks
 from tadrop.results.figures.style import save
 from tadrop.results.table import Table
@@ -100,26 +104,29 @@ def renew_page(page: Path, tables: Mapping[str, Table]) -> None:
             put_in_page(page, name, shown)
 
 
-def after_sweep(board: Board, folder: Path, target: Path) -> None:
+def after_sweep(board: Board, folder: Path, target: Path, tracker: Any = None) -> None:
     """What the runs of a board were for: prints its tables, and writes them to target.
 
+    tracker: the node of the tracker that is told of them
     A board whose words change its runs, or take them from elsewhere, is another one and
     gets no file of its name, unless the words say where to.
     """
     try:
         for one in board.on_each_task_set():
-            _show_and_write(one, folder, target)
+            _show_and_write(one, folder, target, tracker)
     except TadropError as error:
         say(f"no table of {board.name}: {error}", err)
 
 
-def _show_and_write(board: Board, folder: Path, target: Path) -> None:
+def _show_and_write(board: Board, folder: Path, target: Path, tracker: Any) -> None:
     found = collect(board, folder, partial=True)
     why_not = _why_not(found)
     sources = Sources(folder, published.FOLDER)
     with tempfile.TemporaryDirectory() as scratch:
         where = Path(scratch) if why_not else target
-        paths, tables = write(found, sources, where, draw=not why_not)
+        drawn = not why_not or tracker is not None
+        paths, tables = write(found, sources, where, draw=drawn)
+        tell_of(tracker, lambda: of_tables(board.file, paths, group()))
         if not tables:
             text = paths[0].read_text(encoding="utf-8")
             say(text)
@@ -134,6 +141,25 @@ def _show_and_write(board: Board, folder: Path, target: Path) -> None:
         where = "" if folder == RUNS / "records" else f" --records {folder}"
         say(f"next: {command()} report {board.name}{where}", err)
     tell_owed([found])
+
+
+def publish(tables: Sequence[Table], tracker: Any) -> None:
+    """Tells a tracker of the tables of a sweep, and of a figure of each."""
+    if tracker is None or not tables:
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+
+        def written() -> Entry:
+            paths: list[Path] = []
+            for number, shown in enumerate(tables, 1):
+                stem = Path(scratch) / f"table_{number}"
+                paths += write_texts(stem, shown)
+                paths += save(
+                    accuracy_bars(shown), stem.with_name(f"{stem.name}_accuracy")
+                )
+            return of_tables(group() or "sweep", paths, group())
+
+        tell_of(tracker, written)
 
 
 def _why_not(found: Recorded) -> str:

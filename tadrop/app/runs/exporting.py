@@ -13,6 +13,8 @@ from tadrop.app.runs.build import resolved
 from tadrop.app.runs.checks import check_only_merges
 from tadrop.app.runs.prepared import Prepared
 from tadrop.app.runs.preparing import prepare
+from tadrop.app.trackers.entry import of_written
+from tadrop.app.trackers.telling import group, tell_of
 from tadrop.merging import export as exports
 from tadrop.merging.export import Written
 from tadrop.merging.method import Method
@@ -44,7 +46,11 @@ def merge_only(cfg: Any, pages: Pages = lambda note: {}) -> Written:
     check_out(cfg)
     with stages(label(resolved(cfg))) as progress:
         prepared = prepare(cfg, progress, Meter())
-        return _write(prepared, source_of(prepared, progress), cfg.merge.scale, pages)
+        source = source_of(prepared, progress)
+        written = _write(prepared, source, cfg.merge.scale, pages)
+    config = resolved(cfg, missing=False)
+    tell_of(cfg.tracker, lambda: of_written(config, written, group()))
+    return written
 
 
 def source_of(prepared: Prepared, progress: Progress) -> Source:

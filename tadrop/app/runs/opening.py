@@ -62,24 +62,24 @@ def open_bench(config: Config) -> tuple[Bench, TaskVectors]:
 @lru_cache(maxsize=1)
 def _open_bench(nodes: str) -> tuple[Bench, TaskVectors]:
     model_node, tasks_node, device_word, dtype_word = json.loads(nodes)
-    suite, device = build.tasks(tasks_node), device_of(device_word)
+    tasks, device = build.tasks(tasks_node), device_of(device_word)
     dtype = dtype_of(dtype_word)
     if device.type == "cpu":
         warn_of_slow(dtype)
-    model = build.model(model_node).bound(suite)
-    model, stream = _opened(model, suite.names, device)
-    bench = benches.set_up(model, stream.base, stream.experts, suite, device, dtype)
+    model = build.model(model_node).bound(tasks)
+    model, stream = _opened(model, tasks.names, device)
+    bench = benches.set_up(model, stream.base, stream.experts, tasks, device, dtype)
     return bench, stream
 
 
 def open_stream(config: Config) -> TaskVectors:
     """Checkpoints alone, for a merge that is written and not evaluated."""
     model = build.model(config["model"])
-    tasks = model.own_tasks
-    if tasks is None:
-        suite = build.tasks(config["tasks"])
-        model, tasks = model.bound(suite), suite.names
-    stream = _opened(model, tasks, device_of(config["device"]))[1]
+    names = model.own_tasks
+    if names is None:
+        tasks = build.tasks(config["tasks"])
+        model, names = model.bound(tasks), tasks.names
+    stream = _opened(model, names, device_of(config["device"]))[1]
     for word in ("weights", "density"):
         check_rules(f"model.{word}", config["model"].get(word), stream)
     return stream

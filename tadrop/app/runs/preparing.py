@@ -6,11 +6,11 @@ or through exporting.write_streamed (straight to disk).
 """
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from tadrop.app.console import Progress
+from tadrop.app.console import Progress, err, say
 from tadrop.app.meter import Meter
 from tadrop.app.runs import build, selecting
 from tadrop.app.runs.build import resolved
@@ -24,6 +24,7 @@ from tadrop.merging.weighting import varied
 from tadrop.protocols.streams import Stream
 from tadrop.results import identity
 from tadrop.sparsify.chain import Transformation, chain, sparsified
+from tadrop.storage.atomic import caching
 from tadrop.types import TadropError
 from tadrop.vectors.merged import Merged
 from tadrop.vectors.names import cut_name
@@ -32,18 +33,26 @@ from tadrop.vectors.names import cut_name
 def prepare(cfg: Any, progress: Progress, meter: Meter) -> Prepared:
     """Opens checkpoints, and tasks if they are evaluated; then all before the merge."""
     config = resolved(cfg)
+    if cfg.evaluate:
+        tell_of_cache(Path(cfg.paths.cache))
     with meter.stage("load"):
         if cfg.evaluate:
             bench, vectors = open_bench(config)
         else:
             bench, vectors = None, open_stream(config)
-    stream: Stream = vectors
     with meter.stage("sparsify"):
         before = transformations(cfg, config, bench, progress)
         stream = chain(before)(vectors)
     with meter.stage("statistics"):
         statistics = gathered(cfg, bench, stream, progress)
     return Prepared(cfg, vectors, stream, bench, statistics)
+
+
+@cache
+def tell_of_cache(folder: Path) -> None:
+    """Says, once, that a cache cannot be written."""
+    if not caching.is_writable(folder):
+        say(f"{folder} cannot be written: what is cached is made anew each time", err)
 
 
 def transformations(

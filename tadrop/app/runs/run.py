@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tadrop.app import trackers
 from tadrop.app.console import stages, waiting
 from tadrop.app.meter import Meter
 from tadrop.app.runs import exporting
@@ -15,6 +14,8 @@ from tadrop.app.runs.build import resolved
 from tadrop.app.runs.checks import split_of
 from tadrop.app.runs.prepared import Prepared
 from tadrop.app.runs.preparing import merged, prepare
+from tadrop.app.trackers.entry import of_record
+from tadrop.app.trackers.telling import group, tell_of
 from tadrop.evaluation.bench import evaluate
 from tadrop.evaluation.selection import Selection
 from tadrop.protocols.streams import Stream
@@ -90,7 +91,7 @@ def measure(cfg: DictConfig, config: Mapping[str, Any], folder: Path) -> Record:
         record.write(folder, result, tensor_rows(prepared.stream), scores)
         if cfg.export.dir:
             exporting.export(prepared, outcome, selection.scale)
-    trackers.tell_of(cfg.tracker, result, folder)
+    tell_of(cfg.tracker, lambda: of_record(result, folder, group()))
     return result
 
 
@@ -108,7 +109,7 @@ def tensor_rows(stream: Stream) -> list[dict[str, Any]]:
             "size": facts.size,
             "ratio": "" if facts.ratio is None else facts.ratio,
             "sparsity": 1 - facts.kept / facts.size,
-            "scale": facts.scale,
+            "scale": facts.factor,
         }
         rows.append(row)
     return rows

@@ -13,15 +13,16 @@ def spelled(words: Sequence[str], name: str = "config") -> list[str]:
 
     Raises TadropError for the first word that is wrong.
     """
-    from tadrop.app.schema.composing import checked
-
     arguments = get_args_parser().parse_intermixed_args(list(words))
     said = vars(arguments)
     settings = list(arguments.overrides)
     flags = _others(words, settings)
-    asks = any(said.get(question) for question in QUESTIONS)
-    if asks or arguments.config_path or arguments.config_name:
+    asks = any(map(said.get, QUESTIONS))
+    # Where nothing is set nothing is misspelt; a run checks what its files say anyway.
+    if not settings or asks or arguments.config_path or arguments.config_name:
         return [*settings, *flags]
+    from tadrop.app.schema.composing import checked
+
     folder = arguments.config_dir
     right = checked(settings, name, bool(arguments.multirun), folder=folder)
     return [*right, *flags]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import filterfalse
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -106,7 +107,7 @@ class Command:
         swept = self._swept_by(first)
         words = [*swept, *self.words]
         self._check_values(first, words, bool(swept))
-        return [self._spelled(word) for word in self.words]
+        return list(map(self._spelled, self.words))
 
     def _is_choice(self, word: Override) -> bool:
         """Whether a word chooses a file, or is Hydra's own."""
@@ -135,7 +136,7 @@ class Command:
     ) -> list[Override]:
         """The choices of files, each with its first value unless another is taken."""
         chosen: list[Override] = []
-        others = {word.key_or_group: word for word in taken}
+        others = dict(zip(map(_key, taken), taken, strict=True))
         for word in words:
             if self._is_choice(word):
                 chosen.append(others.get(word.key_or_group) or _values(word)[0])
@@ -157,8 +158,11 @@ class Command:
     def _swept_by(self, base: DictConfig) -> list[Override]:
         """What a board sweeps, but for what the command line says."""
         params = base.hydra.sweeper.get("params") or {}
-        said = {word.key_or_group for word in self.words}
-        words = [f"{key}={value}" for key, value in params.items() if key not in said]
+        said = set(map(_key, self.words))
+        words: list[str] = []
+        for key, value in params.items():
+            if key not in said:
+                words.append(f"{key}={value}")
         self.sweeping = self.sweeping or base.hydra.mode is RunMode.MULTIRUN
         return _parsed(self.loader, words)
 
@@ -166,22 +170,20 @@ class Command:
         self, first: DictConfig, words: Sequence[Override], is_board: bool
     ) -> None:
         """Checks the words with each value of each, one changed at a time."""
-        settings = [word for word in words if not self._is_choice(word)]
+        settings = list(filterfalse(self._is_choice, words))
         for word in words:
             if word.is_sweep_override() and not self.sweeping:
                 raise TadropError(
                     f"{word.input_line}: several values are a sweep, which -m runs"
                 )
-        usual = [_values(word)[0] for word in settings]
+        usual = list(map(_first_value, settings))
         if is_board:
             first = self._composed(self._choices(words, ()))
         self._check(first, usual)
         for word in words:
             for value in _values(word)[1:]:
                 if word in settings:
-                    others = [
-                        one for one in usual if one.key_or_group != word.key_or_group
-                    ]
+                    others = _without(usual, word.key_or_group)
                     self._check(first, [*others, value])
                 else:
                     self._check_choice(words, value, usual)
@@ -197,7 +199,7 @@ class Command:
             return
         options = self.loader.get_group_options(choice.key_or_group)
         is_there = _plain(choice) in options
-        if not is_there or any("." in word.key_or_group for word in usual):
+        if not is_there or "." in "".join(map(_key, usual)):
             base = self._composed(self._choices(words, [choice]))
             self._check(base, usual)
 
@@ -221,6 +223,19 @@ class Command:
         key = word.key_or_group
         has = [OmegaConf.select(base, key, default=ABSENT) for base in self.bases]
         return f"{'++' if ABSENT in has else ''}{key}={value}"
+
+
+def _without(words: Sequence[Override], key: str) -> list[Override]:
+    """The words that do not set a key."""
+    others: list[Override] = []
+    for word in words:
+        if word.key_or_group != key:
+            others.append(word)
+    return others
+
+
+def _key(word: Override) -> str:
+    return word.key_or_group
 
 
 def _plain(word: Override) -> Any:
@@ -250,6 +265,10 @@ def _values(word: Override) -> list[Override]:
         bounds: Any = word.value()
         texts = [f"{key}={bounds.start}", f"{key}={bounds.end}"]
     return OverridesParser.create(word.config_loader).parse_overrides(texts)
+
+
+def _first_value(word: Override) -> Override:
+    return _values(word)[0]
 
 
 def _set(config: DictConfig, word: Override) -> None:

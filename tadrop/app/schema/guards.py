@@ -14,6 +14,7 @@ twice. A guard of another form is passed over: it speaks when the function is ca
 
 import ast
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -99,7 +100,7 @@ def _called(
     there, function = place or (find, None)
     if not isinstance(function, ast.FunctionDef):
         return
-    parameters = [argument.arg for argument in function.args.args]
+    parameters = map(attrgetter("arg"), function.args.args)
     bound: dict[str, ast.AST] = {}
     for parameter, argument in zip(parameters, arguments, strict=False):
         stands = names.get(argument.id) if isinstance(argument, ast.Name) else None

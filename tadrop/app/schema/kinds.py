@@ -8,7 +8,7 @@ so does whoever calls the function with a word that it refuses itself.
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -51,7 +51,7 @@ def within(kind: Any, *remarks: Any) -> Any:
 def narrowed(kind: Any, limit: Any) -> Any:
     """A kind held to some words, or to a bound; of a union, the parts that it is for."""
     if get_origin(kind) in (Union, UnionType):
-        parts = [narrowed(part, limit) for part in get_args(kind)]
+        parts = map(partial(narrowed, limit=limit), get_args(kind))
         return Union[tuple(parts)]  # noqa: UP007  # of values, not of names
     if get_origin(limit) is Literal:
         return limit if kind is str else kind
@@ -74,7 +74,7 @@ def of_value(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict[str, Any]
     if isinstance(value, list):
-        elements = {type(element) for element in value}
+        elements = set(map(type, value))
         plain = elements.pop() if len(elements) == 1 else None
         return list[plain] if plain in PLURALS else list[Any]
     return type(value)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import chain, filterfalse
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -28,26 +29,38 @@ def spelling(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        words = [f"{name}:{spelling(child)}" for name, child in value.items()]
+        words = map(":".join, zip(value, map(spelling, value.values()), strict=True))
         return f"{{{','.join(words)}}}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"[{','.join(map(spelling, value))}]"
     return str(value)
 
 
-def nearest(name: str, known: Iterable[str]) -> list[str]:
+def nearest(
+    name: str,
+    known: Iterable[str],
+) -> list[str]:
     """At most three names that look alike, the most alike first."""
     ends: dict[str, str] = {}
     for key in known:
         ends.setdefault(key.rpartition(".")[2], key)
-    return [ends[end] for end in get_close_matches(name, list(ends), 3, ALIKE)]
+    return list(map(ends.__getitem__, get_close_matches(name, list(ends), 3, ALIKE)))
 
 
-def no_choice(group: str, text: str, options: Sequence[str]) -> TadropError:
+def _is_hidden(name: str) -> bool:
+    """Whether a name is for our own use: Hydra's words, and files that others build on."""
+    return name.startswith("_")
+
+
+def no_choice(
+    group: str,
+    text: str,
+    options: Sequence[str],
+) -> TadropError:
     """The error about a file of a group that there is not."""
-    names = [name for name in options if not name.startswith("_")]
-    usual = [name for name in USUAL if name in names]
-    names = [*usual, *(name for name in names if name not in usual)]
+    named = list(filterfalse(_is_hidden, options))
+    usual = list(filter(named.__contains__, USUAL))
+    names = list(dict.fromkeys([*usual, *named]))
     if not names:
         return TadropError(f"{text}: there is no {text}")
     if len(names) <= FEW:
@@ -59,9 +72,13 @@ def no_choice(group: str, text: str, options: Sequence[str]) -> TadropError:
     )
 
 
-def check_settable(key: str, value: Any, text: str) -> None:
+def check_settable(
+    key: str,
+    value: Any,
+    text: str,
+) -> None:
     """Raises TadropError for what a command cannot set, whatever its value."""
-    if any(part.startswith("_") for part in key.split(".")) or _has_target(value):
+    if any(map(_is_hidden, key.split("."))) or _has_target(value):
         raise TadropError(
             f"{text}: this is no setting, and {PER_ROW} (conf/merge/NAME.yaml)"
         )
@@ -79,7 +96,10 @@ def _has_target(value: Any) -> bool:
     return isinstance(value, list) and any(map(_has_target, value))
 
 
-def check_on(bases: Sequence[DictConfig], settings: Sequence[Any]) -> None:
+def check_on(
+    bases: Sequence[DictConfig],
+    settings: Sequence[Any],
+) -> None:
     """Raises TadropError for a setting of TADrop where it is off in every job."""
     if not all(is_off(base.get("tadrop")) for base in bases):
         return
@@ -90,12 +110,15 @@ def check_on(bases: Sequence[DictConfig], settings: Sequence[Any]) -> None:
             )
 
 
-def check_sparsified(steps: Sequence[Sequence[str]], settings: Sequence[Any]) -> None:
+def check_sparsified(
+    steps: Sequence[Sequence[str]],
+    settings: Sequence[Any],
+) -> None:
     """Raises TadropError for a setting of a rule that TADrop stands in for in every job.
 
     steps: what stands before the merge, job by job
     """
-    if any("sparsify" in words for words in steps):
+    if "sparsify" in chain.from_iterable(steps):
         return
     for word in settings:
         if word.key_or_group.startswith("sparsify."):
@@ -105,7 +128,10 @@ def check_sparsified(steps: Sequence[Sequence[str]], settings: Sequence[Any]) ->
             )
 
 
-def check_followers(said: Mapping[str, Any], settings: Sequence[Any]) -> None:
+def check_followers(
+    said: Mapping[str, Any],
+    settings: Sequence[Any],
+) -> None:
     """Raises TadropError for a setting of a part that follows a setting of the run.
 
     said: what the YAML files say; `limit: ${limit}` of a task set follows the run's
@@ -158,14 +184,17 @@ def check(config: DictConfig, where: Context) -> Mapping[str, Any]:
         if fault.key not in where.given:
             missing.append(fault.key)
     if missing:
-        words = " ".join(f"{key}=VALUE" for key in missing)
+        words = " ".join(map("{}=VALUE".format, missing))
         group = missing[0].partition(".")[0]
         choice = f"{group}={at(raw, f'{group}.name')}"
         raise TadropError(f"{choice}: {' and '.join(missing)} must be given: {words}")
     return resolved
 
 
-def check_composed(config: DictConfig, name: str = "config") -> None:
+def check_composed(
+    config: DictConfig,
+    name: str = "config",
+) -> None:
     """Raises TadropError for the first fault of a configuration made elsewhere."""
     check(config, Context(name))
 
@@ -188,7 +217,11 @@ def _pair(raw: Mapping[str, Any]) -> str:
     return f"model={names[0]} and tasks={names[1]}"
 
 
-def _told(fault: Fault, raw: Mapping[str, Any], where: Context) -> str:
+def _told(
+    fault: Fault,
+    raw: Mapping[str, Any],
+    where: Context,
+) -> str:
     """One line about a fault."""
     said = raw if where.said is None else where.said
     text = _said(fault, where) or f"{fault.key}={spelling(fault.value)}"
@@ -199,7 +232,7 @@ def _told(fault: Fault, raw: Mapping[str, Any], where: Context) -> str:
         options = [
             one for one in where.loader.get_group_options(parent) if one != "none"
         ]
-        ways = [f"{parent}={one}" for one in options if not one.startswith("_")]
+        ways = list(map(f"{parent}={{}}".format, filterfalse(_is_hidden, options)))
         if ways:
             return f"{text}: {parent} is none here; choose {choices(tuple(ways))}"
     return f"{text}: {_unknown(fault, said)}"
@@ -232,7 +265,10 @@ def _unknown(fault: Fault, said: Mapping[str, Any]) -> str:
     return f"no setting is called {key}{meant}"
 
 
-def _settings(said: Mapping[str, Any], owner: str) -> list[str]:
+def _settings(
+    said: Mapping[str, Any],
+    owner: str,
+) -> list[str]:
     """What can be set below a node; of a merge row, all its knobs."""
     if owner.partition(".")[0] == "merge":
         keys = _keys(at(said, "merge"), "merge")

@@ -8,6 +8,9 @@ Averages and differences always stay.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import repeat
+from operator import attrgetter
 
 from rich.console import RenderableType
 from rich.table import Table as RichTable
@@ -24,6 +27,10 @@ LEAST_LABEL = 12  # characters a line of a method's name, where it must be broke
 DISPENSABLE = (("lambda", "kept"), ("norm",), ("data", "stored"))
 
 
+def _length(cell: Cell) -> int:
+    return len(cell.text)
+
+
 @dataclass(frozen=True)
 class Column:
     """One column of a table: a heading, and a cell a row."""
@@ -35,7 +42,7 @@ class Column:
     @property
     def content(self) -> int:
         """Characters of the widest cell."""
-        return max((len(cell.text) for cell in self.cells), default=0)
+        return max(map(_length, self.cells), default=0)
 
     @property
     def narrow(self) -> int:
@@ -50,12 +57,15 @@ class Column:
 
 
 Columns = Sequence[Column]
+_narrowest = attrgetter("narrow")  # the width of a column
+_widest = attrgetter("wide")
+_content = attrgetter("content")
 
 
 def full(table: Table) -> tuple[RichTable, int]:
     """The whole table with headings on one line, and its width."""
     columns = [_labels(table), *_tasks(table), *_summary(table)]
-    widths = [column.wide for column in columns]
+    widths = list(map(_widest, columns))
     return _drawn(columns, widths), _span(widths)
 
 
@@ -97,8 +107,8 @@ def _tasks_below(
 
 def _labels(table: Table) -> Column:
     """The names of the rows."""
-    names = tuple(Cell(indented(row)) for row in table.rows)
-    return Column("method", names, "left")
+    names = map(Cell, map(indented, table.rows))
+    return Column("method", tuple(names), "left")
 
 
 def _tasks(table: Table) -> list[Column]:
@@ -108,16 +118,13 @@ def _tasks(table: Table) -> list[Column]:
 def _summary(table: Table) -> list[Column]:
     """The columns beside the tasks; those in which no row says anything are left out."""
     columns = _columns(table)[len(table.columns) :]
-    return [column for column in columns if column.content]
+    return list(filter(_content, columns))
 
 
 def _columns(table: Table) -> list[Column]:
-    rows = [cells(table, row) for row in table.rows]
-    columns: list[Column] = []
-    for index, heading in enumerate(headings(table)):
-        column = tuple(row[index] for row in rows)
-        columns.append(Column(heading, column))
-    return columns
+    rows = map(partial(cells, table), table.rows)
+    by_column = zip(*rows, strict=True) if table.rows else repeat(())
+    return list(map(Column, headings(table), by_column))
 
 
 def _numbered(tasks: Columns) -> list[Column]:
@@ -142,7 +149,7 @@ def _squeezed(labels: Column, summary: Columns, width: int) -> RichTable:
     for columns in _poorer(summary):
         if _narrow([labels, *columns]) <= width:
             break
-    widths = [column.narrow for column in columns]
+    widths = list(map(_narrowest, columns))
     room = width - sum(widths) - GAP * len(widths)
     label = min(labels.narrow, max(room, LEAST_LABEL))
     return _drawn([labels, *columns], [label, *widths])
@@ -181,11 +188,11 @@ def _span(widths: Sequence[int]) -> int:
 
 def _narrow(columns: Columns) -> int:
     """The width of a table with headings broken between words."""
-    return _span([column.narrow for column in columns])
+    return _span(list(map(_narrowest, columns)))
 
 
 def _packed(columns: Columns) -> RichTable:
-    return _drawn(columns, [column.narrow for column in columns])
+    return _drawn(columns, list(map(_narrowest, columns)))
 
 
 def _drawn(columns: Columns, widths: Sequence[int]) -> RichTable:

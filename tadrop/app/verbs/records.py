@@ -5,6 +5,7 @@
     tadrop records diff KEY KEY                 what two runs did differently, and what came of it
     tadrop records prune FILTER ... [--yes]     deletes records, after asking
     tadrop records export FILE [FILTER ...]     FILE ends in .csv or .parquet; one line a task
+    tadrop records push tracker=NAME [FILTER ...]   tells a tracker, as a run does
 
 A FILTER is path=value, path!=value, path<value or path>value over a record's nodes,
 such as config.tadrop=null, 'average>80' or key=1f2e. Paths may be shortened to their
@@ -226,7 +227,22 @@ def _arguments() -> argparse.Namespace:
     sub = verbs.add_parser("export")
     sub.add_argument("file", type=Path)
     sub.add_argument("words", nargs="*", metavar="FILTER")
+    sub = verbs.add_parser("push")
+    sub.add_argument("words", nargs="+", metavar="tracker=NAME|FILTER")
     return parser.parse_args()
+
+
+def _push(folder: Path, words: Sequence[str]) -> None:
+    """Tells a tracker of records. words: filters, and settings of the tracker."""
+    from tadrop.app.schema.composing import composed
+    from tadrop.app.trackers.telling import parted, push
+
+    settings, filters = parted(words)
+    records = select(folder, filters)
+    count = push(composed(settings).tracker, records, folder)
+    if count < len(records):
+        sys.exit(1)
+    out.print(f"{count} records of {folder} were pushed")
 
 
 def _do(options: argparse.Namespace) -> None:
@@ -239,6 +255,9 @@ def _do(options: argparse.Namespace) -> None:
         for line in differences(one_of(folder, words[0]), one_of(folder, words[1])):
             table.add_row(*line)
         print_wide(table)
+        return
+    if options.verb == "push":
+        _push(folder, words)
         return
     if options.verb == "list":
         shown = lines(folder, words)

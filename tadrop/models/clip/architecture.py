@@ -19,7 +19,7 @@ def configuration(architecture: str) -> dict[str, Any]:
     if architecture.endswith(".json"):
         try:
             return json.loads(Path(architecture).read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise TadropError(f"model.architecture={architecture}: {error}") from error
     config = open_clip.get_model_config(architecture)
     if config is None:

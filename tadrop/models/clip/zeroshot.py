@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tadrop.storage.atomic import caching
 from tadrop.storage.bars import bar
 from tadrop.storage.checkpoint import open_checkpoint
 from tadrop.storage.files import write_tensors
@@ -55,7 +56,7 @@ def head(
     facts = [VERSION, _version(), config, fingerprint(), list(classes), list(templates)]
     words = json.dumps(facts, sort_keys=True).encode()
     name = hashlib.sha256(words).hexdigest()[:24]
-    file = cache / "heads" / f"{name}.safetensors"
+    file = caching.place(cache / "heads" / f"{name}.safetensors")
     if not file.exists():
         weight = encode(build(config, tower()), config, classes, templates)
         shown = json.dumps(list(classes), ensure_ascii=False)

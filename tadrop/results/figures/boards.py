@@ -43,8 +43,9 @@ SEEN = {  # what a row saw of the data, the first of these that it did, and its 
 }
 GREY = "#777777"
 DRAWN = ("", "TADrop")  # the variants of a leaderboard
-# A point's size, as a share of the range of all of them, and the least on the log scale.
-SIDE, RISE, LEAST_SIDE = 0.018, 0.022, 0.004
+# A point's size as a share of the range of all of them, and the least that it is.
+SIDE, RISE = 0.018, 0.022
+LEAST_SIDE, LEAST_RISE = 0.004, 0.1
 ALIKE = 0.6  # points: lines that are never further apart are drawn as one
 
 Point = tuple[float, float]
@@ -114,23 +115,37 @@ def _spread(points: Sequence[Point]) -> list[Point]:
 
     Each in turn goes to the nearest free place on its level. x is on a logarithmic scale.
     """
-    logs = [log10(x) for x, _ in points]
-    heights = [y for _, y in points]
-    wide = max(SIDE * (max(logs, default=0.0) - min(logs, default=0.0)), LEAST_SIDE)
-    high = max(RISE * (max(heights, default=0.0) - min(heights, default=0.0)), 0.1)
+    if not points:
+        return []
+    xs, ys = zip(*points, strict=True)
+    logs = list(map(log10, xs))
+    wide = max(SIDE * (max(logs) - min(logs)), LEAST_SIDE)
+    high = max(RISE * (max(ys) - min(ys)), LEAST_RISE)
     taken: list[Point] = []
-    for x, y in zip(logs, heights, strict=True):
-        place = x
-        for step in range(2 * len(points)):
-            # Right and left in turn: 0, 1, -1, 2, -2, ...
-            away = (step + 1) // 2 * (1 if step % 2 else -1)
-            place = x + away * wide
-            if not any(
-                abs(place - a) < 0.99 * wide and abs(y - b) < high for a, b in taken
-            ):
-                break
-        taken.append((place, y))
-    return [(10**x, y) for x, y in taken]
+    for x, y in zip(logs, ys, strict=True):
+        near: list[float] = []
+        for place, level in taken:
+            if abs(y - level) < high:
+                near.append(place)
+        taken.append((_free(x, wide, near), y))
+    spread: list[Point] = []
+    for place, y in taken:
+        spread.append((10**place, y))
+    return spread
+
+
+def _free(x: float, wide: float, taken: Sequence[float]) -> float:
+    """The place nearest to x that is a point's width from all that are taken."""
+    for step in range(2 * len(taken) + 2):
+        # Right and left in turn: 0, 1, -1, 2, -2, ...
+        away = (step + 1) // 2 * (1 if step % 2 else -1)
+        place = x + away * wide
+        gap = wide
+        for other in taken:
+            gap = min(gap, abs(place - other))
+        if gap > 0.99 * wide:
+            return place
+    return x
 
 
 def _storage_axis(axes: "Axes") -> None:

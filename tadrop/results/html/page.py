@@ -83,9 +83,10 @@ def html_links(sections: Iterable[Section]) -> str:
     for section in sections:
         link = f'<a href="#{section.name}">{escape(section.short or section.title)}</a>'
         kinds[section.kind] = kinds.get(section.kind, "") + link
-    return "".join(
-        f"<p><b>{escape(kind)}</b>{links}</p>" for kind, links in kinds.items()
-    )
+    lists = ""
+    for kind, links in kinds.items():
+        lists += f"<p><b>{escape(kind)}</b>{links}</p>"
+    return lists
 
 
 def html_headlines(sections: Iterable[Section]) -> str:

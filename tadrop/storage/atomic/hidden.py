@@ -44,24 +44,28 @@ def left(path: Path, word: str) -> list[Path]:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Tells other processes that a file or folder is in use, as long as this one lives."""
+def held(path: Path) -> Iterator[bool]:
+    """Tells other processes that a file or folder is in use, as long as this one lives.
+
+    False where another process has it in use.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
-        _lock(handle)
-        yield
+        yield _lock(handle) is not False
     finally:
         os.close(handle)
 
 
-def _lock(handle: int) -> bool:
-    """Takes the lock of an open file. False where it is taken, or nobody can tell."""
+def _lock(handle: int) -> bool | None:
+    """Takes the lock of an open file. False where it is taken; None if nobody can tell."""
     if fcntl is None:
-        return False
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True
 
 
@@ -74,7 +78,7 @@ def abandoned(path: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        yield _lock(handle)
+        yield _lock(handle) is True
     finally:
         os.close(handle)
 
@@ -115,9 +119,9 @@ def _made(
         except FileExistsError:
             continue
         try:
-            opened.enter_context(held(made))
-            # Before it was locked somebody may have taken it for a leftover.
-            if made.exists():
+            # Before it was locked somebody may have taken it for a leftover, who
+            # deletes it now, or has.
+            if opened.enter_context(held(made)) and made.exists():
                 return made
         except FileNotFoundError:
             pass

@@ -22,6 +22,7 @@ from tadrop.storage.checkpoint import first_line
 from tadrop.storage.data_card import SUFFIXES, DataCard, read_card, split_files
 from tadrop.storage.data_files import ParquetFile, kept_names, tar_rows
 from tadrop.storage.repository import NOTED, Repository
+from tadrop.tasks.reading.cells import class_number, encoded
 from tadrop.tasks.reading.sampling import sample, scattered, usable
 from tadrop.types import TadropError
 
@@ -87,8 +88,17 @@ class HubSource:
 
         For a sample of parquet files only some of their row groups are read.
         """
-        for row in self._chosen(split, limit):
-            yield _encoded(row[self.image]), int(row[self.label])
+        inside = bool(self._files(split))
+        for number, row in enumerate(self._chosen(split, limit)):
+            try:
+                pair = encoded(row[self.image], inside), class_number(row[self.label])
+            except (OSError, TypeError, ValueError, KeyError) as error:
+                raise TadropError(
+                    f"{self._split(split)}, row {number}: column {self.image!r} is no "
+                    f"encoded image, or {self.label!r} no class number "
+                    f"({first_line(error)}); name the columns in the task's entry"
+                ) from error
+            yield pair
 
     @property
     def _repository(self) -> Repository:
@@ -270,10 +280,3 @@ def _only_notes(names: Sequence[str]) -> bool:
 
 def _all_end(names: Sequence[str], suffix: str) -> bool:
     return bool(names) and all(name.endswith(suffix) for name in names)
-
-
-def _encoded(value: Any) -> bytes:
-    """An image's bytes, which a file may hold as they are, or beside a path."""
-    if isinstance(value, bytes):
-        return value
-    return value["bytes"] or Path(value["path"]).read_bytes()

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import count, islice
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -67,15 +68,32 @@ class Images:
 
 def open_images(folder: Path) -> Images:
     """A cached split. Raises TadropError if its files do not belong together."""
-    facts = json.loads((folder / FACTS).read_text())
-    shape = (facts["count"], facts["size"], facts["size"], 3)
-    file = folder / "images.u8"
-    if file.stat().st_size != int(np.prod(shape)):
+    try:
+        images = _opened(folder)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError):
+        images = None
+    if images is None:
         raise TadropError(
             f"{folder}: the cached images are damaged; delete this folder"
         )
-    pixels = np.memmap(file, np.uint8, "r", shape=shape)
-    return Images(pixels, np.load(folder / "labels.npy"), facts)
+    return images
+
+
+def _opened(folder: Path) -> Images | None:
+    """A cached split; None where its files do not belong together."""
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    shape = (facts["count"], facts["size"], facts["size"], 3)
+    file = folder / "images.u8"
+    labels = np.load(folder / "labels.npy", allow_pickle=False)
+    if file.stat().st_size != prod(shape) or labels.shape != shape[:1]:
+        return None
+    if not len(labels):
+        return Images(np.zeros(shape, np.uint8), labels, facts)
+    return Images(np.memmap(file, np.uint8, "r", shape=shape), labels, facts)
+
+
+class _NoImageError(Exception):
+    """Some bytes are no image, for the reason that is told."""
 
 
 def build(
@@ -112,7 +130,7 @@ def _write(
     """Writes pixels, labels and facts, among them a hash of both, into a folder."""
     digest, labels = hashlib.sha256(), []
     with (folder / "images.u8").open("wb") as file:
-        for image, label in _prepared(rows, size, resize):
+        for image, label in _told_apart(_prepared(rows, size, resize), facts):
             pixels = image.tobytes()
             digest.update(pixels)
             file.write(pixels)
@@ -124,6 +142,20 @@ def _write(
     counted = {"count": len(labels), "size": size, "fingerprint": fingerprint}
     text = json.dumps({**facts, **counted}, ensure_ascii=False, indent=1)
     write_text(folder / FACTS, text)
+
+
+def _told_apart(
+    prepared: Iterator[tuple[np.ndarray, int]], facts: Mapping[str, Any]
+) -> Iterator[tuple[np.ndarray, int]]:
+    """The same; an error says of which split, and the how manieth, the image is."""
+    for number in count():
+        try:
+            yield next(prepared)
+        except StopIteration:
+            return
+        except _NoImageError as error:
+            place = f"{facts.get('source')}, split {facts.get('split')!r}"
+            raise TadropError(f"{place}, image {number}: {error}") from error
 
 
 def _prepared(
@@ -148,7 +180,7 @@ def _decode(data: bytes) -> Image.Image:
         image.load()
     # PIL's exceptions are of many kinds; to the user they all mean the same.
     except Exception as error:
-        raise TadropError(
-            f"an image of {len(data)} bytes cannot be decoded ({error})"
+        raise _NoImageError(
+            f"its {len(data)} bytes cannot be decoded as an image ({error})"
         ) from error
     return image

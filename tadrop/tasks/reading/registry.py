@@ -48,7 +48,14 @@ def registry(name: str) -> dict[str, Any]:
             f"tasks.registry={name}: no such registry; there are {known}, "
             "or a YAML file of your own"
         )
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise TadropError(f"{file}: not a readable YAML file ({reason})") from error
+    if not isinstance(content, dict):
+        raise TadropError(f"{file}: not a registry, which maps tasks to their entries")
+    return content
 
 
 def entries(

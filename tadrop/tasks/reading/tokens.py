@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tadrop.storage.checkpoint import sha256
+from tadrop.storage.atomic import caching
+from tadrop.storage.checkpoint import first_line, sha256
+from tadrop.storage.data_files import check_rows
 from tadrop.storage.files import write_tensors
 from tadrop.types import TadropError
 
@@ -60,7 +63,12 @@ def read_rows(
         for column, name in zip(texts, columns, strict=True):
             column += table.column(name).to_pylist()
         labels += table.column("label").to_pylist()
-    values = np.array(labels)
+    for name, column in zip(columns, texts, strict=True):
+        if not all(isinstance(text, str) for text in column):
+            raise TadropError(f"{files[0]}: column {name!r} does not hold texts alone")
+    values = np.array([math.nan if label is None else label for label in labels])
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise TadropError(f"{files[0]}: not every label is a finite number")
     kind = values.dtype.kind
     if kind not in "if" or (kind == "i" and values.min(initial=0) < 0):
         raise TadropError(
@@ -75,10 +83,16 @@ def _read_table(file: Path, columns: Sequence[str]) -> Any:
     import pyarrow.parquet
 
     try:
+        count = pyarrow.parquet.read_metadata(file).num_rows
+        check_rows(count, str(file))
         table = pyarrow.parquet.read_table(file)
+    except TadropError:
+        raise
     # Arrow's exceptions are of many kinds; to the reader they all mean the same.
     except Exception as error:
-        raise TadropError(f"{file}: not a readable parquet file ({error})") from error
+        raise TadropError(
+            f"{file}: not a readable parquet file ({first_line(error)})"
+        ) from error
     for column in columns:
         if column not in table.column_names:
             raise TadropError(
@@ -112,7 +126,7 @@ def tokenise(
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:
         raise TadropError(
-            f"{folder}: its tokenizer cannot be loaded ({error})"
+            f"{folder}: its tokenizer cannot be loaded ({first_line(error)})"
         ) from error
     return tokenizer(*texts, truncation=True, max_length=max_length)["input_ids"]
 
@@ -135,7 +149,7 @@ def load(
     if cache is None:
         return _tokens(files, columns, folder, max_length)
     name = _cache_name(files, columns, folder, max_length)
-    path = cache / "text" / f"{name}.safetensors"
+    path = caching.place(cache / "text" / f"{name}.safetensors")
     if path.exists():
         return Tokens(**load_file(path))
     tokens = _tokens(files, columns, folder, max_length)

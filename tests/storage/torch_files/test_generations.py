@@ -4,6 +4,8 @@ import io
 import pickle
 import struct
 import sys
+import warnings
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -282,3 +284,41 @@ def test_streams_as_torch_itself_writes_them(tmp_path):
     assert streamed(b"\x80\x02}q\x00.")[:40] == buffer.getvalue()[:40]
     assert pickle.loads(buffer.getvalue()) == MAGIC
     assert SIZES["int"] == 4
+
+
+# What the archives of OpenAI's CLIP call their members: a folder of the model's name,
+# mangled classes, and sources with tables for debuggers.
+CLIP_MEMBERS = (
+    *("code/__torch__/multimodal/model/multimodal_transformer.py",),
+    *("code/__torch__/multimodal/model/multimodal_transformer.py.debug_pkl",),
+    *(
+        "code/__torch__/multimodal/model/multimodal_transformer/___torch_mangle_9469.py",
+    ),
+    *("code/__torch__/torch/nn/modules/container/___torch_mangle_9435.py",),
+    *("code/__torch__/torch/nn/modules/linear.py.debug_pkl", "constants/0"),
+)
+
+
+@pytest.mark.parametrize("folder", ["ViT-B-32", "ViT-L-14-336px", "RN50x4", "archive"])
+def test_an_archive_with_the_members_of_openai_s(tmp_path, folder):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3)).half()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(module), str(tmp_path / "saved.pt"))
+    renamed = tmp_path / "x.pt"
+    with (
+        zipfile.ZipFile(tmp_path / "saved.pt") as saved,
+        zipfile.ZipFile(renamed, "w") as archive,
+    ):
+        for name in saved.namelist():
+            inner = name.partition("/")[2]
+            archive.writestr(f"{folder}/{inner}", saved.read(name))
+            if inner == "data.pkl":
+                there = {name.partition("/")[2] for name in saved.namelist()}
+                for more in sorted({*CLIP_MEMBERS} - there):
+                    archive.writestr(f"{folder}/{more}", b"x = 1\n")
+    state = read(renamed).tensors
+    assert state.keys() == module.state_dict().keys()
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(state[name], tensor)
