@@ -129,7 +129,7 @@ def test_what_was_merged_may_be_an_input_of_the_next_merge(tmp_path):
 
 def test_a_place_is_refused_before_checkpoints_are_opened(tmp_path, monkeypatch):
     base, experts, *_ = family(tmp_path, tasks=2, shapes=SMALL)
-    monkeypatch.setattr("tadrop.models.local.open_checkpoint", pytest.fail)
+    monkeypatch.setattr("tadrop.checkpoints.opening.open_checkpoint", pytest.fail)
     with pytest.raises(TadropError, match="cannot be written"):
         merge_checkpoints(base, experts, "/proc/out")
 
