@@ -6,7 +6,7 @@ from typing import Any
 from tadrop.app.runs import build
 from tadrop.app.runs.build import resolved
 from tadrop.app.runs.opening import device_of, dtype_of
-from tadrop.app.schema import telling
+from tadrop.app.schema import idle, telling
 from tadrop.evaluation.selection import check_rule
 from tadrop.results import identity
 from tadrop.types import TadropError
@@ -85,7 +85,7 @@ def _check_baseless(cfg: Any) -> None:
             f"merge={cfg.merge.name} is about differences from a base; name it, or take "
             "a row that needs none (average, slerp)"
         )
-    if not telling.is_off(cfg.tadrop):
+    if not idle.is_off(cfg.tadrop):
         raise TadropError(
             "TADrop sparsifies differences from a base; name it, or leave TADrop off"
         )

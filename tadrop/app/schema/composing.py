@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tadrop.app.boards import catalogue
 from tadrop.app.places import CONF
-from tadrop.app.schema import telling
+from tadrop.app.schema import idle, telling
 from tadrop.app.schema.faults import ABSENT
 from tadrop.errors import TadropError
 from tadrop.results import identity
@@ -188,8 +188,8 @@ class Command:
                 else:
                     self._check_choice(words, value, usual)
         if settings and not is_board:
-            telling.check_on(self.bases, usual)
-            telling.check_sparsified(self.steps, usual)
+            idle.check_on(self.bases, usual)
+            idle.check_sparsified(self.steps, usual)
 
     def _check_choice(
         self, words: Sequence[Override], choice: Override, usual: Sequence[Override]
@@ -211,7 +211,7 @@ class Command:
         for word in settings:
             _set(config, word)
         where = telling.Context(self.name, declared, settings, self.loader, self.given)
-        telling.check_followers(declared, settings)
+        idle.check_followers(declared, settings)
         resolved = telling.check(config, where)
         self.steps.append(identity.steps(resolved) if self.name == "config" else ())
 

@@ -1,10 +1,9 @@
 """What is said of a wrong word: its key and value, what it may be, the nearest name."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import chain, filterfalse
+from itertools import filterfalse
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,7 +17,6 @@ from tadrop.errors import TadropError
 USUAL = ("on", "off", "uniform")  # of the choices of a group, named first
 FEW = 9  # so many names are listed; of more, the nearest
 ALIKE = 0.7  # of at most 1: how much a name looks like one that is proposed
-WHOLE = re.compile(r"\$\{(\w+)\}")  # a reference to a setting of the whole run
 PER_ROW = "records do not tell formulas apart by it: give the formula a row of its own"
 
 
@@ -94,61 +92,6 @@ def _has_target(value: Any) -> bool:
     if isinstance(value, Mapping):
         return "_target_" in value or any(map(_has_target, value.values()))
     return isinstance(value, list) and any(map(_has_target, value))
-
-
-def check_on(
-    bases: Sequence[DictConfig],
-    settings: Sequence[Any],
-) -> None:
-    """Raises TadropError for a setting of TADrop where it is off in every job."""
-    if not all(is_off(base.get("tadrop")) for base in bases):
-        return
-    for word in settings:
-        if word.key_or_group.startswith("tadrop."):
-            raise TadropError(
-                f"{word.input_line}: tadrop is off, and this changes nothing; say tadrop=on"
-            )
-
-
-def check_sparsified(
-    steps: Sequence[Sequence[str]],
-    settings: Sequence[Any],
-) -> None:
-    """Raises TadropError for a setting of a rule that TADrop stands in for in every job.
-
-    steps: what stands before the merge, job by job
-    """
-    if "sparsify" in chain.from_iterable(steps):
-        return
-    for word in settings:
-        if word.key_or_group.startswith("sparsify."):
-            raise TadropError(
-                f"{word.input_line}: TADrop stands in for this rule, and this changes "
-                "nothing; say tadrop=off, or before=[tadrop,sparsify] for both"
-            )
-
-
-def check_followers(
-    said: Mapping[str, Any],
-    settings: Sequence[Any],
-) -> None:
-    """Raises TadropError for a setting of a part that follows a setting of the run.
-
-    said: what the YAML files say; `limit: ${limit}` of a task set follows the run's
-    """
-    for word in settings:
-        followed = WHOLE.fullmatch(str(at(said, word.key_or_group)))
-        if followed:
-            name = followed.group(1)
-            raise TadropError(
-                f"{word.input_line}: {word.key_or_group} follows {name}, which records "
-                f"name; say {name}={spelling(word.value())}"
-            )
-
-
-def is_off(tadrop: Any) -> bool:
-    """Whether a node of conf/tadrop is that of tadrop=off."""
-    return tadrop is None or tadrop.get("assign") == "none"
 
 
 @dataclass(frozen=True)
