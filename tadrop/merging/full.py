@@ -2,13 +2,13 @@
 share, or for one task alone.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from tadrop.merging.refusing import check_finite
+from tadrop.merging.refusing import check_copied, check_finite
 from tadrop.merging.source import Plan, WiderError, dense, kind_of
 from tadrop.storage.atomic.finite import json_text
 from tadrop.storage.atomic.guards import check_room
@@ -76,11 +76,28 @@ class Full:
     def copy_rest(self, merged: Collection[str]) -> None:
         """Writes what was not merged: integers, and the task's own tensors."""
         for name in self.forms:
-            if name not in merged or name in self.own:
-                tensor = self.own[name] if name in self.own else self.base[name]
-                flat = tensor.reshape(-1)
-                for start in range(0, len(flat), PIECE):
-                    self.write(name, start, flat[start : start + PIECE])
+            if name in self.own:
+                self._pieces(name, self.own[name], self.write)
+            elif name not in merged:
+                self._pieces(name, self.base[name], self._copy)
+
+    def _pieces(
+        self, name: str, tensor: Tensor, write: Callable[[str, int, Tensor], None]
+    ) -> None:
+        """Writes a tensor some entries at a time."""
+        flat = tensor.reshape(-1)
+        for start in range(0, len(flat), PIECE):
+            write(name, start, flat[start : start + PIECE])
+
+    def _copy(self, name: str, start: int, entries: Tensor) -> None:
+        """Writes entries that the base and every expert have, masks of -inf among them.
+
+        Raises TadropError naming the tensor if they do not fit the file's dtype, or
+        hold NaN.
+        """
+        rounded = entries.to(self.forms[name].dtype)
+        check_copied(name, entries, rounded)
+        self.writer.write(name, start, rounded)
 
     def __enter__(self) -> "Full":
         return self

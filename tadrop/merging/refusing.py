@@ -32,16 +32,33 @@ def check_finite(name: str, weights: Tensor, rounded: Tensor) -> None:
     """
     if all_finite(rounded):
         return
-    dtype = str(rounded.dtype).removeprefix("torch.")
     if all_finite(weights):
-        wider = "fp32" if dtype == "bfloat16" else "bf16 or fp32"
-        if dtype == "float32":
-            wider = "a smaller scale"
-        raise TadropError(f"tensor {name!r} does not fit {dtype}; use {_named(wider)}")
+        raise _too_narrow(name, rounded.dtype)
     raise TadropError(
         f"tensor {name!r} is NaN or infinite once it is merged; "
         "look at the scale and at the settings of the row"
     )
+
+
+def check_copied(name: str, entries: Tensor, rounded: Tensor) -> None:
+    """Raises TadropError for NaN, and for infinities that rounding made.
+
+    A tensor that is copied may hold infinities of its own, as attention masks do.
+    """
+    if all_finite(rounded):
+        return
+    if torch.isnan(rounded).any():
+        raise TadropError(f"tensor {name!r}, which is copied, holds NaN")
+    if not torch.equal(torch.isinf(entries), torch.isinf(rounded)):
+        raise _too_narrow(name, rounded.dtype)
+
+
+def _too_narrow(name: str, dtype: torch.dtype) -> TadropError:
+    word = str(dtype).removeprefix("torch.")
+    wider = "fp32" if word == "bfloat16" else "bf16 or fp32"
+    if word == "float32":
+        wider = "a smaller scale"
+    return TadropError(f"tensor {name!r} does not fit {word}; use {_named(wider)}")
 
 
 def _named(remedy: str) -> str:

@@ -82,7 +82,7 @@ def test_magmax_and_della(world):
         scaled = tau * torch.tensor([1.0, 3.0]).view(-1, *[1] * (tau.dim() - 1))
         index = scaled.abs().argmax(0, keepdim=True)
         near(deltas[name], scaled.gather(0, index)[0])
-    whole = ["sparsify.keep=1.0", "sparsify.window=0"]
+    whole = ["sparsify.keep=1.0", "sparsify.window=0.0"]
     deltas = merged("della", "two", weights={"a": 1.0, "b": 3.0}, overrides=whole)
     for name, tau in taus.items():
         near(deltas[name], ties(tau, torch.tensor([1.0, 3.0])))

@@ -95,3 +95,15 @@ def test_names_of_tensors_are_quoted(tmp_path):
     ) as error:
         opened(base, [tmp_path / "y"])
     assert str(error.value).isprintable()
+
+
+def test_a_mask_that_all_models_hold_may_be_infinite(tmp_path):
+    mask = torch.full((3, 3), -torch.inf).triu(1)
+    tensors = {"w": torch.ones(3), "mask": mask}
+    base, experts = pair(tmp_path, tensors)
+    out = merge_checkpoints(base, experts, tmp_path / "out", dtype="fp16").path
+    assert torch.equal(load_file(out / "model.safetensors")["mask"], mask.half())
+    large = tensors | {"mask": torch.full((3, 3), 1e5)}
+    with pytest.raises(TadropError, match="'mask' does not fit float16; use"):
+        base, experts = pair(tmp_path / "large", large)
+        merge_checkpoints(base, experts, tmp_path / "two", dtype="fp16")
