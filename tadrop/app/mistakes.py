@@ -3,7 +3,7 @@
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from hydra.errors import HydraException, InstantiationException
@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tadrop.app.terminal.plain import harmless
 from tadrop.errors import TadropError
 
+NO_SPELLINGS: Mapping[str, str] = {}
 # Words of the command line that have another name now.
 RENAMED = {
     "experiment": "board",
@@ -47,10 +48,11 @@ def check_renamed(words: Sequence[str]) -> None:
 
 
 @contextmanager
-def told_in_one_line() -> Iterator[None]:
+def told_in_one_line(spellings: Mapping[str, str] = NO_SPELLINGS) -> Iterator[None]:
     """Ends a script with one line on standard error, and exit code 1, for a mistake.
 
     A mistake is a TadropError, or words that Hydra cannot compose.
+    spellings: patterns of settings, and how a command without settings spells them
     """
     try:
         yield
@@ -59,7 +61,10 @@ def told_in_one_line() -> Iterator[None]:
         if cause is None and isinstance(error, InstantiationException):
             raise
         words = re.split("See https://|Config search path", str(error))[0].split()
-        sys.exit(f"error: {harmless(str(cause or ' '.join(words)))}")
+        told = str(cause or " ".join(words))
+        for pattern, spelling in spellings.items():
+            told = re.sub(pattern, spelling, told)
+        sys.exit(f"error: {harmless(told)}")
 
 
 @contextmanager

@@ -82,6 +82,8 @@ def export(
                 copy_beside(donor, folder / task, plan.dtype)
         copy_beside(base, folder, plan.dtype)
         note = {"kind": kind, "density": summary.density, **plan.made}
+        if plan.cut:
+            note["sparsity"] = plan.cut
         text = json_text(note, str(plan.out)) + "\n"
         (folder / NOTE).write_text(text, encoding="utf-8")
         for name, content in plan.pages(note).items():

@@ -37,6 +37,7 @@ class Plan:
     expand: every task's full checkpoint is written too
     shard:  the most bytes of one file
     made:   how the merge was made, for the metadata
+    cut:    the share of entries that was cut, by vector and task, for the note alone
     pages:  from what is noted of an export, text files that stand beside it
     inputs: the files and folders that are read, which the export must not touch
     """
@@ -48,6 +49,7 @@ class Plan:
     shard: int = SHARD
     overwrite: bool = False
     made: Mapping[str, Any] = field(default_factory=dict)
+    cut: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     pages: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda note: {}
     inputs: tuple[Path, ...] = ()
 

@@ -304,3 +304,28 @@ def test_vocabularies_go_by_token(tmp_path, monkeypatch, capsys):
         == Path("a/tokenizer.json").read_bytes()
     )
     refused("base a b -o no --tokenizer c", "it is base, union, or one of a, b", capsys)
+
+
+def test_messages_speak_the_words_of_this_command(world, capsys):
+    merge("base a b -m average -o out")
+    refused("base a b -m average -o out", "another -o or add --overwrite", capsys)
+
+
+def test_a_wrong_method_is_told_before_anything_is_looked_at(world, capsys):
+    merge("base a b -m average -o out")
+    refused("base nowhere b -m averag -o out", "did you mean average", capsys)
+
+
+def test_the_card_names_experts_apart_and_has_the_sparsity_of_each_tensor(world):
+    for run in ("run1", "run2"):
+        save(world / run / "ckpt", tensors("a" if run == "run1" else "b"))
+    merge("base run1/ckpt run2/ckpt -m ties --tadrop -o out")
+    card = (world / "out" / "README.md").read_text(encoding="utf-8")
+    assert "A merge of run1-ckpt, run2-ckpt onto base by `ties`" in card
+    note = json.loads((world / "out" / "tadrop.json").read_text(encoding="utf-8"))
+    shares = note["sparsity"]["layers.0.w.weight"]
+    assert f"| {shares['run1-ckpt']:.3f} | {shares['run2-ckpt']:.3f} |" in card
+    zeros = 1 - note["density"]
+    sizes = {"layers.0.w.weight": 48, "layers.1.w.weight": 48, "n.weight": 6}
+    cut = sum(sum(note["sparsity"][name].values()) * n for name, n in sizes.items())
+    assert cut / 2 / sum(sizes.values()) == pytest.approx(zeros, abs=1e-4)

@@ -104,6 +104,6 @@ def test_a_mask_that_all_models_hold_may_be_infinite(tmp_path):
     out = merge_checkpoints(base, experts, tmp_path / "out", dtype="fp16").path
     assert torch.equal(load_file(out / "model.safetensors")["mask"], mask.half())
     large = tensors | {"mask": torch.full((3, 3), 1e5)}
+    base, experts = pair(tmp_path / "large", large)
     with pytest.raises(TadropError, match="'mask' does not fit float16; use"):
-        base, experts = pair(tmp_path / "large", large)
         merge_checkpoints(base, experts, tmp_path / "two", dtype="fp16")

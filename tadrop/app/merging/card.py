@@ -1,7 +1,6 @@
 """The model card of a merge: front matter for the hub, the recipe, how it was made."""
 
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +79,14 @@ def _body(
     experts: Mapping[str, Place],
     note: Mapping[str, Any],
 ) -> list[str]:
-    names = ", ".join(map(attrgetter("shown"), experts.values()))
+    names: list[str] = []
+    for name, expert in experts.items():
+        names.append(name if expert.repository is None else expert.shown)
     with_ = " with Tensor-wise Adaptive Drop" if request.tadrop else ""
     lines = [f"# {Path(request.out).name}", ""]
     onto = "" if base is None else f" onto {base.shown}"
     lines += [
-        f"A merge of {names}{onto} by `{request.method}`{with_}.",
+        f"A merge of {', '.join(names)}{onto} by `{request.method}`{with_}.",
         "",
     ]
     lines += _licences(base, experts)

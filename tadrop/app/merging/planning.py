@@ -54,9 +54,9 @@ class Costs:
 
 def tell(request: Request) -> None:
     """Says what a request would do. Raises TadropError for all that would stop it."""
+    cfg = configuration(request)
     places = located(request)
     check_out(request, places)
-    cfg = configuration(request)
     check(cfg)
     check_only_merges(cfg)
     vectors = open_stream(resolved(cfg))

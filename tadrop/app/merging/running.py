@@ -25,10 +25,10 @@ class Places:
 
 def run(request: Request) -> Written:
     """Merges into the request's folder. Raises TadropError for all that is wrong."""
-    places = located(request)
-    check_out(request, places)
     cfg = configuration(request)
     check(cfg)
+    places = located(request)
+    check_out(request, places)
     text = recipe.written(request, places.base, places.experts)
 
     def pages(note: Mapping[str, Any]) -> dict[str, str]:

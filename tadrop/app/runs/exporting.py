@@ -120,6 +120,7 @@ def _write(
         size_of(cfg.export.shard_size),
         overwrite=cfg.overwrite,
         made=_made(cfg, prepared, scale),
+        cut=_sparsities(prepared.stream),
         pages=pages,
         inputs=tuple(_read_from(vectors)),
     )
@@ -160,6 +161,20 @@ def _made(cfg: Any, prepared: Prepared, scale: float) -> dict[str, Any]:
     made["notes"] = list(map(_without_folders, vectors.base.notes))
     made["matrices"] = len(prepared.stream.matrix_layouts)
     return made | {"scale": scale}
+
+
+def _sparsities(stream: Stream) -> dict[str, dict[str, float]]:
+    """The share of entries that was cut, by vector (mostly a tensor) and task.
+
+    Cuts that are left to chance are not among them: their share is the row's setting.
+    """
+    shares: dict[str, dict[str, float]] = {}
+    for (task, name), cut in stream.cuts().items():
+        facts = cut.facts()
+        if facts is not None and facts.size:
+            share = 1 - facts.kept / facts.size
+            shares.setdefault(name, {})[task] = round(share, 6)
+    return shares
 
 
 def _files(checkpoint: Checkpoint) -> dict[str, int]:

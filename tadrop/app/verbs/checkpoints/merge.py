@@ -7,6 +7,18 @@ from collections.abc import Sequence
 from tadrop.app.merging import arguments
 from tadrop.app.mistakes import told_in_one_line
 
+# How this command spells the settings that messages name.
+SPELLINGS = {
+    r"\bexport\.dir\b": "-o",
+    r"\bexport\.dtype=": "--dtype ",
+    r"\bexport\.shard_size=": "--shard-size ",
+    r"\bexport\.expand=true\b": "--expand",
+    r"\boverwrite=true\b": "--overwrite",
+    r"\bmodel\.private=": "--private ",
+    r"\bmerge\.scale=": "--scale ",
+    r"\bseed=": "--seed ",
+}
+
 
 def main(words: Sequence[str] | None = None) -> None:
     """Merges what the command line names."""
@@ -19,7 +31,7 @@ def main(words: Sequence[str] | None = None) -> None:
         return
     if options.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    with told_in_one_line():
+    with told_in_one_line(SPELLINGS):
         request = arguments.request(reader, options)
         if options.dry_run:
             from tadrop.app.merging.planning import tell
