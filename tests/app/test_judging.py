@@ -62,7 +62,7 @@ def test_compare_shows_all_models_and_intervals(world, capsys):
     assert all(" % [" in line for line in lines[3:])
     with pytest.raises(SystemExit, match=r"none\.txt: no such text file, or folder of"):
         compare.main(["out", "base", "--data", "none.txt"])
-    with pytest.raises(SystemExit, match=r"pip install 'tadrop\[lm-eval\]'"):
+    with pytest.raises(SystemExit, match=r"pip install -e '\.\[lm-eval\]'"):
         compare.main(["out", "base", "--tasks", "arc_easy"])
 
 
@@ -133,5 +133,5 @@ def test_tune_merge_goes_on_and_writes_the_best(world, capsys):
 
 def test_without_optuna_one_line_says_so(world, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
-    with pytest.raises(SystemExit, match=r"pip install 'tadrop\[optuna\]'"):
+    with pytest.raises(SystemExit, match=r"pip install -e '\.\[optuna\]'"):
         tune_merge.main(["base", "a", "--data", "data.txt", "-o", "best"])

@@ -16,7 +16,7 @@ def scores(folder: Path, tasks: Sequence[str], limit: int) -> dict[str, str]:
         import lm_eval  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError as error:
         raise TadropError(
-            "--tasks needs lm-evaluation-harness: pip install 'tadrop[lm-eval]'"
+            "--tasks needs lm-evaluation-harness: pip install -e '.[lm-eval]'"
         ) from error
     results: dict[str, Any] = lm_eval.simple_evaluate(
         model="hf",

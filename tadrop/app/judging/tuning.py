@@ -122,9 +122,7 @@ def _study(search: Search) -> Any:
             JournalFileBackend,
         )
     except ImportError as error:
-        raise TadropError(
-            "tuning needs Optuna: pip install 'tadrop[optuna]'"
-        ) from error
+        raise TadropError("tuning needs Optuna: pip install -e '.[optuna]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     search.folder.mkdir(parents=True, exist_ok=True)
     journal = JournalFileBackend(str(search.folder / JOURNAL))
