@@ -135,6 +135,7 @@ def test_the_same_command_gives_the_same_bits(folder, sweep, tmp_path):
             assert again[part] == first[part]
 
 
+@pytest.mark.slow
 def test_selection_on_a_grid_sees_validation_only(tmp_path):
     done = run(
         tmp_path,
@@ -182,6 +183,7 @@ def test_mistakes_are_one_line(tmp_path, words, expected):
     assert not list(tmp_path.glob("r/*.json"))
 
 
+@pytest.mark.slow
 def test_two_processes_make_a_record_once(tmp_path):
     words = [
         *SMALL,
@@ -202,6 +204,7 @@ def test_two_processes_make_a_record_once(tmp_path):
         assert told.count(f"running {title}\n") == 1
 
 
+@pytest.mark.slow
 def test_a_board_ends_in_its_table(tmp_path):
     """With other tasks it is not the committed table, so it is only printed, unless it is told
     where to go.

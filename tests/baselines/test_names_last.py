@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests import copies
 
 MOVED = {
@@ -22,6 +24,7 @@ print(build.tasks(config.tasks))
 """
 
 
+@pytest.mark.slow
 def test_keys_outlast_a_formula_a_sparsifier_and_a_task_family_that_move(tmp_path):
     folder = copies.copy_repository(tmp_path)
     for old, new in MOVED.items():

@@ -275,6 +275,7 @@ def command(*words):
     )
 
 
+@pytest.mark.slow
 def test_the_command_line(tmp_path):
     base, experts, *_ = family(tmp_path)
     inputs = [

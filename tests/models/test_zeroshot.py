@@ -21,7 +21,9 @@ def text_tower(config):
     return open_clip.model.CLIP(**small).eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize("name", ["tiny", "ViT-B-32-quickgelu"])
+@pytest.mark.parametrize(
+    "name", ["tiny", pytest.param("ViT-B-32-quickgelu", marks=pytest.mark.slow)]
+)
 def test_prompts_without_padding_make_the_same_heads(name):
     """As open_clip encodes them at its full context, on real prompts."""
     config = tiny.CONFIG if name == "tiny" else configuration(name)

@@ -20,6 +20,7 @@ from tests import synthetic
 from tests.golden import TAUS, flat, golden, stream_of
 
 
+@pytest.mark.slow
 def test_a_table_s_figures_are_the_same_bytes_each_time(rendered, tmp_path):
     made, records, folder = rendered
     runs = [contents.figures_of(made, records, folder) for _ in range(2)]

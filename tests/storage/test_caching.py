@@ -27,6 +27,7 @@ def test_a_cached_file_is_where_it_is_or_can_be(tmp_path, monkeypatch):
     assert caching.place(tmp_path / "third" / "new.npz") != spare
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="nobody writes into /proc")
 def test_a_run_goes_on_without_its_cache_and_says_so_once(tmp_path):
     words = [sys.executable, "-m", "tadrop", "run", *RUN]

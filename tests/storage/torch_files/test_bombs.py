@@ -53,6 +53,7 @@ for path in map(Path, sys.argv[1:]):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is counted as on Linux")
 def test_bombs_cost_little(tmp_path):
     files = []
