@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tadrop.numerics.seeds import generator
-from tadrop.results.record import Record, first_key, read_correct
+from tadrop.results.record import Record, read_correct
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -79,7 +79,8 @@ def _interval(
     tasks = [score["task"] for score in row[0]["scores"]]
     if not of_row.keys() == of_base.keys() == set(tasks):
         return None
-    rng = generator("bootstrap", *map(first_key, records))
+    # One seed for all: the same records give the same interval whatever they are called.
+    rng = generator("bootstrap")
     low, high = bootstrap((of_row[task] - of_base[task] for task in tasks), rng)
     return 100 * low, 100 * high
 

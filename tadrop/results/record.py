@@ -89,14 +89,6 @@ def read(file: Path) -> Record:
     return form.read(file)
 
 
-def first_key(record: Record) -> str:
-    """The key that a record was first written under, which outlasts a renaming.
-
-    Draws at random about a record are seeded by it.
-    """
-    return record.get("first_key", record["key"])
-
-
 def files(folder: Path) -> list[Path]:
     """The files of all records of a folder, ordered by key."""
     if not folder.is_dir():

@@ -104,6 +104,20 @@ def test_seeds_are_averaged_example_by_example_and_one_run_stands_for_all_where_
     assert paired(tmp_path)([group[0]], [base])[0] > 0
 
 
+def test_the_interval_does_not_depend_on_what_records_are_called(tmp_path):
+    base, ours = record("ties", (0.5, 0.5)), record("ties", (0.6, 0.5), tadrop={})
+    found = []
+    for prefix in ("", "f"):
+        pair = []
+        for one, right in ((ours, 60), (base, 50)):
+            renamed = one | {"key": prefix + one["key"][len(prefix) :]}
+            write(tmp_path, renamed, {"mnist": bits(right), "svhn": bits(50)})
+            pair.append(renamed)
+        found.append(paired(tmp_path)(pair[:1], pair[1:]))
+    assert found[0] == found[1]
+    assert found[0][0] > 0
+
+
 def test_no_interval_where_the_examples_are_not_the_same(tmp_path):
     base, ours = record("ties"), record("ties", tadrop={})
     write(tmp_path, base, {"mnist": bits(50), "svhn": bits(70)})
