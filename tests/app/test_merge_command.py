@@ -8,6 +8,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from tadrop.app.terminal import stopping
 from tadrop.app.verbs.checkpoints.merge import main
 from tadrop.storage.checkpoint import open_checkpoint
 from tests.checkpoints import family, save, weights
@@ -400,3 +401,18 @@ def test_mergekits_filters_go_on_to_the_next_scope(world, capsys):
     assert same("out", "again")
     line = mergekit(**content, models=models)
     refused(line.replace("out", "no"), "is missing where no filter fits", capsys)
+
+
+def test_all_that_does_not_fit_stands_under_each_other(world):
+    for name in ("a", "b"):
+        save_file({"other": torch.zeros(2)}, Path(name, "model.safetensors"))
+    with pytest.raises(SystemExit) as stopped:
+        merge("base a b -o no")
+    assert len(str(stopped.value).splitlines()) == 2
+
+
+def test_a_stopped_merge_does_not_say_that_it_goes_on(world, monkeypatch):
+    said = ["as always"]
+    monkeypatch.setattr(stopping, "_said", said)
+    merge("base a -o out")
+    assert said[-1] == stopping.WHOLE
