@@ -416,3 +416,10 @@ def test_a_stopped_merge_does_not_say_that_it_goes_on(world, monkeypatch):
     monkeypatch.setattr(stopping, "_said", said)
     merge("base a -o out")
     assert said[-1] == stopping.WHOLE
+
+
+def test_another_architecture_whose_tensors_fit_is_refused(world, capsys):
+    for name, kind in (("base", "llama"), ("a", "mistral")):
+        Path(name, "config.json").write_text(json.dumps({"model_type": kind}))
+    refused("base a -o no", '"llama" against "mistral"', capsys)
+    merge("base a --force -o out")
