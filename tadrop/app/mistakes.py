@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tadrop.app.terminal.plain import harmless
 from tadrop.errors import TadropError
 
+UNDER = "\n       "
 NO_SPELLINGS: Mapping[str, str] = {}
 # Words of the command line that have another name now.
 RENAMED = {
@@ -64,7 +65,8 @@ def told_in_one_line(spellings: Mapping[str, str] = NO_SPELLINGS) -> Iterator[No
         told = str(cause or " ".join(words))
         for pattern, spelling in spellings.items():
             told = re.sub(pattern, spelling, told)
-        sys.exit(f"error: {harmless(told)}")
+        # Several that are told at once stand under each other.
+        sys.exit(f"error: {UNDER.join(map(harmless, told.split(UNDER)))}")
 
 
 @contextmanager

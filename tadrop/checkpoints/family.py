@@ -58,6 +58,7 @@ class Family:
     hub: str | None = None
     private: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
 
     @cached_property
     def inputs(self) -> dict[str, Input]:
@@ -107,6 +108,12 @@ class Family:
         for name, one in self.inputs.items():
             configs[name] = one.config
         check_all(base, experts, self.private, self.base_input.config, configs)
+        if self.strangers:
+            # Of another architecture, though every tensor fits.
+            raise TadropError(
+                f"{' and '.join(self.strangers)}; if the base's settings are meant for "
+                "all, say --force (model.force=true)"
+            )
         buffers.check_integers(base, experts, self.private)
         base = buffers.with_shared_masks(base, experts)
         base, notes = buffers.with_statistics(base, experts, self.options.statistics)
@@ -132,6 +139,8 @@ class Family:
                 model_type = self.base_input.config.get("model_type")
                 if one.config.get("model_type") == model_type or self.options.force:
                     wrong.append(told)
+                else:
+                    self.strangers.append(told)
             if doubt := doubts(self.base_input.config, one.config):
                 self.notes.append(
                     f"{name}: config.json has {'; '.join(doubt)}; the base's is taken"

@@ -216,7 +216,12 @@ def materialised(
         makers[name] = _maker(adapter.path, module, theta0, name in transposed)
         likes[name] = empty(theta0.float() if theta0.is_meta else theta0).float()
         bias = name.removesuffix("weight") + "bias"
-        if "bias" in module.parts and bias in base:
+        if "bias" in module.parts:
+            if bias not in base:
+                raise TadropError(
+                    f"{adapter.path}: {module.name!r} has a bias (lora_bias), and the "
+                    f"base has no {bias!r} to add it to; train without lora_bias"
+                )
             makers[bias] = _biased(module, base[bias])
             likes[bias] = empty(base[bias]).float()
     return makers, likes

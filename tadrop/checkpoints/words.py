@@ -77,9 +77,7 @@ def place(word: str, hub: str | None = None) -> Place:
     """
     given, name = word, None
     if not _exists(word):
-        label, equals, rest = word.partition("=")
-        if equals and NAME.fullmatch(label):
-            word, name = rest, label
+        word, name = _labelled(word)
     if _exists(word):
         path = Path(word).expanduser()
         return Place(name or own_name(path), given, path)
@@ -90,6 +88,17 @@ def place(word: str, hub: str | None = None) -> Place:
             "ORG/NAME[@REVISION]"
         )
     return _fetched(given, reference, name, hub)
+
+
+def _labelled(word: str) -> tuple[str, str | None]:
+    """A word without its name, and the name; before a path that exists, any will do."""
+    parts = word.split("=")
+    for index in range(1, len(parts)):
+        label, rest = "=".join(parts[:index]), "=".join(parts[index:])
+        if label and "/" not in label and _exists(rest):
+            return rest, label
+    label, equals, rest = word.partition("=")
+    return (rest, label) if equals and NAME.fullmatch(label) else (word, None)
 
 
 def _exists(word: str) -> bool:

@@ -71,6 +71,11 @@ def _check_fits(what: str, rule: Any, names: Sequence[str]) -> None:
     if isinstance(rule, Sequence) and not isinstance(rule, str):
         for entry in rule:
             if isinstance(entry, Mapping):
+                for word in entry:
+                    if word not in ("tensors", "value"):
+                        raise TadropError(
+                            f"{what}: a rule has no {word!r}; it has tensors and value"
+                        )
                 pattern = str(entry.get("tensors", "*"))
                 if not fnmatch.filter(names, pattern):
                     raise TadropError(f"{what}: no merged tensor is called {pattern!r}")

@@ -8,6 +8,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from tadrop.app.terminal import stopping
 from tadrop.app.verbs.checkpoints.merge import main
 from tadrop.storage.checkpoint import open_checkpoint
 from tests.checkpoints import family, save, weights
@@ -329,3 +330,96 @@ def test_the_card_names_experts_apart_and_has_the_sparsity_of_each_tensor(world)
     sizes = {"layers.0.w.weight": 48, "layers.1.w.weight": 48, "n.weight": 6}
     cut = sum(sum(note["sparsity"][name].values()) * n for name, n in sizes.items())
     assert cut / 2 / sum(sizes.values()) == pytest.approx(zeros, abs=1e-4)
+
+
+def test_a_recipe_names_experts_however_their_folders_are_called(world):
+    for name, odd in (("a", "x=y,z"), ("b", "two words (v3)")):
+        Path(name).rename(odd)
+    main(["base", "x=y,z", "two words (v3)", "-o", "out"])
+    merge("--recipe out/tadrop.yaml -o again")
+    assert same("out", "again")
+
+
+def test_what_stands_in_a_recipe_is_not_said_beside_it(world, capsys):
+    merge("base a -o out")
+    for option in ("--dtype bf16", "--weight 2", "--expand", "--method ties"):
+        line = f"--recipe out/tadrop.yaml -o again {option}"
+        refused(line, f"{option.split()[0]} stands in the recipe", capsys, 2)
+
+
+def test_numbers_as_they_are_typed(world, capsys):
+    merge("base a b --weight .5,1 -o out")
+    merge("base a b --weight 0.5,1 -o again")
+    assert same("out", "again")
+    refused("base a b --weight a=1,a=2 -o no", "a has two values", capsys)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("weight: {a: [{tensers: '*', value: 2}]}", "a rule has no 'tensers'"),
+        ("weight: 0.5", "weight is a mapping"),
+        ("- weight", "it is a mapping"),
+        ("1: 2", "'1' is not weight or density"),
+    ],
+)
+def test_rules_that_are_not_rules(world, capsys, text, line):
+    Path("rules.yaml").write_text(text)
+    refused("base a b --rules rules.yaml -o no", line, capsys)
+
+
+def test_an_expert_may_be_called_a_number(world):
+    Path("a").rename("7")
+    Path("rules.yaml").write_text("weight: {7: 0.5}")
+    merge("base 7 b --rules rules.yaml -o out")
+    merge("base 7 b --weight 0.5,1 -o again")
+    assert same("out", "again")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("{merge_method: linear, models: [{weight: 1}]}", "an entry has no 'model'"),
+        ("{merge_method: linear, models: [a]}", "not laid out as recipes are"),
+        ("{experts: [a], method: average, tadrop: 'off'}", "tadrop is true or false"),
+        ("{experts: [a], method: average, settings: keep=1}", "settings is a list"),
+    ],
+)
+def test_recipes_that_are_none(world, capsys, text, line):
+    Path("recipe.yaml").write_text(text)
+    refused("--recipe recipe.yaml -o no", line, capsys)
+
+
+def test_mergekits_filters_go_on_to_the_next_scope(world, capsys):
+    own = {"filter": "layers", "value": 0.25}
+    models = [{"model": "a", "parameters": {"weight": [own]}}]
+    content = {"merge_method": "task_arithmetic", "base_model": "base"}
+    merge(mergekit(**content, models=models, parameters={"weight": 0.5}))
+    rules = [{"tensors": "*layers*", "value": 0.25}, {"tensors": "*", "value": 0.5}]
+    Path("rules.yaml").write_text(yaml.safe_dump({"weight": {"a": rules}}))
+    merge("base a --scale 1 --rules rules.yaml -o again")
+    assert same("out", "again")
+    line = mergekit(**content, models=models)
+    refused(line.replace("out", "no"), "is missing where no filter fits", capsys)
+
+
+def test_all_that_does_not_fit_stands_under_each_other(world):
+    for name in ("a", "b"):
+        save_file({"other": torch.zeros(2)}, Path(name, "model.safetensors"))
+    with pytest.raises(SystemExit) as stopped:
+        merge("base a b -o no")
+    assert len(str(stopped.value).splitlines()) == 2
+
+
+def test_a_stopped_merge_does_not_say_that_it_goes_on(world, monkeypatch):
+    said = ["as always"]
+    monkeypatch.setattr(stopping, "_said", said)
+    merge("base a -o out")
+    assert said[-1] == stopping.WHOLE
+
+
+def test_another_architecture_whose_tensors_fit_is_refused(world, capsys):
+    for name, kind in (("base", "llama"), ("a", "mistral")):
+        Path(name, "config.json").write_text(json.dumps({"model_type": kind}))
+    refused("base a -o no", '"llama" against "mistral"', capsys)
+    merge("base a --force -o out")

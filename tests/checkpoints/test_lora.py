@@ -203,3 +203,12 @@ def test_27_an_adapter_beside_a_whole_expert_and_28_of_another_base(tmp_path, ca
     mine, his = (load_file(one / "model.safetensors") for one in (out, other))
     for key in mine:
         torch.testing.assert_close(mine[key], his[key], rtol=0, atol=1e-6)
+
+
+def test_a_bias_that_the_base_has_no_place_for(tmp_path):
+    save(tmp_path / "base", {f"{Q}.weight": torch.randn(6, 4)})
+    a, b = factors(6, 4)
+    tensors = {f"{Q}.lora_A.weight": a, f"{Q}.lora_B.weight": b}
+    tensors[f"{Q}.lora_B.bias"] = torch.randn(6)
+    with pytest.raises(TadropError, match="has a bias"):
+        merged(tmp_path, adapter(tmp_path / "a", tensors, lora_bias=True))

@@ -1,7 +1,6 @@
 """The arguments of `tadrop merge`, read into a request."""
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,12 @@ END = """Exit codes: 0 done, 1 refused or failed (one line says why), 2 wrong ar
 130 stopped with Ctrl-C, 143 stopped by the system. Nothing half-written is left in OUT.
 docs/ten-checkpoints.md leads through a whole merge.
 """
+# Options that a recipe has in itself: beside one they would change nothing.
+SAID_BY_RECIPES = (
+    *("no_base", "method", "tadrop", "scale", "set", "weight", "density", "rules"),
+    *("seed", "private", "keep_base", "tokenizer", "force", "round_base", "bn"),
+    *("dtype", "shard_size", "expand"),
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -122,6 +127,10 @@ def request(read: argparse.ArgumentParser, options: argparse.Namespace) -> Reque
     if options.recipe is not None:
         if options.models:
             read.error("--recipe names the models; give none beside it")
+        for word in SAID_BY_RECIPES:
+            if vars(options)[word] != read.get_default(word):
+                option = f"--{word.replace('_', '-')}"
+                read.error(f"{option} stands in the recipe's file; it is not read here")
         return replace(read_recipe(options.recipe, out), overwrite=options.overwrite)
     models = list(options.models)
     base = None if options.no_base or not models else models.pop(0)
@@ -161,9 +170,13 @@ def _counts(options: argparse.Namespace, experts: Sequence[str]) -> dict[str, An
     """Weights and densities by expert, from --weight, --density and --rules."""
     rules: Mapping[str, Any] = {}
     if options.rules is not None:
+        if not options.rules.is_file():
+            raise TadropError(f"--rules {options.rules}: there is no such file")
         with reading(options.rules):
             rules = yaml.safe_load(options.rules.read_text(encoding="utf-8")) or {}
-        unknown = sorted({*rules} - {"weight", "density"})
+        if not isinstance(rules, Mapping):
+            raise TadropError(f"{options.rules}: it is a mapping: weight, density")
+        unknown = sorted(set(map(str, rules)) - {"weight", "density"})
         if unknown:
             raise TadropError(
                 f"{options.rules}: {unknown[0]!r} is not weight or density"
@@ -173,7 +186,16 @@ def _counts(options: argparse.Namespace, experts: Sequence[str]) -> dict[str, An
         given = vars(options)[word]
         if given is not None or word in rules:
             common = {} if given is None else by_expert(f"--{word}", given, experts)
-            counts[key] = {**common, **rules.get(word, {})}
+            here = rules.get(word) or {}
+            if not isinstance(here, Mapping):
+                raise TadropError(
+                    f"{options.rules}: {word} is a mapping from experts' names to rules"
+                )
+            # YAML reads a folder called 7 as a number.
+            counts[key] = {
+                **common,
+                **dict(zip(map(str, here), here.values(), strict=True)),
+            }
     return counts
 
 
@@ -187,6 +209,8 @@ def by_expert(what: str, text: str, words: Sequence[str]) -> dict[str, Any]:
     if text.count("=") == len(parts):
         for part in parts:
             name, _, value = part.rpartition("=")
+            if name in values:
+                raise TadropError(f"{what} {text}: {name} has two values")
             values[name] = _value(what, value)
         return values
     numbers: list[float | list[float]] = []
@@ -207,7 +231,7 @@ def _value(what: str, text: str) -> float | list[float]:
     try:
         numbers: list[float] = []
         for part in text.split(":"):
-            numbers.append(float(json.loads(part)))
-    except (TypeError, ValueError) as error:
+            numbers.append(float(part))
+    except ValueError as error:
         raise TadropError(f"{what}: {text!r} is no number") from error
     return numbers[0] if len(numbers) == 1 else numbers

@@ -128,12 +128,23 @@ class Reader:
     def of(self, model: str, word: str, usual: Any) -> Any:
         """A model's parameter: its own, else that of the whole merge."""
         self.read.add(word)
-        value = self.models[model].get(word, self.parameters.get(word, usual))
-        return self._rule(word, value)
+        rules: list[Any] = []
+        for parameters in (self.models[model], self.parameters, {word: usual}):
+            if parameters.get(word) is None:
+                continue
+            rule = self._rule(word, parameters[word])
+            if not _varies(rule):
+                return [*rules, {"tensors": "*", "value": rule}] if rules else rule
+            # What no filter fits goes on to the next scope.
+            rules += rule
+            if any(one["tensors"] == "*" for one in rule):
+                return rules
+        missing = "is missing" if not rules else "is missing where no filter fits"
+        raise TadropError(f"{self.file}: {word} of {model} {missing}")
 
     def _rule(self, word: str, value: Any) -> Any:
         """A number, a gradient, or rules whose filters are parts of names."""
-        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+        if _varies(value):
             rules: list[Any] = []
             for entry in value:
                 part = entry.get("filter")
@@ -165,14 +176,7 @@ class Reader:
         """{expert: its rule}; mergekit wants a weight of every model."""
         values: dict[str, Any] = {}
         for model, name in self.names().items():
-            value = self.of(model, word, usual) if usual is not None else None
-            if usual is None:
-                self.read.add(word)
-                given = self.models[model].get(word, self.parameters.get(word))
-                if given is None:
-                    raise TadropError(f"{self.file}: {word} of {model} is missing")
-                value = self._rule(word, given)
-            values[name] = value
+            values[name] = self.of(model, word, usual)
         return values
 
     def only(self, word: str, allowed: Any, usual: Any) -> None:
@@ -192,6 +196,10 @@ class Reader:
                     raise TadropError(
                         f"{self.file}: {self.method} takes no parameter {word!r}"
                     )
+
+
+def _varies(rule: Any) -> bool:
+    return isinstance(rule, list) and bool(rule) and isinstance(rule[0], Mapping)
 
 
 Mapped = tuple[str, tuple[str, ...], dict[str, Any]]

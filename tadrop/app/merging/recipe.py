@@ -16,7 +16,7 @@ from tadrop.app.merging import mergekit
 from tadrop.app.merging.request import Request
 from tadrop.checkpoints.words import HUB_ID, Place
 from tadrop.errors import TadropError
-from tadrop.storage.torch_files.refusal import reading
+from tadrop.storage.torch_files.refusal import first_line, reading
 
 NAME = "tadrop.yaml"
 HEAD = "# A merge by {suite}. `tadrop merge --recipe {name} -o OUT` makes the same again.\n"
@@ -55,6 +55,17 @@ def read_recipe(file: Path, out: str) -> Request:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise TadropError(f"{file}: a recipe is a mapping: base, experts, method, ...")
+    try:
+        return _request(file, content, out)
+    except KeyError as error:
+        raise TadropError(f"{file}: an entry has no {error}") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise TadropError(
+            f"{file}: it is not laid out as recipes are ({first_line(error)})"
+        ) from error
+
+
+def _request(file: Path, content: Mapping[str, Any], out: str) -> Request:
     if mergekit.is_one(content):
         return mergekit.request(file, content, out)
     for word in content:
@@ -65,20 +76,37 @@ def read_recipe(file: Path, out: str) -> Request:
     for word in ("experts", "method"):
         if word not in content:
             raise TadropError(f"{file}: {word} is missing")
+    for word in ("tadrop", "expand"):
+        if not isinstance(content.get(word, False), bool):
+            raise TadropError(f"{file}: {word} is true or false")
+    settings = content.get("settings") or ()
+    if isinstance(settings, str):
+        raise TadropError(f"{file}: settings is a list: [{settings}]")
     base = content.get("base")
     return Request(
         base=None if base is None else _word(file, str(base)),
         experts=_experts(file, content["experts"]),
         out=out,
         method=str(content["method"]),
-        tadrop=bool(content.get("tadrop", False)),
+        tadrop=content.get("tadrop", False),
         scale=content.get("scale"),
-        settings=tuple(map(str, content.get("settings", ()))),
-        model={word: content[word] for word in FAMILY if word in content},
+        settings=tuple(map(str, settings)),
+        model=_family(content),
         dtype=content.get("dtype"),
-        expand=bool(content.get("expand", False)),
+        expand=content.get("expand", False),
         shard_size=str(content.get("shard_size", "5GB")),
     )
+
+
+def _family(content: Mapping[str, Any]) -> dict[str, Any]:
+    model = {word: content[word] for word in FAMILY if word in content}
+    for word in ("weights", "density"):
+        if isinstance(model.get(word), Mapping):
+            # YAML reads a folder called 7 as a number.
+            model[word] = dict(
+                zip(map(str, model[word]), model[word].values(), strict=True)
+            )
+    return model
 
 
 def _experts(file: Path, node: Any) -> list[str]:

@@ -27,7 +27,9 @@ def spelling(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        words = map(":".join, zip(value, map(spelling, value.values()), strict=True))
+        words = map(
+            ":".join, zip(map(str, value), map(spelling, value.values()), strict=True)
+        )
         return f"{{{','.join(words)}}}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"[{','.join(map(spelling, value))}]"

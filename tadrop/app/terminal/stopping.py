@@ -17,6 +17,8 @@ from tadrop.storage.unfinished import remove_unfinished
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LINE = "stopped: what was finished is kept, and the same command goes on from there\n"
+WHOLE = "stopped: what it writes is there whole or not at all; nothing else is kept\n"
+_said = [LINE]
 # Erases the bar that stands in the line, and shows the cursor, which bars hide.
 TIDY = "\r\x1b[2K\x1b[?25h"
 
@@ -34,6 +36,11 @@ def stop_when_told() -> None:
         os.register_at_fork(
             before=_hold, after_in_parent=_release, after_in_child=_as_usual
         )
+
+
+def nothing_goes_on() -> None:
+    """From now on the line says that the same command would begin anew."""
+    _said.append(WHOLE)
 
 
 def _leave_to_watch(number: int, frame: FrameType | None) -> None:
@@ -68,7 +75,7 @@ def _watch(reader: socket.socket) -> None:
 def _stop(number: int) -> None:
     remove_unfinished()
     # Not sys.stderr: the thread that is interrupted may hold its lock.
-    line = TIDY + LINE if _is_terminal() else LINE
+    line = TIDY + _said[-1] if _is_terminal() else _said[-1]
     os.write(2, line.encode())
     os._exit(128 + number)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tadrop.app.merging import arguments
 from tadrop.app.mistakes import told_in_one_line
+from tadrop.app.terminal.stopping import nothing_goes_on
 
 # How this command spells the settings that messages name.
 SPELLINGS = {
@@ -31,6 +32,7 @@ def main(words: Sequence[str] | None = None) -> None:
         return
     if options.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
+    nothing_goes_on()
     with told_in_one_line(SPELLINGS):
         request = arguments.request(reader, options)
         if options.dry_run:

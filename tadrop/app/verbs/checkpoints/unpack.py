@@ -12,6 +12,9 @@ from pathlib import Path
 from tadrop.app.console import say
 from tadrop.app.mistakes import told_in_one_line
 
+# How this command spells the settings that messages name.
+SPELLINGS = {r"\bexport\.dir\b": "-o", r"\boverwrite=true\b": "--overwrite"}
+
 
 def main(words: Sequence[str] | None = None) -> None:
     """Writes the checkpoint that the command line names."""
@@ -24,7 +27,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--base", help="where the base lies, if it was moved")
     parser.add_argument("--overwrite", action="store_true")
     options = parser.parse_args(words)
-    with told_in_one_line():
+    with told_in_one_line(SPELLINGS):
         from tadrop.app.merging.unpacking import unpack
 
         size = unpack(
