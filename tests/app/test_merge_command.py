@@ -314,7 +314,11 @@ def test_messages_speak_the_words_of_this_command(world, capsys):
 
 def test_a_wrong_method_is_told_before_anything_is_looked_at(world, capsys):
     merge("base a b -m average -o out")
-    refused("base nowhere b -m averag -o out", "did you mean average", capsys)
+    said = (
+        "--method averag: there is no such method; did you mean average? "
+        "tadrop merge --list lists all"
+    )
+    refused("base nowhere b -m averag -o out", said, capsys)
 
 
 def test_the_card_names_experts_apart_and_has_the_sparsity_of_each_tensor(world):

@@ -18,6 +18,8 @@ SPELLINGS = {
     r"\bmodel\.private=": "--private ",
     r"\bmerge\.scale=": "--scale ",
     r"\bseed=": "--seed ",
+    r"\bmerge=(\w+): conf/merge has no such file": r"--method \1: there is no such method",
+    r"python run\.py --help lists": "tadrop merge --list lists",
 }
 
 
