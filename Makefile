@@ -35,7 +35,7 @@ test: $(VENV)/.installed  ## the test suite
 	$(RUN) -m pytest
 
 slow: $(VENV)/.installed  ## the tests that take minutes, one at a time
-	$(RUN) -m pytest -m 'slow and not gpu' -n 0
+	$(RUN) -m pytest -m 'slow and not gpu' -n 0 --timeout=1200
 
 fuzz: $(VENV)/.installed  ## damaged and hostile checkpoints at random, 20,000 of each kind (about an hour)
 	TADROP_FUZZ=$(or $(FUZZ),20000) $(RUN) -m pytest -n 0 --timeout=0 tests/storage/torch_files/test_fuzz.py

@@ -30,16 +30,16 @@ from tadrop.storage.files import write_text
 README = ROOT / "README.md"
 PART = re.compile(r"(<!-- made: (\w+) -->\n)(.*?)(<!-- end -->)", re.S)
 FOUND = """\
-- **Merging**: what stores something per task is in another class: TSV-C
-  {{leaderboard_glyph8; TSV-C; ; average}}, EMR {{leaderboard_glyph8; EMR; ; average}},
-  against WUDI (exact) {{leaderboard_glyph8; WUDI (exact); ; average}} and Fisher
-  {{leaderboard_glyph8; Fisher; ; average}} for one model; individual models have
+- **Merging**: methods that store something for each task score far higher, TSV-C
+  {{leaderboard_glyph8; TSV-C; ; average}} and EMR {{leaderboard_glyph8; EMR; ; average}},
+  than those that keep one model, WUDI (exact) {{leaderboard_glyph8; WUDI (exact); ; average}} and Fisher
+  {{leaderboard_glyph8; Fisher; ; average}}; individual models have
   {{leaderboard_glyph8; Individual; ; average}}, the untouched base
   {{leaderboard_glyph8; Pretrained; ; average}}.
 - **TADrop against the plain row**: TIES {{table_glyph8; TIES; + TADrop; difference}}
   points, EMR {{table_glyph8; EMR; + TADrop; difference}}, Task Arithmetic
   {{table_glyph8; Task Arithmetic; + TADrop; difference}}.
-- **TADrop against its uniform control**, which decides whether *adaptive* pays:
+- **TADrop against its uniform control**, which says whether *adapting* pays:
   {{table_glyph8; versus}}
 - **On photographs and sentences** (DINOv2, a small GPT-2) EMR gains
   {{table_offline8; EMR; + TADrop; difference}} and
@@ -81,10 +81,12 @@ def methods() -> str:
 
 
 def _stores(rows: list[Shown]) -> str:
-    """What rows of one paper store: the least and the most."""
-    amounts = sorted(one.stored for one in rows if one.stored is not None)
-    # A share below one model is tensors that a method leaves as they were.
-    return _once(models(max(amount, 1.0)) for amount in amounts)
+    """What rows of one paper store: once where it is the same, else in their order."""
+    amounts: list[str] = []
+    for one in rows:
+        # A share below one model is tensors that a method leaves as they were.
+        amounts.append(models(max(one.stored or 0.0, 1.0)))
+    return amounts[0] if len(set(amounts)) == 1 else ", ".join(amounts)
 
 
 def _once(words: Iterable[str]) -> str:

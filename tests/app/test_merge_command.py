@@ -155,7 +155,7 @@ def test_a_dry_run_writes_nothing_and_says_all(world, capsys):
         "nothing was written to out",
     ):
         assert text in said
-    refused("base a b -m tsvm -o out --dry-run", "no such file", capsys)
+    refused("base a b -m tsvm -o out --dry-run", "no such method", capsys)
 
 
 def test_shards_of_a_size(world):

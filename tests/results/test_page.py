@@ -403,7 +403,7 @@ def test_the_report_in_a_browser(page, rendered, tmp_path, dark, width):
     ]
     flags += [f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--dump-dom"]
     done = subprocess.run(
-        [BROWSER, *flags, frame.as_uri()], capture_output=True, text=True, timeout=120
+        [BROWSER, *flags, frame.as_uri()], capture_output=True, text=True, timeout=600
     )
     found = json.loads(
         html.unescape(re.search(r"<title>(.*?)</title>", done.stdout, re.S)[1])
