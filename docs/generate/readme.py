@@ -32,7 +32,8 @@ PART = re.compile(r"(<!-- made: (\w+) -->\n)(.*?)(<!-- end -->)", re.S)
 FOUND = """\
 - **Merging**: methods that store something for each task score far higher, TSV-C
   {{leaderboard_glyph8; TSV-C; ; average}} and EMR {{leaderboard_glyph8; EMR; ; average}},
-  than those that keep one model, WUDI (exact) {{leaderboard_glyph8; WUDI (exact); ; average}} and Fisher
+  than those that keep one model, WUDI (exact)
+  {{leaderboard_glyph8; WUDI (exact); ; average}} and Fisher
   {{leaderboard_glyph8; Fisher; ; average}}; individual models have
   {{leaderboard_glyph8; Individual; ; average}}, the untouched base
   {{leaderboard_glyph8; Pretrained; ; average}}.
