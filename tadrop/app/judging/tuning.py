@@ -13,12 +13,12 @@ from typing import Any
 
 from tadrop.app.judging.comparing import check_whole
 from tadrop.app.judging.measuring import Measured, measure
+from tadrop.app.judging.study import open_study
 from tadrop.app.merging.listing import has_weights
 from tadrop.app.merging.request import Request
 from tadrop.app.merging.running import located, run
 from tadrop.types import TadropError
 
-JOURNAL = "study.journal"
 METHODS = ("average", "task_arithmetic", "ties", "dare_ties", "magmax")
 
 
@@ -112,27 +112,7 @@ class _Fixed:
 
 
 def _study(search: Search) -> Any:
-    try:
-        # Optuna is an extra, which the type checker may not find.
-        import optuna  # pyright: ignore[reportMissingImports]
-        from optuna.storages import (  # pyright: ignore[reportMissingImports]
-            JournalStorage,
-        )
-        from optuna.storages.journal import (  # pyright: ignore[reportMissingImports]
-            JournalFileBackend,
-        )
-    except ImportError as error:
-        raise TadropError("tuning needs Optuna: pip install -e '.[optuna]'") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    search.folder.mkdir(parents=True, exist_ok=True)
-    journal = JournalFileBackend(str(search.folder / JOURNAL))
-    study = optuna.create_study(
-        study_name="merge",
-        storage=JournalStorage(journal),
-        direction="maximize",
-        load_if_exists=True,
-    )
-    study.sampler = optuna.samplers.TPESampler(seed=search.seed + len(study.trials))
+    study = open_study("merge", search.folder, search.seed)
     about = f"{search.request.base} {search.request.experts} {search.data}"
     about += f" {list(search.methods)} {search.limit}"
     if study.user_attrs.get("about", about) != about:

@@ -33,6 +33,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from tadrop.app.console import err, out
+from tadrop.app.judging.study import open_study
 from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import CONF
 from tadrop.app.runs.checks import check
@@ -102,33 +103,6 @@ def objective(
     record = run(cfg)
     trial.set_user_attr("record", record["key"])
     return sum(score["value"] for score in record["scores"]) / len(record["scores"])
-
-
-def open_study(name: str, folder: Path, seed: int) -> Any:
-    """The study in a folder, new or as it was left.
-
-    Raises TadropError without Optuna.
-    """
-    try:
-        # Optuna is an extra, which the type checker may not find.
-        import optuna  # pyright: ignore[reportMissingImports]
-        from optuna.storages import (  # pyright: ignore[reportMissingImports]
-            JournalStorage,
-        )
-        from optuna.storages.journal import (  # pyright: ignore[reportMissingImports]
-            JournalFileBackend,
-        )
-    except ImportError as error:
-        raise TadropError("tuning needs Optuna: pip install -e '.[optuna]'") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    folder.mkdir(parents=True, exist_ok=True)
-    storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
-    study = optuna.create_study(
-        study_name=name, storage=storage, direction="maximize", load_if_exists=True
-    )
-    # Without the number of trials in it, a study that goes on would draw the same again.
-    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
-    return study
 
 
 def tune(name: str, words: Sequence[str], trials: int, folder: Path) -> Any:
