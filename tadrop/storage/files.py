@@ -12,7 +12,6 @@ from filelock import FileLock, Timeout
 
 from tadrop.errors import TadropError
 from tadrop.storage.atomic.hidden import PART, new_file, sweep
-from tadrop.storage.unfinished import unfinished
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,9 +39,8 @@ def _write_and_rename(
     temporary: Path, path: Path, write: Callable[[Path], object]
 ) -> None:
     try:
-        with unfinished(temporary):
-            write(temporary)
-            temporary.replace(path)
+        write(temporary)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

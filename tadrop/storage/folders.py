@@ -22,7 +22,6 @@ from tadrop.storage.atomic import contents, hidden
 from tadrop.storage.atomic.contents import NOTE as NOTE
 from tadrop.storage.atomic.guards import check_place
 from tadrop.storage.atomic.hidden import NEW, OLD
-from tadrop.storage.unfinished import unfinished
 
 
 def check(out: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
@@ -76,7 +75,7 @@ def staged(out: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> Iterator[
 def building(out: Path) -> Iterator[Path]:
     """A hidden folder beside `out`, which is deleted if it still is there in the end."""
     hidden.sweep(out, NEW)
-    with hidden.new_folder(out, NEW) as staging, unfinished(staging):
+    with hidden.new_folder(out, NEW) as staging:
         try:
             yield staging
         finally:

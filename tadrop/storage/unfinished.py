@@ -3,11 +3,15 @@ take them away.
 """
 
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+PATIENCE = 0.5  # seconds that a stop waits for a disk that is slow to make a file
+
 _paths: set[Path] = set()
+_making = threading.Lock()
 
 
 @contextmanager
@@ -20,8 +24,16 @@ def unfinished(path: Path) -> Iterator[None]:
         _paths.discard(path)
 
 
+@contextmanager
+def making() -> Iterator[None]:
+    """Around what makes an unfinished file: once a process stops none is made."""
+    with _making:
+        yield
+
+
 def remove_unfinished() -> None:
-    """Deletes what is being written."""
+    """Deletes what is being written. The process ends after this: nothing new is begun."""
+    _making.acquire(timeout=PATIENCE)
     for path in tuple(_paths):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

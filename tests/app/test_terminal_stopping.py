@@ -39,6 +39,31 @@ with staged(folder / "export", False) as export:
     write_atomically(folder / "record.json", forever)
 """
 
+# A disk that is slow to delete the files with which a folder is tried.
+PROBER = """
+import sys, threading, time
+from pathlib import Path
+from tadrop.app.terminal.stopping import stop_when_told
+from tadrop.storage.atomic import caching, guards
+
+stop_when_told()
+folder = Path(sys.argv[2])
+removed = {"unlink": Path.unlink, "rmdir": Path.rmdir}
+
+def slowly(path, *words, how):
+    if threading.current_thread() is threading.main_thread():
+        print("trying", flush=True)
+        time.sleep(60)
+    removed[how](path, *words)
+
+if sys.argv[1] == "file":
+    Path.unlink = lambda path, *words: slowly(path, *words, how="unlink")
+    caching.is_writable(folder)
+else:
+    Path.rmdir = lambda path, *words: slowly(path, *words, how="rmdir")
+    guards.check_place(folder / "out", False)
+"""
+
 
 def started(*words, cwd=ROOT):
     return subprocess.Popen(
@@ -80,6 +105,14 @@ def test_what_is_being_written_is_taken_away(tmp_path, number):
     process = started("-c", WRITER, str(tmp_path))
     assert process.stdout.readline() == "writing\n"
     assert stopped(process, number) == LINE
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_folder_is_tried_with_is_taken_away(tmp_path, kind):
+    process = started("-c", PROBER, kind, str(tmp_path))
+    assert process.stdout.readline() == "trying\n"
+    assert stopped(process, signal.SIGTERM) == LINE
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from tadrop.storage.unfinished import making, unfinished
+
 if sys.platform == "win32":
     fcntl = None
 else:
@@ -87,7 +89,8 @@ def abandoned(path: Path) -> Iterator[bool]:
 def new_folder(path: Path, word: str) -> Iterator[Path]:
     """A new hidden folder beside a path, in use until the block ends.
 
-    Raises OSError where there can be none. It is left where it is.
+    Raises OSError where there can be none. It is left where it is, unless the process
+    is told to stop in the block.
     """
     with _new(path, word, lambda folder: folder.mkdir()) as folder:
         yield folder
@@ -115,7 +118,9 @@ def _made(
         name = hidden_name(path, word) + secrets.token_hex(4) + path.suffix[:9]
         made = path.with_name(name)
         try:
-            make(made)
+            with making():
+                make(made)
+                opened.enter_context(unfinished(made))
         except FileExistsError:
             continue
         try:
