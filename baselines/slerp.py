@@ -7,8 +7,9 @@ models of one base are nearly always that close, so on weights this is
 close to the average. `of: task_vectors` turns the task vectors instead.
 It sees no data.
 
-Departure from mergekit: a tensor that is all zero in one model is
-interpolated linearly.
+A tensor that is all zero in one model has no direction. It counts as
+orthogonal to the other's, as in mergekit, so that half way the other is
+multiplied by sin(pi / 4).
 """
 
 import torch
@@ -17,13 +18,18 @@ from torch import Tensor
 from tadrop.types import Deltas, TadropError, Taus
 
 PARALLEL = 0.9995  # cosines beyond which tensors are interpolated linearly
+NO_DIRECTION = 1e-8  # norms up to which a tensor is not scaled to unit length
+
+
+def _unit(vector: Tensor) -> Tensor:
+    norm = vector.norm()
+    return vector / norm if norm > NO_DIRECTION else vector
 
 
 def coefficients(first: Tensor, second: Tensor, t: float) -> tuple[float, float]:
     """What the two tensors are multiplied with at t in [0, 1]."""
     a, b = first.double().flatten(), second.double().flatten()
-    norms = a.norm() * b.norm()
-    cos = float(a @ b / norms) if norms > 0 else 1.0
+    cos = float(_unit(a) @ _unit(b))
     if abs(cos) > PARALLEL:
         return 1 - t, t
     angle = torch.acos(torch.tensor(cos, dtype=torch.float64))
