@@ -245,27 +245,30 @@ class TaskVectors:
 def _thresholds(
     cuts: Sequence[tuple[Cut, int]],
     start: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Values, ends of ties from `start` on, and factors of the cuts, [task] each.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+    """Values, factors, states of words from `start` on, and limits of cuts, [task] each.
 
     None if there are no cuts, or one is no threshold.
     """
     if not cuts:
         return None
     values: list[float] = []
-    ties: list[int] = []
     factors: list[float] = []
+    states: list[int] = []
+    limits: list[int] = []
     for cut, offset in cuts:
         threshold = cut.as_threshold()
         if threshold is None:
             return None
         values.append(threshold.value)
-        ties.append(threshold.tie_end - start - offset)
         factors.append(threshold.factor)
+        states.append(threshold.state(offset + start))
+        limits.append(threshold.limit)
     return (
         np.array(values, dtype=np.float32),
-        np.array(ties, dtype=np.int64),
         np.array(factors, dtype=np.float32),
+        np.array(states, dtype=np.uint64),
+        np.array(limits, dtype=np.uint64),
     )
 
 
