@@ -87,3 +87,19 @@ def test_every_row_has_the_same_fields_in_the_csv_file():
 )
 def test_a_difference_counts_where_its_interval_leaves_out_zero(interval, sign):
     assert columns.Cell("", interval=interval).sign == sign
+
+
+def test_the_caption_says_how_q_k_and_v_are_packaged():
+    def packaged(name, word):
+        made = record(name)
+        config = made["config"]
+        model = {**config["model"], "packaging": word}
+        return {**made, "config": {**config, "model": model}}
+
+    split, fused = packaged("ties", "split"), packaged("emr", "fused")
+    individual = packaged("individual", "split")
+    said = "q, k and v: one tensor (fused) in EMR; else three (split)."
+    assert said in build([individual, split, fused]).caption
+    assert "q, k and v: one tensor (fused). " in build([individual, fused]).caption
+    assert "q, k and v: three tensors (split). " in build([split]).caption
+    assert "q, k and v" not in build([record("ties")]).caption
