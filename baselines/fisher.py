@@ -160,12 +160,14 @@ def merge(
     survey: Tensor,
     floor: float = 1e-6,
     floored: str = "every",
+    order: Sequence[int] = (0,),
 ) -> Deltas:
     """The weighted mean, or the plain one of a tensor without statistics.
 
     statistics: F_t, [T, *shape]
     survey:     w_t, [T]
     floored:    where the floor goes: every, first or information
+    order:      the first of these is the first model
     """
     if floored not in FLOORED:
         raise TadropError(
@@ -176,8 +178,8 @@ def merge(
     if floored == "information":
         information = statistics + floor
     else:
-        raised = len(taus) if floored == "every" else 1
+        raised = slice(None) if floored == "every" else order[0]
         information = statistics.clone()
-        information[:raised].clamp_(min=floor)
+        information[raised].clamp_(min=floor)
     weights = information * along(survey.to(statistics), taus)
     return total(weights * taus) / total(weights)

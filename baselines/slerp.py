@@ -12,6 +12,8 @@ orthogonal to the other's, as in mergekit, so that half way the other is
 multiplied by sin(pi / 4).
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -41,13 +43,15 @@ def coefficients(first: Tensor, second: Tensor, t: float) -> tuple[float, float]
 def merge(
     taus: Taus,
     theta0: Tensor,
+    order: Sequence[int] = (0, 1),
     t: float = 0.5,
     of: str = "weights",
 ) -> Deltas:
     """The interpolation as a delta of the base.
 
-    t:  0 is the first model, 1 the second
-    of: what is turned, weights or task_vectors
+    order: which task is the first model, and which the second
+    t:     0 is the first model, 1 the second
+    of:    what is turned, weights or task_vectors
     """
     if len(taus) != 2:
         raise TadropError(
@@ -57,5 +61,6 @@ def merge(
     if of not in ("weights", "task_vectors"):
         raise TadropError(f"of is {of!r}; it must be weights or task_vectors")
     base = theta0 if of == "weights" else torch.zeros_like(theta0)
-    a, b = coefficients(base + taus[0], base + taus[1], t)
-    return (a * taus[0] + b * taus[1] + (a + b - 1) * base).unsqueeze(0)
+    first, second = taus[order[0]], taus[order[1]]
+    a, b = coefficients(base + first, base + second, t)
+    return (a * first + b * second + (a + b - 1) * base).unsqueeze(0)

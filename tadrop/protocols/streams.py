@@ -51,7 +51,14 @@ class Stream(Protocol):
     """Task vectors, read tensor by tensor in a fixed order and as often as wanted."""
 
     @property
-    def tasks(self) -> tuple[str, ...]: ...
+    def tasks(self) -> tuple[str, ...]:
+        """In the order of their names, which is that of every task axis."""
+        ...
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The indices of the tasks in the order in which the user named them."""
+        ...
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -47,6 +47,9 @@ class TaskVectors:
     """theta_t - theta0 for every floating-point tensor that is not private.
 
     See Stream for what can be asked of it. private: patterns of tensors' names.
+
+    Tasks are in the order of their names, whatever the order of `experts`, so that sums
+    over tasks have the same bits in any order.
     """
 
     base: Checkpoint
@@ -55,6 +58,7 @@ class TaskVectors:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     matrix_layouts: Mapping[str, MatrixLayout] = field(default_factory=dict)
     tasks: tuple[str, ...] = field(init=False)
+    order: tuple[int, ...] = field(init=False)
     names: tuple[str, ...] = field(init=False)
     shapes: Mapping[str, tuple[int, ...]] = field(init=False)
     _known: dict[str, Addresses | None] = field(
@@ -68,7 +72,7 @@ class TaskVectors:
         if not names:
             raise TadropError(f"{self.base.path}: no floating-point tensor to merge")
         experts: dict[str, Checkpoint] = {}
-        for task, expert in self.experts.items():
+        for task, expert in sorted(self.experts.items()):
             experts[task] = matched(self.base, expert)
             check_fits(self.base, experts[task], names, self.private)
         shapes = {name: tuple(self.base.like(name).shape) for name in names}
@@ -76,8 +80,11 @@ class TaskVectors:
             raise TadropError(
                 f"{self.base.path}: no floating-point tensor has an entry to merge"
             )
+        tasks = tuple(experts)
+        order = tuple(map(tasks.index, self.experts))
         object.__setattr__(self, "experts", experts)
-        object.__setattr__(self, "tasks", tuple(experts))
+        object.__setattr__(self, "tasks", tasks)
+        object.__setattr__(self, "order", order)
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "shapes", shapes)
 
