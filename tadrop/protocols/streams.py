@@ -156,6 +156,11 @@ class Sparsifier(Protocol):
         """The cut of one vector."""
         ...
 
+    @property
+    def following(self) -> "Sparsifier | None":
+        """The rule that cuts what this one has left; None for most rules."""
+        ...
+
     def stand_in(self, cuts: Cuts) -> "Sparsifier | None":
         """The rule that cuts in this one's place, now that all of its cuts are known.
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from tadrop.app.runs import build
 from tadrop.merging.engine import merge
-from tadrop.sparsify.cut_stream import Sparse
+from tadrop.sparsify.chain import sparsified
 from tadrop.types import MatrixLayout
 from tests.golden import stream_of
 
@@ -133,7 +133,7 @@ def run(entry, row, options=(), statistics=None):
     cfg = config(row, tuple(options))
     vectors = stream(entry)
     rule = build.rule(cfg.sparsify)
-    cut = vectors if rule is None else Sparse(vectors, rule)
+    cut = vectors if rule is None else sparsified(rule)(vectors)
     merged = merge(cut, build.part(cfg.merge.method), statistics=statistics)
     deltas = {}
     for task in vectors.tasks:

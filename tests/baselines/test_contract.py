@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from tadrop.app.runs import build
 from tadrop.merging.engine import merge
+from tadrop.sparsify.chain import sparsified
 from tadrop.sparsify.cut_stream import Sparse
 from tadrop.storage.checkpoint import Checkpoint
 from tadrop.types import MatrixLayout
@@ -110,7 +111,7 @@ def tasks_of(cfg):
 def cut(stream, cfg):
     """The stream behind the row's own sparsifier."""
     rule = build.rule(cfg.sparsify)
-    return stream if rule is None else Sparse(stream, rule)
+    return stream if rule is None else sparsified(rule)(stream)
 
 
 def deltas(stream, cfg):
@@ -309,7 +310,10 @@ def test_the_scale_is_applied_after_merging(row):
     """One merge serves a grid: weights are affine in the scale."""
     stream = cut(open_stream(draw(tasks_of(row))), row)
     merged = merge(stream, build.part(row.merge.method))
-    checkpoint = stream.source.base if row.sparsify else stream.base
+    source = stream
+    while isinstance(source, Sparse):
+        source = source.source
+    checkpoint = source.base
     base, once, twice = (
         dict(materialise(checkpoint, merged, "t0", scale)) for scale in (0.0, 1.0, 2.0)
     )

@@ -59,7 +59,11 @@ SETTINGS = {
         at("sparsify", keep=0.2, count="floor", scope="tensor") | formula(survey=1.0)
     ),
     "dare": DROP | at("merge", scale_grid=[0.1, 0.3, 0.5, 0.7, 0.9, 1.0]),
-    "dare_ties": DROP | formula(combine="mean"),
+    "dare_ties": (
+        DROP
+        | formula(combine="mean")
+        | at("sparsify.trim", keep=0.2, count="kth", scope="model")
+    ),
     "breadcrumbs": (
         at("sparsify", keep=0.15, outliers=0.006)
         | formula(outliers=0.006, by="row")
@@ -96,7 +100,10 @@ SETTINGS = {
     "sce_mergekit": formula(select=1.0, selects="entries", floor=1e-6),
     "sce_code": formula(select=0.1, selects="weights"),
     "tall_mask": MASKS | scaled(1.0),
-    "tall_mask_ties": MASKS | TRIM | scaled(1.0) | at("merge.method", needs=["uncut"]),
+    "tall_mask_ties": MASKS
+    | TRIM
+    | scaled(1.0)
+    | at("merge.method", needs=["uncut", "order"]),
     "consensus_ta": CONSENSUS,
     "consensus_ties": CONSENSUS | TRIM,
     "tsv_m": MATRIX | scaled(1.0, TO_3),
