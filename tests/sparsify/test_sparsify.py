@@ -441,3 +441,19 @@ def test_every_sparsifier_takes_wte(wte, rule):
     if isinstance(rule, Magnitude):
         assert torch.equal(found[kept], wte[kept])
         assert wte[kept].abs().min() >= wte[~kept].abs().max()
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"), [(0.0, 0.2), (0.1, 0.25), (0.4, 0.7), (0.6, 0.7), (1.0, 0.7)]
+)
+def test_the_affine_map_stays_between_s_min_and_s_max(ratio, expected):
+    rule = TADrop(0.3, 0.9, map="affine", slope=1.5, offset=0.1, s_min=0.2, s_max=0.7)
+    assert rule.sparsity(ratio) == pytest.approx(expected)
+
+
+def test_s_max_limits_what_an_even_tensor_loses():
+    tau = torch.linspace(0.9, 1.0, 1000)  # a ratio near 1
+    free = TADrop(0.3, 0.9, map="affine").plan(Vector.of(tau))
+    held = TADrop(0.3, 0.9, map="affine", s_max=0.25).plan(Vector.of(tau))
+    assert free.kept < 100
+    assert held.kept == 750
