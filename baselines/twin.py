@@ -44,7 +44,7 @@ from tadrop.protocols.workbench import Workbench
 from tadrop.types import LowRank, Slot, TadropError, Taus, check_keep
 from tadrop.vectors.merged import Merged
 
-from . import twin_router
+from . import twin_router, twin_shared
 
 # Entries of weights that exist at once while inputs run on weights of their own.
 BUDGET = 1 << 25
@@ -219,47 +219,6 @@ def _exclusive(stream: Stream, name: str, shared: Tensor, keep: float) -> Exclus
     return compress(vectors, keep) if name in stream.matrix_layouts else vectors
 
 
-def _is_bias(name: str) -> bool:
-    """Whether the authors' pattern .*bias.* fits a tensor's name."""
-    return "bias" in name
-
-
-def _without_biases(merged: Merged) -> Merged:
-    """The shared model with the base's biases."""
-    deltas = dict(merged.deltas)
-    for name, delta in merged.deltas.items():
-        if _is_bias(name):
-            deltas[name] = torch.zeros_like(delta)
-    return replace(merged, deltas=deltas)
-
-
-def _shared_weights(
-    merged: Merged,
-    stream: Stream,
-    bench: Workbench,
-    scale: float,
-) -> Iterator[tuple[str, Tensor]]:
-    """The shared model's weights, one tensor at a time."""
-    for name in stream.names:
-        delta = merged.delta(stream.tasks[0], name)
-        yield name, bench.theta0(name) + scale * delta
-
-
-def _labelled_features(
-    stream: Stream,
-    bench: Workbench,
-    split: str,
-    examples: int,
-    seed: int,
-) -> tuple[Tensor, Tensor]:
-    """Features of every task's inputs, and the index of the task of each."""
-    features, labels = [], []
-    for index, task in enumerate(stream.tasks):
-        features.append(bench.features(task, split, examples, "twin", seed))
-        labels += [index] * len(features[-1])
-    return torch.cat(features), torch.tensor(labels, device=bench.device)
-
-
 def _linear(stream: Stream) -> frozenset[str]:
     """The weights of linear layers."""
     layouts = stream.matrix_layouts.items()
@@ -298,15 +257,17 @@ def build(
             "choose a merge that gives every task the same weights"
         )
     if biases == "pretrained":
-        merged = _without_biases(merged)
+        merged = twin_shared.without_biases(merged)
     exclusive = {}
     for name in stream.names:
-        if biases == "merged" or not _is_bias(name):
+        if biases == "merged" or not twin_shared.is_bias(name):
             shared = scale * merged.delta(stream.tasks[0], name)
             exclusive[name] = _exclusive(stream, name, shared, keep)
         on_step()
-    bench.load(_shared_weights(merged, stream, bench, scale))
-    features, labels = _labelled_features(stream, bench, split, examples, seed)
+    bench.load(twin_shared.weights(merged, stream, bench, scale))
+    features, labels = twin_shared.labelled_features(
+        stream, bench, split, examples, seed
+    )
     tasks = len(stream.tasks)
     router = twin_router.train(features, labels, tasks, epochs, rate, size, seed)
     slots = bench.slots(tuple(exclusive))
