@@ -16,17 +16,18 @@ Data: some training inputs of every task, without labels.
   that it is neither per example nor per class, and changes with the
   batch size.
 
-A floor keeps entries defined that no task uses. `floored` says what it
-is added to:
-- weighted: every w_t F_t, so that such an entry is averaged (the row
-  fisher).
-- information: every F_t before its weight, and the norms, as the ports
-  do (the row fisher_batch). Such an entry follows the models whose
-  Fisher is small.
-
-Departure: the authors take max(F_t, floor) of the information as it
-comes, before its norm, for the one model they favour or, without one,
-for every model.
+A floor keeps entries defined that no task uses. `floored` says where it
+goes; every choice is made of the information as it comes, before its
+weight:
+- every: max(F_t, floor) of every model, which is what the authors do
+  where they favour no model (the row fisher). Their norms are those of
+  F_t without the floor.
+- first: the same of the first model alone, as where the authors favour
+  a target model, which they have first. It depends on the order of the
+  tasks.
+- information: F_t + floor of every model, and a norm plus the floor, as
+  the ports do (the row fisher_batch).
+An entry that no task uses follows the models whose Fisher is small.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -150,26 +151,35 @@ def survey(
     return torch.where(squares > 0, inverse, 1.0)
 
 
+FLOORED = ("every", "first", "information")
+
+
 def merge(
     taus: Taus,
     statistics: Tensor | None,
     survey: Tensor,
     floor: float = 1e-6,
-    floored: str = "weighted",
+    floored: str = "every",
+    order: Sequence[int] = (0,),
 ) -> Deltas:
     """The weighted mean, or the plain one of a tensor without statistics.
 
     statistics: F_t, [T, *shape]
     survey:     w_t, [T]
-    floored:    what the floor is added to, weighted or information
+    floored:    where the floor goes: every, first or information
+    order:      the first of these is the first model
     """
-    if floored not in ("weighted", "information"):
-        raise TadropError(f"floored is {floored!r}; it must be weighted or information")
+    if floored not in FLOORED:
+        raise TadropError(
+            f"floored is {floored!r}; it must be one of {', '.join(FLOORED)}"
+        )
     if statistics is None:
         return total(taus) / len(taus)
-    of_task = along(survey.to(statistics), taus)
-    if floored == "weighted":
-        weights = statistics * of_task + floor
+    if floored == "information":
+        information = statistics + floor
     else:
-        weights = (statistics + floor) * of_task
+        raised = slice(None) if floored == "every" else order[0]
+        information = statistics.clone()
+        information[raised].clamp_(min=floor)
+    weights = information * along(survey.to(statistics), taus)
     return total(weights * taus) / total(weights)

@@ -2,21 +2,25 @@
 
 Per task, over the whole model:
 1. Magnitudes are winsorised and min-max scaled to norm_t.
-2. The balance is exp(T norm_t^2) * tanh(tau_t * sum_j other_j).
+2. The balance is exp(T norm_t^2) * inter_t, see below.
 3. Balances below their (1 - ratio) quantile weigh 0; the rest, min-max
    scaled, are the weights s_t.
 4. An entry becomes sum_t s_t c_t / sum_t s_t of the winsorised c_t.
 
 It sees no data. The scripts differ in two settings:
-- inter: in the vision script (normalised) other_j is sign(tau_j) norm_j.
-  In the repository's root script and the language scripts (plain) it is
-  tau_j.
+- inter: with n_j = sign(tau_j) norm_j, inter_t is
+  normalised: tanh(tau_t sum_j n_j), in the vision script
+  plain: tanh(tau_t sum_j tau_j), in the root and language scripts
+  pairwise: sum_j tanh(n_t n_j), in the vision script that searches
 - winsor: the fraction clamped at either end, 0.01 in the vision and
   language scripts and 1e-4 in the root script.
 
-The variant of the scripts that search, sum_j tanh(n_t n_j) of signed
-norms, is not offered. The paper's own formula, with softmax in the
-place of exp and tanh, is baselines/pcb_softmax.py.
+The scripts that search look for one coefficient a task on validation
+data, which multiplies c_t. The row pcb_es has their formula with all
+coefficients 1, and no search.
+
+The paper's own formula, with softmax in the place of exp and tanh, is
+baselines/pcb_softmax.py.
 
 Departure: where a task's magnitudes, or its balances, are all equal the
 scripts divide 0 by 0; here the min-max scaled value is 0. Order
@@ -38,6 +42,7 @@ from tadrop.types import Deltas, TadropError, Taus
 from tadrop.vectors.passes import entries
 
 MOST = 80  # exponents up to which float32 holds the exponential
+INTER = ("normalised", "plain", "pairwise")
 TINY = 1e-12  # what a sum of weights is at least when something is divided by it
 
 
@@ -55,7 +60,7 @@ class Bounds(NamedTuple):
 
     low, high: what magnitudes are clamped to
     cut, top:  the balance at the quantile, and the largest
-    inter:     normalised or plain
+    inter:     normalised, plain or pairwise
     """
 
     low: Tensor
@@ -80,9 +85,18 @@ def min_max(values: Taus, low: Tensor, high: Tensor) -> Taus:
 def balance(taus: Taus, low: Tensor, high: Tensor, inter: str) -> Taus:
     """beta, [T, *shape]."""
     norm = min_max(taus.abs(), low, high)
-    others = torch.sign(taus) * norm if inter == "normalised" else taus
     intra = torch.exp(len(taus) * norm.square() - excess(len(taus)))
+    signed = torch.sign(taus) * norm
+    if inter == "pairwise":
+        return intra * _pairwise(signed)
+    others = signed if inter == "normalised" else taus
     return intra * torch.tanh(taus * total(others))
+
+
+def _pairwise(signed: Taus) -> Taus:
+    """sum_j tanh(n_t n_j) for each task t."""
+    sums = [total(torch.tanh(own * signed)) for own in signed]
+    return torch.cat(sums)
 
 
 def size(stream: Stream) -> int:
@@ -114,8 +128,8 @@ def survey(
     inter: str = "normalised",
 ) -> Bounds:
     """ratio: the fraction of balances kept, the paper's r; see the module for the rest."""
-    if inter not in ("normalised", "plain"):
-        raise TadropError(f"inter is {inter!r}; it must be normalised or plain")
+    if inter not in INTER:
+        raise TadropError(f"inter is {inter!r}; it must be one of {', '.join(INTER)}")
     if not 0 < ratio <= 1 or not 0 <= winsor < 0.5:
         raise TadropError(
             f"ratio is {ratio} and winsor is {winsor}; "

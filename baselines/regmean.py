@@ -15,12 +15,13 @@ Data: some training inputs of every task, without labels. They are seen
 at the product itself (tadrop/modules/taps.py), so that fused
 projections and GPT-2's Conv1D need no case of their own.
 
-Departure: a Gram matrix is divided by the number of examples, where the
-authors and the ports divide by the number of rows of X, which are
-tokens. The two agree where all tasks have as many tokens an example, as
-images do; texts do not.
+A Gram matrix is divided by the number of rows of X, which are tokens,
+as the authors and the ports do. To divide by the number of examples
+instead, which is an option, is the same where all tasks have as many
+tokens an example, as images do. With texts it weighs long ones more.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ from tadrop.modules import batches as batching
 from tadrop.modules.taps import Product, tapped
 from tadrop.numerics.linalg import inverse
 from tadrop.numerics.ops import total
-from tadrop.types import Deltas, Slot, Taus
+from tadrop.types import Deltas, Slot, TadropError, Taus
 
 SINGULAR = 1e-7  # of the largest: what float32 Gram matrices cannot tell from 0
 
@@ -41,17 +42,23 @@ def gram(
     module: nn.Module,
     batches: Iterator[Any],
     slots: Mapping[str, Slot],
+    per: str = "token",
 ) -> dict[str, Tensor]:
-    """X^T X [in, in] of every merged weight matrix.
+    """X^T X [in, in] of every merged weight matrix, summed over tokens.
 
-    It is summed over tokens and divided by the number of examples.
+    per: what it is divided by, the number of tokens (token) or of
+         examples (example)
     """
+    if per not in ("token", "example"):
+        raise TadropError(f"per is {per!r}; it must be token or example")
     sums: dict[str, Tensor] = {}
-    count = 0
+    tokens = Counter[str]()
+    examples = 0
 
     def visit(product: Product, output: Tensor) -> Tensor:
         x = product.inputs.reshape(-1, product.inputs.shape[-1])
         sums[product.weight] = sums.get(product.weight, 0) + x.T @ x
+        tokens[product.weight] += len(x)
         return output
 
     with tapped(module, slots, visit):
@@ -59,8 +66,11 @@ def gram(
             # With padding, a Gram matrix would say how a batch was put together.
             for part in batching.unpadded(inputs):
                 module(part)
-            count += batching.count(inputs)
-    return {name: matrix / count for name, matrix in sums.items()}
+            examples += batching.count(inputs)
+    grams = {}
+    for name, matrix in sums.items():
+        grams[name] = matrix / (tokens[name] if per == "token" else examples)
+    return grams
 
 
 def solve(right: Tensor, gram: Tensor) -> Tensor:

@@ -33,29 +33,48 @@ from . import ties
 Lambdas = float | Sequence[float]  # one for all tasks, or one for each in their order
 
 
-def masks(taus: Taus, multi: Deltas, lambdas: Lambdas) -> Bool[Tensor, "task *shape"]:
-    """Which entries of the multi-task vector each task uses."""
+def masks(
+    taus: Taus,
+    multi: Deltas,
+    lambdas: Lambdas,
+    order: Sequence[int] | None = None,
+) -> Bool[Tensor, "task *shape"]:
+    """Which entries of the multi-task vector each task uses.
+
+    order: which task each of several lambdas is of; None: as taus are
+    """
     tasks = len(taus)
     if isinstance(lambdas, int | float):
         lambdas = [lambdas] * tasks
     if len(lambdas) != tasks:
         raise TadropError(f"lambdas has {len(lambdas)} values for {tasks} tasks")
-    of_task = along(torch.tensor(list(lambdas)), taus)
+    of_task = torch.tensor(list(lambdas))
+    if order is not None:
+        of_task = of_task[torch.tensor(order).argsort()]
+    of_task = along(of_task, taus)
     return taus.abs() > of_task * (multi - taus).abs()
 
 
-def merge(taus: Taus, lambdas: Lambdas = 0.4) -> Masked:
-    """The sum, masked for each task."""
+def merge(
+    taus: Taus,
+    lambdas: Lambdas = 0.4,
+    order: Sequence[int] | None = None,
+) -> Masked:
+    """The sum, masked for each task. order: see masks"""
     multi = total(taus)
-    return Masked(multi[0], masks(taus, multi, lambdas))
+    return Masked(multi[0], masks(taus, multi, lambdas, order))
 
 
 def merge_ties(
-    taus: Taus, uncut: Taus, survey: float, lambdas: Lambdas = 0.4
+    taus: Taus,
+    uncut: Taus,
+    survey: float,
+    lambdas: Lambdas = 0.4,
+    order: Sequence[int] | None = None,
 ) -> Masked:
     """TIES' disjoint sum of the trimmed vectors, masked by the untrimmed ones."""
     multi = ties.merge(taus, survey, combine="sum")
-    return Masked(multi[0], masks(uncut, multi, lambdas))
+    return Masked(multi[0], masks(uncut, multi, lambdas, order))
 
 
 def _agreed(masked: Masked, threshold: int) -> Deltas:
@@ -64,9 +83,14 @@ def _agreed(masked: Masked, threshold: int) -> Deltas:
     return torch.where(votes >= threshold, masked.shared, 0).unsqueeze(0)
 
 
-def consensus(taus: Taus, lambdas: Lambdas = 0.4, threshold: int = 2) -> Deltas:
+def consensus(
+    taus: Taus,
+    lambdas: Lambdas = 0.4,
+    threshold: int = 2,
+    order: Sequence[int] | None = None,
+) -> Deltas:
     """The entries of the sum that at least `threshold` tasks' masks hold."""
-    return _agreed(merge(taus, lambdas), threshold)
+    return _agreed(merge(taus, lambdas, order), threshold)
 
 
 def consensus_ties(
@@ -75,6 +99,7 @@ def consensus_ties(
     survey: float,
     lambdas: Lambdas = 0.4,
     threshold: int = 2,
+    order: Sequence[int] | None = None,
 ) -> Deltas:
     """The entries of TIES' disjoint sum that at least `threshold` tasks' masks hold."""
-    return _agreed(merge_ties(taus, uncut, survey, lambdas), threshold)
+    return _agreed(merge_ties(taus, uncut, survey, lambdas, order), threshold)

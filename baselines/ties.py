@@ -6,9 +6,14 @@ task vectors, so TADrop can take its place. Of the merging functions,
 mean with lambda 1 is the authors' default; sum with lambda 0.3 is what
 the AdaMerging lineage calls TIES. It sees no data.
 
-Departure: the trim keeps exactly as many entries as the authors' rule
-names. Where magnitudes tie, their code also keeps every entry as large
-as the last one, which `sparsify.count=kth` does.
+The trim keeps every entry as large as the k-th value, as the authors'
+code does. Where magnitudes tie, as in 16-bit checkpoints, these are
+more than the fraction named. An exact count is an option
+(`sparsify.count=ties`).
+
+An entry whose survivors cancel takes the majority sign of the model,
+which `survey` finds. mergekit takes + instead, and the row ties_tensor
+says so in the place of a survey.
 """
 
 import torch

@@ -5,6 +5,9 @@
 - Exclusive: v_t = theta_t - theta*. Of a matrix the fraction `keep` of
   its singular triplets is kept (1 - mask rate). All else stays whole,
   as the authors' compression passes over it.
+- Tensors with "bias" in their names are left out of both and stay as in
+  the base, as in the authors' code for language models. With
+  `biases: merged` they are treated like other tensors.
 - Router: it reads the mean features of the shared model. Every input is
   then run on weights of its own, theta* + sum_t softmax(router)_t v_t.
 
@@ -13,7 +16,6 @@ router, which learns whose they are.
 
 Departures from the authors' code:
 - At least one triplet is kept, where their int() can leave none.
-- Biases are merged like other tensors, where they leave them out.
 - TADrop sparsifies the task vectors and not the exclusive ones, and the
   rank rule stays.
 
@@ -42,7 +44,7 @@ from tadrop.protocols.workbench import Workbench
 from tadrop.types import LowRank, Slot, TadropError, Taus, check_keep
 from tadrop.vectors.merged import Merged
 
-from . import twin_router
+from . import twin_router, twin_shared
 
 # Entries of weights that exist at once while inputs run on weights of their own.
 BUDGET = 1 << 25
@@ -217,33 +219,6 @@ def _exclusive(stream: Stream, name: str, shared: Tensor, keep: float) -> Exclus
     return compress(vectors, keep) if name in stream.matrix_layouts else vectors
 
 
-def _shared_weights(
-    merged: Merged,
-    stream: Stream,
-    bench: Workbench,
-    scale: float,
-) -> Iterator[tuple[str, Tensor]]:
-    """The shared model's weights, one tensor at a time."""
-    for name in stream.names:
-        delta = merged.delta(stream.tasks[0], name)
-        yield name, bench.theta0(name) + scale * delta
-
-
-def _labelled_features(
-    stream: Stream,
-    bench: Workbench,
-    split: str,
-    examples: int,
-    seed: int,
-) -> tuple[Tensor, Tensor]:
-    """Features of every task's inputs, and the index of the task of each."""
-    features, labels = [], []
-    for index, task in enumerate(stream.tasks):
-        features.append(bench.features(task, split, examples, "twin", seed))
-        labels += [index] * len(features[-1])
-    return torch.cat(features), torch.tensor(labels, device=bench.device)
-
-
 def _linear(stream: Stream) -> frozenset[str]:
     """The weights of linear layers."""
     layouts = stream.matrix_layouts.items()
@@ -264,28 +239,37 @@ def build(
     epochs: int = 50,
     rate: float = 5e-4,
     size: int = 1024,
+    biases: str = "pretrained",
 ) -> Merged:
     """The shared model with exclusive vectors and a router.
 
+    biases:             stay pretrained, or are merged
     examples:           inputs of each task that the router is trained
                         on, at most
     epochs, rate, size: of the router's training
     """
     check_keep(keep)
+    if biases not in ("pretrained", "merged"):
+        raise TadropError(f"biases is {biases!r}; it must be pretrained or merged")
     if not merged.is_shared:
         raise TadropError(
             "Twin-Merging needs one shared model; "
             "choose a merge that gives every task the same weights"
         )
+    if biases == "pretrained":
+        merged = twin_shared.without_biases(merged)
     exclusive = {}
     for name in stream.names:
-        shared = scale * merged.delta(stream.tasks[0], name)
-        exclusive[name] = _exclusive(stream, name, shared, keep)
+        if biases == "merged" or not twin_shared.is_bias(name):
+            shared = scale * merged.delta(stream.tasks[0], name)
+            exclusive[name] = _exclusive(stream, name, shared, keep)
         on_step()
-    bench.load(_shared_weights(merged, stream, bench, scale))
-    features, labels = _labelled_features(stream, bench, split, examples, seed)
+    bench.load(twin_shared.weights(merged, stream, bench, scale))
+    features, labels = twin_shared.labelled_features(
+        stream, bench, split, examples, seed
+    )
     tasks = len(stream.tasks)
     router = twin_router.train(features, labels, tasks, epochs, rate, size, seed)
-    slots = bench.slots(stream.names)
+    slots = bench.slots(tuple(exclusive))
     mixture = Mixture(bench.head(), exclusive, router, slots, _linear(stream))
     return replace(merged, attachment=mixture)

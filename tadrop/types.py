@@ -123,16 +123,26 @@ def _one_piece(tau: Tensor) -> Callable[[], Iterator[Tensor]]:
     return lambda: iter((tau.reshape(-1),))
 
 
+GOLDEN = 0x9E3779B97F4A7C15  # by which SplitMix64 steps from word to word
+ALL = 2**64 - 1  # the largest word
+
+
 class Threshold(NamedTuple):
     """A cut as the compiled kernels take it.
 
-    It keeps |tau| > value, and |tau| == value at flat indices below tie_end; survivors
-    are multiplied by factor.
+    It keeps |tau| > value; survivors are multiplied by factor. Of the entries with
+    |tau| == value it keeps those whose word (tadrop.sparsify.draws) in the sequence of
+    `order` is at most `limit`, which are all of them for ALL.
     """
 
     value: float
-    tie_end: int
     factor: float
+    order: int
+    limit: int
+
+    def state(self, start: int) -> int:
+        """What the word of the entry with this flat index is mixed from."""
+        return (self.order + start * GOLDEN) % 2**64
 
 
 class Facts(NamedTuple):

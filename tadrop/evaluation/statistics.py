@@ -92,7 +92,7 @@ def gather(
     They are read from the cache, or measured now and put there.
     """
     files = {}
-    for task, expert in bench.experts.items():
+    for task, expert in sorted(bench.experts.items()):
         words = [
             measurement.fingerprint(),
             bench.model.name,

@@ -132,6 +132,8 @@ class _Pass:
         if "theta0" in self.method.needs:
             theta0 = self.stream.theta0(name, start, stop)
             handed["theta0"] = theta0.view(taus.shape[1:])
+        if "order" in self.method.needs:
+            handed["order"] = self.stream.order
         return handed
 
     def _measured(self, name: str, start: int, taus: Taus) -> Tensor | None:

@@ -14,7 +14,7 @@ not at all.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -25,7 +25,7 @@ from tadrop.merging.compact import COMPACT, Compact, read
 from tadrop.merging.engine import Summary
 from tadrop.merging.full import Full, full_size
 from tadrop.merging.refusing import check_scale
-from tadrop.merging.source import Plan, Source, WiderError
+from tadrop.merging.source import Plan, Source, WiderError, held
 from tadrop.numerics.threads import in_order
 from tadrop.storage.atomic.finite import json_text
 from tadrop.storage.atomic.guards import check_room
@@ -145,11 +145,38 @@ def _attempt(
         with Full(folder, base, {}, plan) as full:
             summary = source.run(full.put)
             full.copy_rest(source.shapes)
-    else:
-        with Compact(folder, source, kind, plan) as compact:
-            summary = source.run(compact.put)
-            compact.finish(summary.factors)
+        return summary
+    # What may still be one model for all keeps float32 until its factor is known.
+    exact = replace(plan, dtype=None) if kind == "shared" else plan
+    with Compact(folder, source, kind, exact) as compact:
+        summary = source.run(compact.put)
+        compact.finish(summary.factors)
+    if kind == "shared":
+        _settle(folder, source, base, plan, summary)
     return summary
+
+
+def _settle(
+    folder: Path, source: Source, base: Checkpoint, plan: Plan, summary: Summary
+) -> None:
+    """Writes one model for all tasks where they share the factor, as OPCM's do.
+
+    Where they do not, the compact form is written again in the dtype that is wanted.
+    """
+    assert summary.factors is not None
+    if len(summary.factors) > 1 and plan.dtype is None:
+        return
+    exact = folder / f".{COMPACT}"
+    (folder / COMPACT).rename(exact)
+    if len(summary.factors) == 1:
+        with Full(folder, base, {}, plan) as full:
+            _expand_compact(exact, source.tasks[0], full)
+    else:
+        packed = held(read(exact))
+        with Compact(folder, packed, "shared", plan) as compact:
+            packed.run(compact.put)
+            compact.finish(summary.factors)
+    exact.unlink()
 
 
 def _expand(

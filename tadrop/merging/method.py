@@ -33,7 +33,8 @@ class Method:
         split.
     needs
         What merge is handed by name beside taus: uncut (the task vectors before the
-        last sparsifier, shaped as taus), theta0 (the pretrained entries).
+        last sparsifier, shaped as taus), theta0 (the pretrained entries), order (the
+        indices of the tasks as the user named them; taus are in the order of names).
     survey(stream) -> anything
         An optional pass over all task vectors (and `statistics=`, if declared), handed
         to merge as `survey=`.
@@ -74,7 +75,7 @@ class Method:
         if self.fused not in ("whole", "split"):
             raise TadropError(f"fused is {self.fused!r}; it must be whole or split")
         _check_words("kinds", self.kinds, KINDS[:2])
-        _check_words("needs", self.needs, ("uncut", "theta0"))
+        _check_words("needs", self.needs, ("uncut", "theta0", "order"))
 
     def _unwrap_partials(self) -> None:
         """Makes plain partials of Hydra's.

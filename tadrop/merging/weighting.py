@@ -190,6 +190,10 @@ class Varied:
         keep = self.keeps[vector.name][task]
         return replace(self.rule, keep=keep).plan(vector)
 
+    @property
+    def following(self) -> Sparsifier | None:
+        return self.rule.following
+
     def stand_in(self, cuts: Cuts) -> Sparsifier | None:
         """See Sparsifier."""
         return None

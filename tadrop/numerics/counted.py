@@ -173,14 +173,14 @@ class Counted(Spectrum):
             statistics.append(OrderStatistic(value, below, equal))
         return statistics
 
-    def nth_equal(self, value: float, nth: int) -> int:
+    def places(self, value: float) -> Iterator[np.ndarray]:
         """See Spectrum; another pass where entries were counted and not taken out."""
         bits = _bits_of(value)
         for values, places in self._taken:
             equal = places[values == bits]
             if len(equal):
-                return int(np.sort(equal)[nth - 1])
-        return histogram.nth_equal(self.pieces(), self.size, bits, nth)
+                return iter((equal,))
+        return histogram.places(self.pieces(), bits)
 
     def norm(self, p: int, kept: int | None = None) -> float:
         """See Spectrum; l1 from the counts, without a pass."""

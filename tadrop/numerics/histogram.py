@@ -226,23 +226,12 @@ def _take_out(
     return end
 
 
-def nth_equal(pieces: Iterable[Tensor], size: int, bits: int, nth: int) -> int:
-    """The flat index of the nth entry (from 1) whose magnitude has these bits.
+def places(pieces: Iterable[Tensor], bits: int) -> Iterator[np.ndarray]:
+    """The flat indices of the magnitudes with exactly these bits, part by part.
 
-    Raises LookupError if there are fewer.
+    No part is of more than EXACT entries.
     """
     for start, piece in _placed(pieces):
-        if compiled.serves(size, piece):
-            from tadrop.numerics import kernels
-
-            # -1 - (how many there are) where they are fewer
-            index = int(kernels.nth_equal(compiled.bits(piece), np.uint32(bits), nth))
-            if index >= 0:
-                return start + index
-            nth -= -1 - index
-        else:
-            (equal,) = torch.nonzero(_bits(piece) == bits, as_tuple=True)
-            if len(equal) >= nth:
-                return start + int(equal[nth - 1])
-            nth -= len(equal)
-    raise LookupError(f"{nth} entries fewer have the bits {bits:#x} than were counted")
+        for first, part in _placed(piece.split(EXACT)):
+            (index,) = torch.nonzero(_bits(part) == bits, as_tuple=True)
+            yield index.cpu().numpy() + (start + first)

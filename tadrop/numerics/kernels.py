@@ -28,6 +28,7 @@ from numba.extending import intrinsic
 
 Bits, Floats, Rows = uint32[::1], float32[::1], float32[:, ::1]
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+ALL = np.uint64(2**64 - 1)  # the largest word
 # Entries of a task that stay in the innermost cache while all tasks are gone over.
 TILE = 2048
 
@@ -122,28 +123,6 @@ def gather(bits, start, lows, widths, values, places, end):
     return end
 
 
-@njit(int64(Bits, uint32, int64), nogil=True, cache=True)
-@no_type_check
-def nth_equal(bits, value, nth):
-    """The index of the nth magnitude (from 1) with exactly these bits.
-
-    If there are fewer, -1 - (how many there are).
-    """
-    count = 0
-    for low in range(0, bits.size, TILE):
-        tile = bits[low : low + TILE]
-        here = np.uint32(0)
-        for i in range(tile.size):
-            here += np.uint32((tile[i] & MAGNITUDE) == value)
-        if count + here >= nth:
-            for i in range(tile.size):
-                count += (tile[i] & MAGNITUDE) == value
-                if count == nth:
-                    return low + i
-        count += here
-    return -1 - count
-
-
 @intrinsic
 @no_type_check
 def _pointer(context, address):
@@ -183,34 +162,6 @@ def load(thetas, theta0, start, taus):
     return bad
 
 
-@njit(
-    int64(uint64[::1], uint64, int64, Rows, Floats, int64[::1], Floats),
-    nogil=True,
-    cache=True,
-)
-@no_type_check
-def load_cut(thetas, theta0, start, taus, thresholds, ties, factors):
-    """load(), then cut_from() or cut_above(), in one pass.
-
-    The former is for task t's first ties[t] entries, the latter for the rest.
-    """
-    size, bad = taus.shape[1], 0
-    base = _floats(theta0, start + size)[start:]
-    for t in range(taus.shape[0]):
-        theta, tau = _floats(thetas[t], start + size)[start:], taus[t]
-        threshold, factor = thresholds[t], factors[t]
-        tie_end = min(max(ties[t], 0), size)
-        for i in range(tie_end):
-            x = theta[i] - base[i]
-            bad += x - x != 0
-            tau[i] = x * factor if abs(x) >= threshold else np.float32(0)
-        for i in range(tie_end, size):
-            x = theta[i] - base[i]
-            bad += x - x != 0
-            tau[i] = x * factor if abs(x) > threshold else np.float32(0)
-    return bad
-
-
 @njit(int64(uint32[:, ::1]), nogil=True, cache=True)
 @no_type_check
 def count_nonzero(bits):
@@ -226,20 +177,11 @@ def count_nonzero(bits):
 
 @njit(void(Floats, float32, float32), nogil=True, cache=True)
 @no_type_check
-def cut_above(tau, threshold, factor):
-    """tau times factor where |tau| > threshold, else 0.
+def cut_from(tau, threshold, factor):
+    """tau times factor where |tau| >= threshold, else 0.
 
     In place, because a loop over two arrays that may overlap is not vectorised.
     """
-    for i in range(tau.size):
-        x = tau[i]
-        tau[i] = x * factor if abs(x) > threshold else np.float32(0)
-
-
-@njit(void(Floats, float32, float32), nogil=True, cache=True)
-@no_type_check
-def cut_from(tau, threshold, factor):
-    """tau times factor where |tau| >= threshold, else 0; in place."""
     for i in range(tau.size):
         x = tau[i]
         tau[i] = x * factor if abs(x) >= threshold else np.float32(0)
@@ -252,6 +194,60 @@ def _mixed(z):
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
+
+
+@njit(void(Floats, float32, float32, uint64, uint64), nogil=True, cache=True)
+@no_type_check
+def cut_among(tau, threshold, factor, state, limit):
+    """cut_from(), without the entries at the threshold whose word exceeds the limit.
+
+    In place. state: of the word of entry 0. A strip is searched for such entries
+    without branches first, because most strips have none.
+    """
+    for low in range(0, tau.size, STRIP):
+        strip = tau[low : low + STRIP]
+        equal = np.uint32(0)
+        for i in range(strip.size):
+            equal += np.uint32(abs(strip[i]) == threshold)
+        if equal:
+            for i in range(strip.size):
+                if abs(strip[i]) == threshold:
+                    word = _mixed(state + np.uint64(low + i) * GOLDEN)
+                    if word > limit:
+                        strip[i] = np.float32(0)
+        for i in range(strip.size):
+            x = strip[i]
+            strip[i] = x * factor if abs(x) >= threshold else np.float32(0)
+
+
+@njit(
+    int64(uint64[::1], uint64, int64, Rows, Floats, Floats, uint64[::1], uint64[::1]),
+    nogil=True,
+    cache=True,
+)
+@no_type_check
+def load_cut(thetas, theta0, start, taus, thresholds, factors, states, limits):
+    """load(), then cut_from() or, where not all equals stay, cut_among(), by task.
+
+    states: of the word of the first entry, see cut_among()
+    """
+    size, bad = taus.shape[1], 0
+    base = _floats(theta0, start + size)[start:]
+    for t in range(taus.shape[0]):
+        theta, tau = _floats(thetas[t], start + size)[start:], taus[t]
+        threshold, factor = thresholds[t], factors[t]
+        if limits[t] == ALL:
+            for i in range(size):
+                x = theta[i] - base[i]
+                bad += x - x != 0
+                tau[i] = x * factor if abs(x) >= threshold else np.float32(0)
+        else:
+            for i in range(size):
+                x = theta[i] - base[i]
+                bad += x - x != 0
+                tau[i] = x
+            cut_among(tau, threshold, factor, states[t], limits[t])
+    return bad
 
 
 @njit(void(Floats, uint64, float32, uint32), nogil=True, cache=True)

@@ -1,6 +1,6 @@
 """The magnitudes of one vector by rank, and what can be asked of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import floor, sqrt
 from typing import Protocol, runtime_checkable
@@ -38,10 +38,11 @@ class Spectrum(Protocol):
         """The l1 or l2 norm of the vector, or of its `kept` largest magnitudes."""
         ...
 
-    def nth_equal(self, value: float, nth: int) -> int:
-        """The flat index of the nth entry (from 1) with this magnitude.
+    def places(self, value: float) -> Iterator[np.ndarray]:
+        """The flat indices of the entries with this magnitude, part by part.
 
-        It is a magnitude that order_statistics has given.
+        It is a magnitude that order_statistics has given. Parts come in any order, as do
+        the indices in them, and each of them is small beside a large vector.
         """
         ...
 
@@ -124,6 +125,6 @@ class Sorted(Spectrum):
             return float(values.sum())
         return sqrt(float(np.square(values).sum()))
 
-    def nth_equal(self, value: float, nth: int) -> int:
+    def places(self, value: float) -> Iterator[np.ndarray]:
         """See Spectrum."""
-        return int(np.flatnonzero(self.magnitudes == value)[nth - 1])
+        return iter((np.flatnonzero(self.magnitudes == value),))

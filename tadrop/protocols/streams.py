@@ -51,7 +51,14 @@ class Stream(Protocol):
     """Task vectors, read tensor by tensor in a fixed order and as often as wanted."""
 
     @property
-    def tasks(self) -> tuple[str, ...]: ...
+    def tasks(self) -> tuple[str, ...]:
+        """In the order of their names, which is that of every task axis."""
+        ...
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The indices of the tasks in the order in which the user named them."""
+        ...
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -147,6 +154,11 @@ class Sparsifier(Protocol):
 
     def plan(self, vector: Vector) -> Cut:
         """The cut of one vector."""
+        ...
+
+    @property
+    def following(self) -> "Sparsifier | None":
+        """The rule that cuts what this one has left; None for most rules."""
         ...
 
     def stand_in(self, cuts: Cuts) -> "Sparsifier | None":

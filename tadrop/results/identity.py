@@ -42,7 +42,10 @@ REMARKS = (
     "exceptions",
     "home",
     "hub_dir",
+    "packagings",
 )
+# What a row says to a model's file, which makes a setting of the model of it.
+TOLD = {"merge": ("packaging",)}
 # Facts about a row, a model or a task set: stored with a record, no part of its name.
 DESCRIPTIVE = {
     "merge": ("title", "paper", "data", "models"),
@@ -126,7 +129,7 @@ def settings(config: Config) -> dict[str, Any]:
     config = {**config, "tadrop": tadrop(config)}
     for name, node in config.items():
         if name not in CIRCUMSTANCES and USUAL.get(name, ...) != node:
-            kept[name] = _without(node, REMARKS)
+            kept[name] = _without(_told(name, node), REMARKS)
     kept["before"] = steps(config)
     if "sparsify" not in kept["before"]:
         kept["sparsify"] = None
@@ -134,6 +137,11 @@ def settings(config: Config) -> dict[str, Any]:
     if not random:
         kept["seed"] = None
     return kept
+
+
+def _told(group: str, node: Any) -> Any:
+    """A node of a group without what it says to another one."""
+    return _leave_out(node, TOLD[group]) if group in TOLD else node
 
 
 def takes_seed(node: Any) -> bool:

@@ -236,6 +236,7 @@ def _caption(records: Sequence[Record]) -> str:
     return (
         f"{protocol['metric']} in percent, {protocol['split']} split, "
         f"{count} examples{limit}, protocol {protocol['tasks']}. "
+        f"{_packaging(records)}"
         "norm: mean over tasks of the ratio to the individual model. "
         "diff: to the row without TADrop. "
         "vs uniform: to the same method with uniform pruning at equal density. "
@@ -243,3 +244,21 @@ def _caption(records: Sequence[Record]) -> str:
         "it does not cover seeds or tasks. "
         "kept: fraction of task-vector entries not zero when merged."
     )
+
+
+def _packaging(records: Sequence[Record]) -> str:
+    """A sentence on how q, k and v are packaged; nothing of models that have one way."""
+    titles: dict[str, list[str]] = {"split": [], "fused": []}
+    for record in records:
+        config = record["config"]
+        word = config["model"].get("packaging")
+        title = config["merge"]["title"]
+        if word in titles and not is_reference(record) and title not in titles[word]:
+            titles[word].append(title)
+    split, fused = titles.values()
+    if split and fused:
+        rows = ", ".join(fused)
+        return f"q, k and v: one tensor (fused) in {rows}; else three (split). "
+    if fused:
+        return "q, k and v: one tensor (fused). "
+    return "q, k and v: three tensors (split). " if split else ""

@@ -32,16 +32,17 @@ def sparsified(
     """The transformation that cuts by a rule, every cut planned.
 
     Where another rule stands in for this one once its cuts are known, as a control of
-    TADrop does, that rule cuts the same vectors. on_cut is called once for each cut of
-    the rule itself.
+    TADrop does, that rule cuts the same vectors. A rule that another one follows is cut
+    by both. on_cut is called once for each cut of the rule itself.
     """
 
     def transformation(stream: Stream) -> Stream:
         sparse = Sparse(stream, rule, on_cut)
         sparse.plan()
         stand_in = rule.stand_in(sparse.cuts())
-        if stand_in is None:
-            return sparse
-        return sparsified(stand_in)(stream)
+        if stand_in is not None:
+            return sparsified(stand_in)(stream)
+        following = rule.following
+        return sparse if following is None else sparsified(following)(sparse)
 
     return transformation

@@ -7,6 +7,7 @@ index) alone, so the same entries stay whatever the order, the pieces or the mac
 
 from dataclasses import dataclass
 
+from tadrop.protocols.streams import Sparsifier
 from tadrop.sparsify.random_cut import RandomCut
 from tadrop.sparsify.rule import Rule
 from tadrop.types import Vector, check_keep, check_scope
@@ -18,16 +19,25 @@ class Dare(Rule):
 
     rescale=False is what the authors' scripts do unless told otherwise; the paper
     rescales by 1 / keep.
+
+    trim: the rule of the method that DARE stands before, such as TIES' trim; it cuts
+          what the drop has left
     """
 
     keep: float
     seed: int
     rescale: bool = True
     scope: str = "tensor"
+    trim: Sparsifier | None = None
 
     def __post_init__(self) -> None:
         check_keep(self.keep)
         check_scope(self.scope, ("tensor",))
+
+    @property
+    def following(self) -> Sparsifier | None:
+        """See Sparsifier."""
+        return self.trim
 
     def plan(self, vector: Vector) -> RandomCut:
         """See Sparsifier."""

@@ -1,11 +1,11 @@
 """MagPrune, DELLA's random drop (arXiv 2406.11617): large entries stay more likely.
 
 A matrix row of n entries, along the last axis, is ranked by ascending magnitude (equal
-ones by index); rank r stays with probability q = keep - window / 2 + window * r /
-(n - 1) and is divided by q. keep is 1 - the paper's drop rate. A row of one entry stays
-with probability keep (the authors' code divides 0 by 0); tensors of any number of axes
-are taken by their last, where that code knows one or two. The draw of an entry depends
-on (seed, task, tensor name, index) alone.
+ones by an order drawn for (task, tensor), as in top_cut.py); rank r stays with
+probability q = keep - window / 2 + window * r / (n - 1) and is divided by q. keep is 1 -
+the paper's drop rate. A row of one entry stays with probability keep (the authors' code
+divides 0 by 0); tensors of any number of axes are taken by their last, where that code
+knows one or two. The draw of an entry depends on (seed, task, tensor name, index) alone.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tadrop.numerics.seeds import key
 from tadrop.protocols.streams import Cut
-from tadrop.sparsify.random_cut import draws
+from tadrop.sparsify.draws import ROW_EQUALS, draws, ranks_of_rows
 from tadrop.sparsify.rule import Rule
 from tadrop.types import TadropError, Tau, Vector, check_keep, check_scope
 
@@ -24,25 +25,42 @@ class RankCut(Cut):
     """Keeps entries by a draw against a probability that grows with the rank.
 
     A piece holds whole matrix rows.
+    order: of the words by which equal magnitudes are ranked; None: by index
     """
 
     words: tuple[object, ...]
     row: int
     keep: float
     window: float
+    order: int | None = None
 
-    def probabilities(self, rows: Tensor) -> Tensor:
-        """q of every entry, [matrix row, row], float64."""
+    def probabilities(self, rows: Tensor, start: int = 0) -> Tensor:
+        """q of every entry, [matrix row, row], float64; start: the first flat index."""
         if self.row == 1:
             return torch.full_like(rows, self.keep, dtype=torch.float64)
-        ranks = rows.abs().argsort(dim=1, stable=True).argsort(dim=1)
+        places = self._ascending(rows.abs(), start).argsort(dim=1)
         lowest = self.keep - self.window / 2
-        return lowest + self.window * ranks.double() / (self.row - 1)
+        return lowest + self.window * places.double() / (self.row - 1)
+
+    def _ascending(self, magnitudes: Tensor, start: int) -> Tensor:
+        """The columns of each matrix row by ascending magnitude, equal ones by words.
+
+        The order of zeros, which stay zero, is left as it comes.
+        """
+        columns = magnitudes.argsort(dim=1, stable=True)
+        values = magnitudes.gather(1, columns)
+        equal = (values[:, 1:] == values[:, :-1]) & (values[:, 1:] > 0)
+        (tied,) = torch.nonzero(equal.any(1), as_tuple=True)
+        if len(tied) and self.order is not None:
+            drawn = ranks_of_rows(self.order, tied, self.row, start).argsort(dim=1)
+            dealt = magnitudes[tied].gather(1, drawn).argsort(dim=1, stable=True)
+            columns[tied] = drawn.gather(1, dealt)
+        return columns
 
     def apply(self, tau: Tau, start: int = 0) -> Tau:
         """See Cut."""
         rows = tau.reshape(-1, self.row)
-        q = self.probabilities(rows)
+        q = self.probabilities(rows, start)
         drawn = draws(self.words, start, tau.numel(), tau.device).view(rows.shape)
         stays = drawn < q * 2**32
         return torch.where(stays, rows / q.to(rows.dtype), 0).view(tau.shape)
@@ -50,16 +68,22 @@ class RankCut(Cut):
 
 @dataclass(frozen=True)
 class MagPrune(Rule):
-    """keep -/+ window / 2 are the probabilities of a row's smallest and largest entry."""
+    """keep -/+ window / 2 are the probabilities of a row's smallest and largest entry.
+
+    equals: how equal magnitudes are ranked, in an order that is drawn or by index
+    """
 
     keep: float
     window: float
     seed: int
     scope: str = "tensor"
+    equals: str = "drawn"
 
     def __post_init__(self) -> None:
         check_keep(self.keep)
         check_scope(self.scope, ("tensor",))
+        if self.equals not in ROW_EQUALS:
+            raise TadropError(f"equals is {self.equals!r}; it must be drawn or index")
         least = self.keep - self.window / 2
         most = self.keep + self.window / 2
         if self.window < 0 or least <= 0 or most > 1:
@@ -77,4 +101,6 @@ class MagPrune(Rule):
         """See Sparsifier."""
         words = ("magprune", self.seed, vector.task, vector.name)
         row = max(vector.shape[-1], 1) if vector.shape else 1
-        return RankCut(words, row, self.keep, self.window)
+        is_drawn = self.equals == "drawn"
+        order = key("equals", vector.task, vector.name) if is_drawn else None
+        return RankCut(words, row, self.keep, self.window, order)

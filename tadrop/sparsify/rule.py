@@ -11,6 +11,11 @@ class Rule:
         """False: a cut is applied to any piece of a tensor."""
         return False
 
+    @property
+    def following(self) -> Sparsifier | None:
+        """None: the rule is the last one."""
+        return None
+
     def stand_in(self, cuts: Cuts) -> Sparsifier | None:
         """None: the rule's own cuts are the ones to apply."""
         return None

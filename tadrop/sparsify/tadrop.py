@@ -15,7 +15,7 @@ from tadrop.numerics.quantile import spectrum
 from tadrop.numerics.spectrum import Bounds, Spectrum
 from tadrop.protocols.streams import Cuts, Sparsifier
 from tadrop.sparsify.rule import Rule
-from tadrop.sparsify.top_cut import TopCut, check_norm, restored, top
+from tadrop.sparsify.top_cut import TopCut, check_equals, check_norm, restored, top
 from tadrop.types import TadropError, Vector, check_scope
 
 MAPS = ("identity", "power", "affine")
@@ -31,6 +31,8 @@ class TADrop(Rule):
 
     q_lo, q_hi: the two quantiles of |tau|, 0 < q_lo < q_hi <= 1
     norm:       what the survivors' rescaling restores: none, l1 or l2
+    equals:     entries as large as the smallest survivor: drawn, an exact count by an
+                order without a bias for position, or all of them
     map:        sparsity from ratio. identity: R; power: R ** gamma;
                 affine: slope * R + offset, in [s_min, s_max]
     assign:     adaptive: each tensor its own sparsity; any other word is the name of a
@@ -53,6 +55,7 @@ class TADrop(Rule):
     scope: str = "tensor"
     seed: int = 0
     deal: Deal | None = None
+    equals: str = "drawn"
 
     def __post_init__(self) -> None:
         if not 0 < self.q_lo < self.q_hi <= 1:
@@ -61,6 +64,7 @@ class TADrop(Rule):
                 "0 < q_lo < q_hi <= 1 must hold"
             )
         check_norm(self.norm)
+        check_equals(self.equals)
         check_scope(self.scope, ("tensor", "layer", "model"))
         if not 0 <= self.s_min <= self.s_max <= 1:
             raise TadropError(
@@ -122,12 +126,13 @@ class TADrop(Rule):
         """
         size = vector.size
         if size <= 1:
-            return TopCut(size, size, -1.0, 0, ratio=0.0)
+            return TopCut(size, size, -1.0, ratio=0.0)
         magnitudes = spectrum(vector)
         fractions = [self.q_lo, self.q_hi]
         magnitudes.foresee(fractions, lambda bounds: self._ranks(bounds, size))
         ratio = self.ratio(magnitudes)
-        cut = top(magnitudes, size - self._dropped(ratio, size))
+        count = size - self._dropped(ratio, size)
+        cut = top(vector, magnitudes, count, self.equals)
         return restored(magnitudes, replace(cut, ratio=ratio), self.norm)
 
     def stand_in(self, cuts: Cuts) -> Sparsifier | None:

@@ -1,39 +1,52 @@
-"""The cut that keeps the largest magnitudes: a threshold, where ties end, a factor."""
+"""The cut that keeps the largest magnitudes: a threshold, an order of equals, a factor.
 
+Where some of the entries that are as large as the threshold stay and some go, an order
+that is drawn for (task, vector name) decides, so that no part of a tensor, and no
+tensor of a model, is favoured. The order does not depend on a run's seed: a run without
+chance is the same for all seeds.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tadrop.numerics import compiled
-from tadrop.numerics.spectrum import Spectrum
+from tadrop.numerics.seeds import key
+from tadrop.numerics.spectrum import OrderStatistic, Spectrum
 from tadrop.protocols.streams import Cut
-from tadrop.types import Facts, TadropError, Tau, Threshold
+from tadrop.sparsify.draws import LOWEST, nth_word, ranks
+from tadrop.types import ALL, Facts, TadropError, Tau, Threshold, Vector
 
 
 @dataclass(frozen=True)
 class TopCut(Cut):
-    """Keeps |tau| > threshold, and |tau| == threshold at flat indices below tie_end.
+    """Keeps |tau| > threshold, and of |tau| == threshold those of the first words.
 
-    Survivors are multiplied by factor.
+    Survivors are multiplied by factor. order, limit: of equal entries those stay whose
+    word in the sequence of `order` is at most `limit`; see Threshold.
     """
 
     size: int
     kept: int
     threshold: float
-    tie_end: int
     factor: float = 1.0
     ratio: float | None = None
+    order: int = 0
+    limit: int = ALL
 
     def keeps(self, tau: Tau, start: int = 0) -> Tensor:
         """The mask of survivors, of tau's shape."""
         magnitude = tau.abs()
-        mask = magnitude > self.threshold
-        if self.tie_end > start:
-            ties = (magnitude == self.threshold).reshape(-1)
-            ties[max(self.tie_end - start, 0) :] = False
-            mask |= ties.view(mask.shape)
-        return mask
+        if self.limit == ALL:
+            return magnitude >= self.threshold
+        mask = (magnitude > self.threshold).reshape(-1)
+        equal = (magnitude == self.threshold).reshape(-1)
+        (index,) = torch.nonzero(equal, as_tuple=True)
+        mask[index] = ranks(self.order, index + start) <= self.limit + LOWEST
+        return mask.view(tau.shape)
 
     @property
     def _changes_nothing(self) -> bool:
@@ -54,41 +67,75 @@ class TopCut(Cut):
         from tadrop.numerics import kernels
 
         flat = compiled.array(tau.view(-1))
-        ties = min(max(self.tie_end - start, 0), len(flat))
-        if ties:
-            kernels.cut_from(flat[:ties], self.threshold, self.factor)
-        if ties < len(flat):
-            kernels.cut_above(flat[ties:], self.threshold, self.factor)
+        if self.limit == ALL:
+            kernels.cut_from(flat, self.threshold, self.factor)
+        else:
+            state = np.uint64(self.as_threshold().state(start))
+            limit = np.uint64(self.limit)
+            kernels.cut_among(flat, self.threshold, self.factor, state, limit)
         return tau
 
     def as_threshold(self) -> Threshold:
         """See Cut."""
-        return Threshold(self.threshold, self.tie_end, self.factor)
+        return Threshold(self.threshold, self.factor, self.order, self.limit)
 
     def facts(self) -> Facts:
         """See Cut."""
         return Facts(self.size, self.kept, self.factor, self.ratio)
 
 
-def top(magnitudes: Spectrum, count: int, equals: bool = False) -> TopCut:
-    """The cut that keeps exactly the `count` largest magnitudes.
+# What happens to entries as large as the threshold where not all of them fit the count.
+EQUALS = ("drawn", "all")
 
-    Among equals the lowest flat indices stay. equals: keep all that are as large as the
-    smallest of them instead
+
+def check_equals(word: str) -> None:
+    """Raises TadropError unless the word is drawn or all."""
+    if word not in EQUALS:
+        raise TadropError(f"equals is {word!r}; it must be {' or '.join(EQUALS)}")
+
+
+def top(
+    vector: Vector,
+    magnitudes: Spectrum,
+    count: int,
+    equals: str = "drawn",
+) -> TopCut:
+    """The cut that keeps the `count` largest magnitudes of a vector.
+
+    equals: drawn, which keeps exactly so many, or all, which keeps every entry that is
+            as large as the smallest of them
     """
     size = magnitudes.size
     if count >= size:
-        return TopCut(size, size, -1.0, 0)
+        return TopCut(size, size, -1.0)
     if count <= 0:
-        return TopCut(size, 0, float("inf"), 0)
+        return TopCut(size, 0, float("inf"))
     (smallest,) = magnitudes.order_statistics([size - count])
-    if equals:
-        return TopCut(size, size - smallest.below, smallest.value, size)
-    ties = count - (size - smallest.below - smallest.equal)
-    if ties == smallest.equal:
-        return TopCut(size, count, smallest.value, size)
-    last = magnitudes.nth_equal(smallest.value, ties)
-    return TopCut(size, count, smallest.value, last + 1)
+    if equals == "all":
+        return TopCut(size, size - smallest.below, smallest.value)
+    cut = TopCut(size, count, smallest.value)
+    room = count - (size - smallest.below - smallest.equal)
+    # Zeros stay zero whether they are kept or not.
+    if room == smallest.equal or smallest.value == 0:
+        return cut
+    return _drawn(cut, vector, magnitudes, smallest, room)
+
+
+def _drawn(
+    cut: TopCut,
+    vector: Vector,
+    magnitudes: Spectrum,
+    smallest: OrderStatistic,
+    room: int,
+) -> TopCut:
+    """The cut that keeps so many of the entries at the threshold, by their words."""
+    order = key("equals", vector.task, vector.name)
+
+    def places() -> Iterator[np.ndarray]:
+        return magnitudes.places(smallest.value)
+
+    limit = nth_word(order, places, smallest.equal, room)
+    return replace(cut, order=order, limit=limit)
 
 
 NORMS = {"none": 0, "l1": 1, "l2": 2}

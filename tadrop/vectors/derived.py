@@ -27,6 +27,10 @@ class Derived(Stream):
         return self.source.tasks
 
     @property
+    def order(self) -> tuple[int, ...]:
+        return self.source.order
+
+    @property
     def names(self) -> tuple[str, ...]:
         return self.source.names
 

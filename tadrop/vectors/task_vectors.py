@@ -47,6 +47,9 @@ class TaskVectors:
     """theta_t - theta0 for every floating-point tensor that is not private.
 
     See Stream for what can be asked of it. private: patterns of tensors' names.
+
+    Tasks are in the order of their names, whatever the order of `experts`, so that sums
+    over tasks have the same bits in any order.
     """
 
     base: Checkpoint
@@ -55,6 +58,7 @@ class TaskVectors:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     matrix_layouts: Mapping[str, MatrixLayout] = field(default_factory=dict)
     tasks: tuple[str, ...] = field(init=False)
+    order: tuple[int, ...] = field(init=False)
     names: tuple[str, ...] = field(init=False)
     shapes: Mapping[str, tuple[int, ...]] = field(init=False)
     _known: dict[str, Addresses | None] = field(
@@ -68,7 +72,7 @@ class TaskVectors:
         if not names:
             raise TadropError(f"{self.base.path}: no floating-point tensor to merge")
         experts: dict[str, Checkpoint] = {}
-        for task, expert in self.experts.items():
+        for task, expert in sorted(self.experts.items()):
             experts[task] = matched(self.base, expert)
             check_fits(self.base, experts[task], names, self.private)
         shapes = {name: tuple(self.base.like(name).shape) for name in names}
@@ -76,8 +80,11 @@ class TaskVectors:
             raise TadropError(
                 f"{self.base.path}: no floating-point tensor has an entry to merge"
             )
+        tasks = tuple(experts)
+        order = tuple(map(tasks.index, self.experts))
         object.__setattr__(self, "experts", experts)
-        object.__setattr__(self, "tasks", tuple(experts))
+        object.__setattr__(self, "tasks", tasks)
+        object.__setattr__(self, "order", order)
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "shapes", shapes)
 
@@ -245,27 +252,30 @@ class TaskVectors:
 def _thresholds(
     cuts: Sequence[tuple[Cut, int]],
     start: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Values, ends of ties from `start` on, and factors of the cuts, [task] each.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+    """Values, factors, states of words from `start` on, and limits of cuts, [task] each.
 
     None if there are no cuts, or one is no threshold.
     """
     if not cuts:
         return None
     values: list[float] = []
-    ties: list[int] = []
     factors: list[float] = []
+    states: list[int] = []
+    limits: list[int] = []
     for cut, offset in cuts:
         threshold = cut.as_threshold()
         if threshold is None:
             return None
         values.append(threshold.value)
-        ties.append(threshold.tie_end - start - offset)
         factors.append(threshold.factor)
+        states.append(threshold.state(offset + start))
+        limits.append(threshold.limit)
     return (
         np.array(values, dtype=np.float32),
-        np.array(ties, dtype=np.int64),
         np.array(factors, dtype=np.float32),
+        np.array(states, dtype=np.uint64),
+        np.array(limits, dtype=np.uint64),
     )
 
 

@@ -58,6 +58,7 @@ def test_words_choose_rows():
         "emr",
         "emr_code",
         "pcb",
+        "pcb_es",
         "pcb_nlp",
         "pcb_paper",
         "pcb_root",

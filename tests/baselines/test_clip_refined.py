@@ -208,6 +208,7 @@ def test_twin_runs_every_input_on_its_own_weights(
 ):
     bench, stream = made(clip_hub, tmp_path, packaging)
     knobs = {"split": "train", "seed": 0, "epochs": 1, "size": 16, "keep": 1.0}
+    knobs["biases"] = "merged"
     merged = refine(twin.build, summed(stream), stream, bench, 0.3, **knobs)
     merged = replace(merged, attachment=replace(merged.attachment, router=Fixed()))
     images = images_of(bench, "mnist", "test", 6)

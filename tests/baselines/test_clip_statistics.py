@@ -93,4 +93,4 @@ def test_gram_matrices(clip_model, clip_hub, tmp_path, packaging):
             names |= dict.fromkeys(pair.split, pair.fused)
     assert set(grams) == {names[name] for name in inputs}
     for name, x in inputs.items():
-        close(grams[names[name]], x.T @ x / len(images))
+        close(grams[names[name]], x.T @ x / len(x))  # by tokens

@@ -77,3 +77,28 @@ def test_largest_takes_exactly_so_many_and_the_first_among_equals():
 
 def test_flat_keeps_the_golden_order():
     assert flat(TAUS["t1"]).tolist()[:3] == [4, -1, 0.5]
+
+
+def test_sce_selects_entries_or_only_what_weights_are_made_of():
+    """By hand: variances 1, 2.25, 0 and 3.0625, so that the last entry is selected."""
+    taus = tensor([[3.0, -1, 0, 2], [1.0, 2, 0, -1.5]])
+    expect(sce.merge(taus, select=0.4)[0], [0, 0, 0, 2])
+    first, second = 4 / 6.25, 2.25 / 6.25
+    by_weights = sce.merge(taus, select=0.4, selects="weights")[0]
+    expect(by_weights, [3 * first + second, 2, 0, 2])
+    with pytest.raises(TadropError, match="entries or weights"):
+        sce.merge(taus, selects="all")
+
+
+def test_sce_of_small_squares_weighs_all_tasks_the_same_under_a_floor():
+    taus = 1e-4 * tensor([[3.0, 1.0], [1.0, 2.0]])
+    expect(sce.merge(taus, floor=1e-6)[0], [2e-4, 1.5e-4], atol=1e-10)
+
+
+def test_slerp_takes_a_tensor_of_zeros_for_orthogonal_as_mergekit_does():
+    taus, half = tensor([[0.0, 0, 0], [3.0, 4.0, 0]]), 2**-0.5
+    expect(slerp.merge(taus, torch.zeros(3))[0], [3 * half, 4 * half, 0])
+    turned = slerp.merge(taus, torch.ones(3), of="task_vectors")[0]
+    expect(turned, [3 * half, 4 * half, 0])
+    nothing = slerp.merge(torch.zeros(2, 3), torch.zeros(3))
+    assert not nothing.any()

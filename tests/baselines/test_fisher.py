@@ -83,7 +83,8 @@ def test_fisher_merge_is_the_weighted_mean_of_the_models(bench, tmp_path):
     norms = sum(d.flatten(1).square().sum(1) for d in diagonals.values()).sqrt()
     for name in stream.names:
         theta = torch.stack([expert[name] for expert in bench.experts.values()])
-        weights = diagonals[name] / norms.view(-1, *[1] * (theta.dim() - 1)) + 1e-6
+        floored = diagonals[name].clamp(min=1e-6)
+        weights = floored / norms.view(-1, *[1] * (theta.dim() - 1))
         expected = (weights * theta).sum(0) / weights.sum(0)
         torch.testing.assert_close(
             bench.base[name] + merged.delta("t0", name), expected, rtol=1e-4, atol=1e-5
@@ -116,8 +117,24 @@ def test_the_ports_add_the_floor_before_they_weigh(bench, tmp_path):
         torch.testing.assert_close(
             found.double(), torch.from_numpy(expected), rtol=1e-4, atol=1e-5
         )
-    with pytest.raises(TadropError, match="weighted or information"):
+    with pytest.raises(TadropError, match="every, first, information"):
         fisher.merge(torch.ones(2, 3), torch.ones(2, 3), torch.ones(2), floored="both")
+
+
+def test_the_authors_floor_is_the_least_information_before_it_is_weighed():
+    """Theirs is max(F, f); an added one would move the first entry too."""
+    taus = torch.tensor([[1.0, 1.0, 1.0], [2.0, 2.0, 2.0], [5.0, 5.0, 5.0]])
+    information = torch.tensor([[3.0, 0.0, 0.0], [1.0, 0.1, 0.0], [2.0, 0.8, 0.0]])
+    weights = torch.tensor([1.0, 2.0, 0.5])
+    every = fisher.merge(taus, information, weights, floor=0.5)
+    raised = torch.tensor([[3.0, 0.5, 0.5], [1.0, 0.5, 0.5], [2.0, 0.8, 0.5]])
+    shares = raised * weights[:, None]
+    torch.testing.assert_close(every, ((shares * taus).sum(0) / shares.sum(0))[None])
+    first = fisher.merge(taus, information, weights, floor=0.5, floored="first")
+    raised = torch.tensor([[3.0, 0.5, 0.5], [1.0, 0.1, 0.0], [2.0, 0.8, 0.0]])
+    shares = raised * weights[:, None]
+    torch.testing.assert_close(first, ((shares * taus).sum(0) / shares.sum(0))[None])
+    assert information[0, 1] == 0  # what it was handed stays as it was
 
 
 def test_an_entry_that_no_task_uses_is_averaged():

@@ -7,10 +7,12 @@ import torch
 from torch import tensor
 
 from baselines import average, emr, reference, task_arithmetic, ties
+from tadrop.app.runs import build
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
 from tadrop.sparsify.cut_stream import Sparse, all_cuts
 from tadrop.sparsify.magnitude import Magnitude
+from tests.baselines.authors import config
 from tests.golden import TAUS, flat, golden, stream_of
 
 TIES = {"survey": ties.survey}
@@ -137,3 +139,32 @@ def test_individual_and_pretrained():
         for name, tau in taus.items():
             assert torch.equal(individual.delta(task, name), tau)
     assert delta(golden(), Method(reference.pretrained)).abs().sum() == 0
+
+
+def test_emr_rows_have_the_rule_that_their_name_says():
+    """Tensors of 8 and 2 entries, so that the three rules differ."""
+    sums = tensor([[[8.0], [4.0], [6.0], [3.0]], [[1.0], [2.0], [1.0], [4.0]]])
+    sizes = tensor([8, 2])
+    by_hand = {"paper": 9 / 6, "code": 1.5 / 1.5, "least_squares": 7 / 7}
+    for rule, expected in by_hand.items():
+        assert float(emr.rescale(sums.double(), sizes, rule)) == pytest.approx(expected)
+    sums[1, 0], sums[1, 2] = 3.0, 8.0
+    by_hand = {"paper": 11 / 6, "code": 2.5 / 1.5, "least_squares": 14 / 7}
+    for rule, expected in by_hand.items():
+        assert float(emr.rescale(sums.double(), sizes, rule)) == pytest.approx(expected)
+    for row, rule in (("emr", "paper"), ("emr_code", "code")):
+        rescale = build.part(config(row).merge.method).rescale
+        assert float(rescale(sums.double(), sizes)) == pytest.approx(by_hand[rule])
+
+
+@pytest.mark.parametrize("rule", emr.RULES)
+def test_an_emr_task_without_an_entry_that_agrees_has_the_factor_1(rule):
+    """The second of two opposite tasks: nothing is divided by 0."""
+    taus = tensor([[3.0, -4.0], [-1.0, 2.0]])
+    merged = emr.merge(taus)
+    assert merged.masks.tolist() == [[True, True], [False, False]]
+    factors = emr.rescale(emr.tally(taus, merged)[None], tensor([2]), rule)
+    assert factors.tolist() == [1.0, 1.0]
+    stream = stream_of({"a": {"A": taus[0]}, "b": {"A": taus[1]}})
+    by_rule = Method(rescale=partial(emr.rescale, rule=rule), **EMR)
+    assert merge(stream, by_rule).delta("b", "A").tolist() == [0.0, 0.0]

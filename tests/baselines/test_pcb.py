@@ -43,14 +43,20 @@ def flat_norm(x):
 def flat_pcb(x, ratio, winsor, inter):
     """PCB of vectors [T, d] by the authors' scripts."""
     clamped = flat_clamp(np.abs(x), winsor, winsor)
-    other = np.sign(x) * flat_norm(clamped) if inter == "normalised" else x
-    beta = np.exp(len(x) * flat_norm(clamped) ** 2) * np.tanh(x * other.sum(0))
+    signed = np.sign(x) * flat_norm(clamped)
+    if inter == "pairwise":
+        inter_balance = np.tanh(signed[:, None] * signed[None]).sum(1)
+    else:
+        other = signed if inter == "normalised" else x
+        inter_balance = np.tanh(x * other.sum(0))
+    beta = np.exp(len(x) * flat_norm(clamped) ** 2) * inter_balance
     weight = flat_norm(flat_clamp(beta, 1 - ratio, 0))
     return (np.sign(x) * clamped * weight).sum(0) / np.maximum(weight.sum(0), 1e-12)
 
 
 @pytest.mark.parametrize(
-    ("inter", "winsor"), [("normalised", 0.01), ("plain", 0.01), ("plain", 1e-4)]
+    ("inter", "winsor"),
+    [("normalised", 0.01), ("plain", 0.01), ("plain", 1e-4), ("pairwise", 0.01)],
 )
 @pytest.mark.parametrize("piece", [16, 1 << 20])
 def test_pcb_streams(inter, winsor, piece, monkeypatch):

@@ -2,12 +2,14 @@
 
 from functools import partial
 
+import pytest
 import torch
 
 from baselines import average, regmean
 from tadrop.evaluation.statistics import Measurement, gather
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
+from tadrop.types import Slot, TadropError
 from tests import tiny
 from tests.evaluation.measuring import merged_names, on_task
 
@@ -109,3 +111,18 @@ def test_regmean_beats_averaging_on_the_models_outputs(bench, tmp_path):
 
     assert error(ours) < 0.9 * error(mean)
     assert torch.allclose(ours.delta("t0", "norm.bias"), mean.delta("t0", "norm.bias"))
+
+
+def test_a_gram_matrix_is_divided_by_tokens_so_that_long_texts_weigh_no_more():
+    """Two tasks see the same kinds of tokens, one of them in texts eight times as long."""
+    layer = torch.nn.Sequential(torch.nn.Linear(4, 3, bias=False))
+    slots = {"w": Slot("0.weight", (3, 4), (3, 4), (4, 1), 0)}
+    tokens = tiny.normal(16, 4, words="tokens")
+    short, long = tokens.view(8, 2, 4), tokens.view(1, 16, 4)
+    by_token = [regmean.gram(layer, iter([x]), slots)["w"] for x in (short, long)]
+    torch.testing.assert_close(by_token[0], tokens.T @ tokens / 16)
+    torch.testing.assert_close(by_token[1], by_token[0])
+    by_example = regmean.gram(layer, iter([short]), slots, per="example")["w"]
+    torch.testing.assert_close(by_example, tokens.T @ tokens / 8)
+    with pytest.raises(TadropError, match="token or example"):
+        regmean.gram(layer, iter([short]), slots, per="text")

@@ -11,7 +11,9 @@ from torch import tensor
 from baselines import breadcrumbs, della
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
+from tadrop.numerics.seeds import key
 from tadrop.sparsify.cut_stream import Sparse, all_cuts
+from tadrop.sparsify.draws import ranks
 from tadrop.sparsify.magnitude import Magnitude
 from tadrop.sparsify.magprune import MagPrune, RankCut
 from tadrop.sparsify.row_magnitude import RowMagnitude
@@ -29,14 +31,22 @@ def test_breadcrumbs_by_rows():
     expect(delta(stream, method), [-1, -0.5, 1, 0, 0, 0, 0.75, 3, 0.2, 0.2])
 
 
-def authors_breadcrumbs(tau, beta, gamma):
-    """Per row: the int(beta n) largest after the int(gamma n) largest."""
+def authors_breadcrumbs(tau, beta, gamma, words):
+    """Per row: the int(beta n) largest after the int(gamma n) largest.
+
+    words: of every entry, by which equal ones stay in the lower cut; of equal outliers
+    the first go
+    """
     n = tau.shape[-1]
     result = np.zeros_like(tau)
-    for row, out in zip(tau.reshape(-1, n), result.reshape(-1, n), strict=True):
-        order = np.argsort(-np.abs(row), kind="stable")
-        survivors = order[int(gamma * n) :][: int(beta * n)]
-        out[survivors] = row[survivors]
+    runs = (tau.reshape(-1, n), words.reshape(-1, n), result.reshape(-1, n))
+    for row, drawn, out in zip(*runs, strict=True):
+        kept = np.lexsort((drawn, -np.abs(row)))[: int(beta * n) + int(gamma * n)]
+        rest = np.zeros(n)
+        rest[kept] = row[kept]
+        outliers = np.argsort(-np.abs(rest), kind="stable")[: int(gamma * n)]
+        rest[outliers] = 0
+        out[:] = rest
     return result
 
 
@@ -50,9 +60,10 @@ def test_breadcrumbs_by_rows_against_a_loop(piece, monkeypatch):
     merged = merge(stream, method)
     for name in stream.names:
         expected = 0.0
-        for tensors in taus.values():
+        for task, tensors in taus.items():
             tau = tensors[name].double().numpy()
-            expected = expected + authors_breadcrumbs(tau, 0.3, 0.1)
+            words = ranks(key("equals", task, name), torch.arange(tau.size)).numpy()
+            expected = expected + authors_breadcrumbs(tau, 0.3, 0.1, words)
         expect(merged.delta("t0", name), expected, atol=1e-5)
 
 

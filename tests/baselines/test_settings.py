@@ -36,7 +36,7 @@ def refine(**values):
     return at("merge.refine", **values)
 
 
-TRIM = at("sparsify", keep=0.2, count="ties", scope="model")
+TRIM = at("sparsify", keep=0.2, count="kth", scope="model")
 TOP = at("sparsify", keep=0.1, scope="model")
 DROP = at("sparsify", keep=0.1, rescale=True)
 PCB_GRID = at("merge.tune.ratio", grid=[0.05, 0.1, 0.2])
@@ -55,9 +55,15 @@ SETTINGS = {
     "ties": TRIM | scaled(1.0, TIES_GRID) | formula(combine="mean"),
     "ties_sum": TRIM | scaled(0.3) | formula(combine="sum"),
     "ties_max": TRIM | scaled(1.0) | formula(combine="max"),
-    "ties_tensor": at("sparsify", keep=0.2, count="floor", scope="tensor"),
+    "ties_tensor": (
+        at("sparsify", keep=0.2, count="floor", scope="tensor") | formula(survey=1.0)
+    ),
     "dare": DROP | at("merge", scale_grid=[0.1, 0.3, 0.5, 0.7, 0.9, 1.0]),
-    "dare_ties": DROP | formula(combine="mean"),
+    "dare_ties": (
+        DROP
+        | formula(combine="mean")
+        | at("sparsify.trim", keep=0.2, count="kth", scope="model")
+    ),
     "breadcrumbs": (
         at("sparsify", keep=0.15, outliers=0.006)
         | formula(outliers=0.006, by="row")
@@ -84,8 +90,20 @@ SETTINGS = {
         | at("merge.method.survey", winsor=0.01, inter="plain")
         | scaled(1.0)
     ),
+    "pcb_es": (
+        PCB_GRID
+        | at("merge.knobs", ratio=0.05)
+        | at("merge.method.survey", winsor=0.01, inter="pairwise")
+        | scaled(1.0)
+    ),
+    "sce": formula(select=0.1, selects="entries") | scaled(1.0),
+    "sce_mergekit": formula(select=1.0, selects="entries", floor=1e-6),
+    "sce_code": formula(select=0.1, selects="weights"),
     "tall_mask": MASKS | scaled(1.0),
-    "tall_mask_ties": MASKS | TRIM | scaled(1.0) | at("merge.method", needs=["uncut"]),
+    "tall_mask_ties": MASKS
+    | TRIM
+    | scaled(1.0)
+    | at("merge.method", needs=["uncut", "order"]),
     "consensus_ta": CONSENSUS,
     "consensus_ties": CONSENSUS | TRIM,
     "tsv_m": MATRIX | scaled(1.0, TO_3),
@@ -94,11 +112,16 @@ SETTINGS = {
     "wudi": LINEAR | scaled(1.0) | formula(steps=300, rate=1e-5),
     "wudi_exact": LINEAR | scaled(1.0),
     "opcm": LINEAR | scaled(1.0) | formula(share=0.5, rank="code"),
+    "fisher": formula(floor=1e-6, floored="every"),
     "fisher_batch": (
-        at("merge.statistics", examples=256, batch=32) | formula(floor=1e-6)
+        at("merge.statistics", examples=256, batch=32)
+        | formula(floor=1e-6, floored="information")
     ),
     "regmean": (
-        LINEAR | formula(off_diagonal=0.9) | at("merge.statistics", examples=256)
+        LINEAR
+        | formula(off_diagonal=0.9)
+        | at("merge.statistics", examples=256)
+        | at("merge.statistics.collect", per="token")
     ),
     "adamerging": ADAM | refine(wise="layer"),
     "adamerging_task": ADAM | refine(wise="task"),

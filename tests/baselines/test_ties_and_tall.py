@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from baselines import tall, ties
+from tadrop.app.runs import build
 from tadrop.merging.method import Method
 from tadrop.sparsify.cut_stream import Sparse
 from tadrop.sparsify.magnitude import Magnitude
-from tadrop.types import TadropError
+from tadrop.types import TadropError, Vector
+from tests.baselines import authors
 from tests.baselines.formulas import delta, draw, expect, table
 from tests.golden import golden, stream_of
 
@@ -79,3 +81,28 @@ def test_tall_masks_on_ties_compare_the_untrimmed_vectors(lambdas):
 def test_tall_refuses_a_list_of_the_wrong_length():
     with pytest.raises(TadropError, match="2 values for 3 tasks"):
         tall.merge(golden().taus("A"), lambdas=[0.2, 0.3])
+
+
+@pytest.mark.parametrize(("fallback", "expected"), [(1.0, 2.0), (-1.0, -2.0)])
+def test_survivors_that_cancel_take_the_fallback_sign(fallback, expected):
+    """mergekit's is +, as the row ties_tensor says; the authors' is the majority's."""
+    taus = torch.tensor([[2.0, 1.0], [-2.0, 3.0]])
+    assert ties.merge(taus, fallback).tolist() == [[expected, 2.0]]
+    row = authors.config("ties_tensor").merge.method
+    assert row.merge.survey == 1.0
+    assert "survey" not in row
+
+
+TIED = ("ties", "ties_sum", "ties_max", "consensus_ties", "tall_mask_ties")
+
+
+@pytest.mark.parametrize("row", [*TIED, "adamerging_plus", "adamerging_task_plus"])
+def test_a_row_on_ties_keeps_what_is_as_large_as_the_kth_value(row):
+    """Coarse magnitudes, as 16-bit checkpoints have: more than a fifth is kept."""
+    cfg = authors.config(row)
+    tau = torch.arange(100).remainder(4).float()
+    cut = build.rule(cfg.sparsify).plan(Vector.of(tau, name="model"))
+    assert cut.facts().kept == 25
+    assert torch.equal(cut.apply(tau), torch.where(tau == 3, tau, 0))
+    exact = build.rule({**cfg.sparsify, "count": "ties"}).plan(Vector.of(tau))
+    assert exact.facts().kept == 21

@@ -31,7 +31,8 @@ class Oracle(nn.Module):
 
 def mixture(bench, stream, **knobs):
     """The sum of task vectors with exclusive vectors and a router."""
-    knobs = {"split": "train", "seed": 0, "epochs": 2, "size": 16} | knobs
+    usual = {"split": "train", "seed": 0, "epochs": 2, "size": 16, "biases": "merged"}
+    knobs = usual | knobs
     return refine(twin.build, summed(stream), stream, bench, SCALE, **knobs)
 
 
@@ -49,6 +50,29 @@ def test_twin_that_drops_nothing_and_routes_right_is_the_individual_model(bench)
         expected = own_outputs(bench, task, inputs)
         answer = outputs(bench, routed, task, inputs, SCALE)
         torch.testing.assert_close(answer, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_biases_stay_as_in_the_base(bench):
+    stream = tiny.stream(bench)
+    biases = {name for name in stream.names if "bias" in name}
+    merged = mixture(bench, stream, keep=1.0, biases="pretrained")
+    assert biases
+    assert set(merged.attachment.exclusive) == set(stream.names) - biases
+    for name in stream.names:
+        delta = merged.delta("t0", name)
+        assert delta.any() == (name not in biases), name
+    routed = changed(merged, router=Oracle(0))
+    inputs = bench.tasks.inputs("t0", "test")
+    answer = outputs(bench, routed, "t0", inputs, SCALE)
+    own = dict(bench.expert("t0", stream.names))
+    bench.load(
+        (name, bench.base[name] if name in biases else own[name]) for name in own
+    )
+    bench.equip("t0")
+    expected = bench.module(inputs)
+    torch.testing.assert_close(answer, expected, rtol=1e-3, atol=1e-4)
+    with pytest.raises(TadropError, match="pretrained or merged"):
+        mixture(bench, stream, biases="none")
 
 
 def test_every_input_runs_on_its_own_weights(bench):

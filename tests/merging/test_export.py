@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from baselines import emr, reference, task_arithmetic, ties
+from baselines import emr, opcm, reference, task_arithmetic, ties
 from tadrop import merge_checkpoints
 from tadrop.merging.engine import merge
 from tadrop.merging.export import export
@@ -293,3 +293,47 @@ def test_the_command_line(tmp_path):
         done.stderr.splitlines()[-1]
         == "error: evaluate=false only merges: say where to, export.dir=OUT"
     )
+
+
+def halved(sums, sizes):
+    """One factor for all tasks, known only when everything is merged."""
+    return torch.tensor([0.5])
+
+
+def differing(sums, sizes):
+    """A factor for each of three tasks."""
+    return torch.tensor([0.25, 0.5, 2.0])
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_a_factor_that_all_tasks_share_makes_one_model(tmp_path, dtype):
+    """As OPCM's, whose merge was written in the compact form."""
+    stream = opened(*family(tmp_path)[:2])
+    method = Method(task_arithmetic.merge, tally=opcm.tally, rescale=halved)
+    plan = Plan(tmp_path / "out", 0.3, dtype)
+    written = export(streamed(stream, method), stream.base, {}, plan)
+    assert written.kind == "full"
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert "merged.safetensors" not in names
+    assert not any(name.startswith(".") for name in names)
+    stored = load_file(tmp_path / "out" / "model.safetensors")
+    expected = materialise(stream.base, merge(stream, method), "a", 0.3)
+    for name, weight in expected:
+        assert torch.equal(stored[name], weight.to(dtype or weight.dtype)), name
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_factors_that_differ_stay_compact(tmp_path, dtype):
+    stream = opened(*family(tmp_path)[:2])
+    method = Method(task_arithmetic.merge, tally=opcm.tally, rescale=differing)
+    plan = Plan(tmp_path / "out", 0.3, dtype)
+    written = export(streamed(stream, method), stream.base, {}, plan)
+    assert written.kind == "compact"
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert not any(name.startswith(".") for name in names)
+    stored = load_file(tmp_path / "out" / "merged.safetensors")
+    assert stored["factors"].tolist() == [0.25, 0.5, 2.0]
+    merged = merge(stream, method)
+    for name in stream.names:
+        delta = merged.deltas[name].to(dtype or torch.float32)
+        assert torch.equal(stored[f"delta/{name}"], delta), name

@@ -1,12 +1,16 @@
 """CLIP the whole way through a run, from every source and in either packaging."""
 
+import re
+
 import pytest
 import torch
 from omegaconf import OmegaConf
 
-from tadrop.app.runs import opening
+from tadrop.app.runs import build, opening
 from tadrop.app.runs import run as runner
+from tadrop.app.runs.build import resolved
 from tadrop.evaluation.bench import precision, set_up
+from tadrop.models.matrices import matrix_layouts
 from tadrop.results import identity
 from tadrop.types import TadropError
 from tests.models.test_clip import configured, from_folder, opened
@@ -20,6 +24,11 @@ def model(clip_model):
 @pytest.fixture
 def hub(clip_hub):
     return clip_hub
+
+
+def shapes_of(model):
+    base = model.open_base()
+    return {name: tuple(base.like(name).shape) for name in base.tensors}
 
 
 def test_the_whole_way_through_run(hub, tmp_path):
@@ -158,3 +167,55 @@ def test_zero_dimensional_tensors_go_through_every_stage(hub, tmp_path):
     assert [s["value"] for s in record["scores"]] == [
         s["value"] for s in plain["scores"]
     ]
+
+
+ATTENTION = re.compile("in_proj_weight|[qkv]_proj.weight")
+FUSING = ("tsv_m", "tsv_c", "iso_c", "iso_cts", "wudi", "wudi_exact", "emr_code")
+
+
+def packaging(hub, tmp_path, *words):
+    """What a run's record says of it, and the settings that it stores of its row."""
+    config = resolved(configured(hub, tmp_path, *words))
+    stored = identity.settings(config)
+    assert "packagings" not in stored["model"]
+    assert "packaging" not in stored["merge"]
+    return stored["model"]["packaging"]
+
+
+@pytest.mark.parametrize("row", FUSING)
+def test_rows_have_q_k_and_v_as_their_authors_have_them(hub, tmp_path, row):
+    words = (f"merge={row}", "tadrop=off")
+    assert packaging(hub, tmp_path, *words) == "fused"
+    assert packaging(hub, tmp_path, *words, "model.packaging=split") == "split"
+
+
+def test_other_rows_have_them_as_their_source_has_them(hub, tmp_path):
+    for row in ("ties", "emr", "regmean", "smile"):
+        assert packaging(hub, tmp_path, f"merge={row}") == "split"
+        for source in ("tall_masks", "task_vectors"):
+            words = (f"merge={row}", f"model.source={source}")
+            assert packaging(hub, tmp_path, *words) == "fused"
+            words += ("model.packaging=split",)
+            assert packaging(hub, tmp_path, *words) == "split"
+
+
+def test_a_row_that_fuses_has_the_references_of_the_others(hub, tmp_path):
+    """Individual models are evaluated once, and stand once in a table."""
+    keys = set()
+    for row in ("ties", "tsv_m"):
+        config = configured(hub, tmp_path, f"merge={row}", "tadrop=off")
+        references = map(resolved, runner.reference_configs(config))
+        keys.add(tuple(map(identity.key, references)))
+    assert len(keys) == 1
+
+
+def test_a_matrix_of_q_k_and_v_is_one_to_a_row_that_fuses(hub, tmp_path):
+    names = {}
+    for row in ("tsv_m", "average"):
+        config = resolved(configured(hub, tmp_path, f"merge={row}"))
+        model = build.model(config["model"]).bound(build.tasks(config["tasks"]))
+        layouts = matrix_layouts("clip", model.matrices, shapes_of(model))
+        names[row] = [name for name in layouts if ATTENTION.search(name)]
+    assert len(names["tsv_m"]) == len(names["average"]) / 3 > 0
+    assert all("in_proj_weight" in name for name in names["tsv_m"])
+    assert all("_proj.weight" in name for name in names["average"])

@@ -12,10 +12,12 @@ from tadrop import tadrop_
 from tadrop.app import library as api
 from tadrop.numerics import compiled, counted, histogram, quantile
 from tadrop.numerics.quantile import spectrum
-from tadrop.sparsify.random_cut import RandomCut, draws
+from tadrop.numerics.seeds import key
+from tadrop.sparsify.draws import draws, ranks
+from tadrop.sparsify.random_cut import RandomCut
 from tadrop.sparsify.tadrop import TADrop
 from tadrop.sparsify.top_cut import TopCut, top
-from tadrop.types import TadropError, Vector
+from tadrop.types import ALL, TadropError, Vector
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -132,15 +134,17 @@ def test_nan_and_infinity_are_named(bad):
 @pytest.mark.usefixtures("path", "way")
 @pytest.mark.parametrize("name", VALUES)
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 1.0])
-def test_the_cut_keeps_exactly_the_largest_and_the_first_of_equals(name, share):
+def test_the_cut_keeps_exactly_the_largest_and_of_equals_those_drawn(name, share):
     tau = VALUES[name]
     count = round(share * tau.numel())
-    cut = top(spectrum(pieced(tau)), count)
-    order = torch.sort(tau.abs(), descending=True, stable=True).indices[:count]
+    cut = top(pieced(tau), spectrum(pieced(tau)), count)
+    words = ranks(key("equals", "task", "tensor"), torch.arange(tau.numel()))
+    order = np.lexsort((words.numpy(), -tau.abs().numpy()))[:count]
     expected = torch.zeros(tau.numel(), dtype=torch.bool)
     expected[order] = True
     kept = torch.cat([cut.keeps(piece, start) for start, piece in starts(tau)])
-    assert torch.equal(kept, expected)
+    assert torch.equal(kept & (tau != 0), expected & (tau != 0))
+    assert cut.threshold == 0 or int(kept.sum()) == count
     applied = torch.cat([cut.apply(piece, start) for start, piece in starts(tau)])
     assert torch.equal(applied, torch.where(expected, tau, 0))
 
@@ -225,13 +229,16 @@ def test_tadrop_reads_a_vector_twice_and_a_small_one_once(
         tau.numel(),
         lambda: calls.append(1) or iter(tau.split(10_000)),
     )
-    assert tadrop.plan(vector).tie_end < len(tau)
+    assert tadrop.plan(vector).limit < ALL
     assert len(calls) == passes
 
 
 def test_cutting_keeps_the_signs_of_survivors_and_drops_to_plus_zero(monkeypatch):
     tau = torch.tensor([-3.0, -1.0, 0.5, -1.0, 2.0, -0.0])
-    cut = TopCut(6, 3, 1.0, tie_end=2, factor=2.0)
+    words = ranks(2, torch.tensor([1, 3]))
+    first, second = words.tolist()
+    assert first < second  # of the two at the threshold the first stays
+    cut = TopCut(6, 3, 1.0, factor=2.0, order=2, limit=first + 2**63)
     for bits in both(monkeypatch, lambda: cut.apply(tau).view(torch.int32)):
         assert torch.equal(
             bits, torch.tensor([-6.0, -2.0, 0.0, 0.0, 4.0, 0.0]).view(torch.int32)
@@ -284,3 +291,43 @@ def test_draws_are_uniform_and_independent_of_other_words():
     assert abs(((one < 0.1).double()).mean() - 0.1) < 0.003
     assert abs(torch.corrcoef(torch.stack((one, other)))[0, 1]) < 0.01
     assert abs(torch.corrcoef(torch.stack((one[:-1], one[1:])))[0, 1]) < 0.01
+
+
+def test_words_of_entries_are_splitmix_and_sort_without_a_sign():
+    from tadrop.sparsify.draws import words
+
+    index = torch.arange(1000)
+    expected = [splitmix(2**63 + 5, i) for i in range(1000)]
+    found = words(2**63 + 5, index)
+    assert [word % 2**64 for word in found.tolist()] == expected
+    assert len(set(expected)) == 1000
+    order = ranks(2**63 + 5, index).argsort().tolist()
+    assert order == sorted(range(1000), key=expected.__getitem__)
+
+
+@pytest.mark.parametrize("gathered", [0, 1 << 60])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_cut_among_equals_has_the_same_bits_in_pieces_threads_and_compiled(
+    threads, gathered, monkeypatch
+):
+    tau = VALUES["ties"].roll(1234)
+    monkeypatch.setattr(quantile, "SMALL", 0)
+    monkeypatch.setattr(counted, "GATHERED", gathered)
+    monkeypatch.setattr(histogram, "SHARED", 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+
+    def make():
+        vector = pieced(tau)
+        cut = top(vector, spectrum(vector), 40_000)
+        parts = [cut.apply(piece, start) for start, piece in starts(tau, 777)]
+        return cut, torch.cat(parts).view(torch.int32)
+
+    try:
+        (cut, bits), (reference, expected) = both(monkeypatch, make)
+    finally:
+        torch.set_num_threads(before)
+    assert cut == reference
+    assert cut.limit < ALL
+    assert torch.equal(bits, expected)
+    assert torch.equal(bits != 0, cut.keeps(tau) & (tau != 0))

@@ -11,6 +11,7 @@ from tadrop.results.published import SUMMARIES
 from tadrop.types import TadropError
 from tests.records import record
 
+ROOT = Path(__file__).parents[2]
 FOLDER = published.FOLDER
 FILES = sorted(FOLDER.rglob("*.csv"))
 HEAD = "model,tasks,checkpoints,method,merge,uses,source,note,mnist,svhn,average\n"
@@ -53,7 +54,7 @@ def test_tadrop_s_own_claim_is_a_gain_and_never_an_accuracy():
 
 def test_known_numbers():
     facts = published.about(published.read(FOLDER), "vit_b32", "vision8")
-    emr = [fact for fact in facts if fact.merge == "emr" and fact.values]
+    emr = [fact for fact in facts if fact.merge == "emr_code" and fact.values]
     assert {round(fact.summaries["average"], 2) for fact in emr} == {88.7, 87.75}
     assert emr[0].uses == "task id, masks"
 
@@ -151,3 +152,41 @@ def test_every_task_of_a_papers_table_finds_its_published_column(board, model):
     facts = published.about(published.read(FOLDER), model, tasks.name)
     columns = {published.squash(name) for fact in facts for name in fact.values}
     assert [name for name in tasks.names if published.squash(name) not in columns] == []
+
+
+def test_a_published_row_stands_beside_the_variant_that_made_it():
+    """Only the script for 30 tasks has the paper's rescaler; a is another in each port."""
+    beside = {}
+    for folder in (FOLDER, FOLDER / "sweeps"):
+        for fact in published.read(folder):
+            beside.setdefault(fact.merge, set()).add((fact.checkpoints, fact.tasks))
+    assert beside["emr"] == {("EMR-Merging", "vision30")}
+    assert ("FusionBench", "vision8") in beside["emr_code"]
+    assert ("FusionBench", "glue7") in beside["emr_code"]
+    assert ("unilm BEiT3", "multimodal5") in beside["emr_code"]
+    assert beside["regmean_a60"] == {("FusionBench", "glue7")}
+    assert beside["regmean_a95"] == {("FusionBench", "vision8")}
+    assert ("FusionBench", "glue7") in beside["fisher_batch"]
+
+
+# What papers print and no row of the suite computes.
+LACKING = {"", "mtl", "regmean_pp"}
+
+
+def test_a_published_row_names_a_row_of_the_suite():
+    rows = {path.stem for path in (ROOT / "conf" / "merge").glob("*.yaml")}
+    for folder in (FOLDER, FOLDER / "sweeps"):
+        for fact in published.read(folder):
+            assert fact.merge in rows | LACKING, (fact.method, fact.merge)
+
+
+def test_a_published_row_of_another_packaging_says_so():
+    """FusionBench has q, k and v apart also where a row's authors fuse them."""
+    told = set()
+    for fact in published.read(FOLDER):
+        row = ROOT / "conf" / "merge" / f"{fact.merge}.yaml"
+        fuses = row.is_file() and "\npackaging: fused" in row.read_text()
+        if fuses and fact.checkpoints == "FusionBench" and fact.model != "gpt2":
+            assert "model.packaging=split" in fact.note, fact.method
+            told.add(fact.merge)
+    assert {"tsv_m", "iso_c", "iso_cts", "wudi", "emr_code", "adamerging"} <= told

@@ -87,3 +87,54 @@ def test_every_row_has_the_same_fields_in_the_csv_file():
 )
 def test_a_difference_counts_where_its_interval_leaves_out_zero(interval, sign):
     assert columns.Cell("", interval=interval).sign == sign
+
+
+def test_the_caption_says_how_q_k_and_v_are_packaged():
+    def packaged(name, word):
+        made = record(name)
+        config = made["config"]
+        model = {**config["model"], "packaging": word}
+        return {**made, "config": {**config, "model": model}}
+
+    split, fused = packaged("ties", "split"), packaged("emr", "fused")
+    individual = packaged("individual", "split")
+    said = "q, k and v: one tensor (fused) in EMR; else three (split)."
+    assert said in build([individual, split, fused]).caption
+    assert "q, k and v: one tensor (fused). " in build([individual, fused]).caption
+    assert "q, k and v: three tensors (split). " in build([split]).caption
+    assert "q, k and v" not in build([record("ties")]).caption
+
+
+def test_norm_is_the_mean_of_the_tasks_ratios():
+    """By hand: (0.5 / 1.0 + 0.4 / 0.5) / 2, where the ratio of means is 0.9 / 1.5."""
+    individual = record("individual", (1.0, 0.5))
+    made = build([individual, record("ties", (0.5, 0.4))])
+    row = made.rows[-1]
+    assert row.normalised == pytest.approx(65.0)
+    cells = dict(zip(columns.headings(made), formats.texts(made, row), strict=True))
+    assert cells["norm"] == "65.0"
+
+
+def test_norm_of_several_seeds_is_the_mean_of_theirs():
+    individual = record("individual", (1.0, 0.5))
+    seeds = [
+        record("dare", values, seed=seed, chance=True)
+        for seed, values in enumerate([(0.5, 0.4), (0.7, 0.2)])
+    ]
+    (_, row) = build([individual, *seeds]).rows
+    assert row.normalised == pytest.approx((65.0 + 55.0) / 2)
+
+
+def test_a_key_has_a_seed_only_where_a_node_takes_it():
+    plain = {record("ties", seed=seed)["key"] for seed in (0, 1, 2)}
+    drawn = {record("dare", seed=seed, chance=True)["key"] for seed in (0, 1, 2)}
+    assert len(plain) == 1
+    assert len(drawn) == 3
+    assert record("ties", seed=3)["config"]["seed"] is None
+    assert record("dare", seed=3, chance=True)["config"]["seed"] == 3
+    shuffled = {"assign": "shuffled"}
+    keys = set()
+    for seed in (0, 1):
+        keys.add(record("ties", tadrop=shuffled | {"seed": seed}, seed=seed)["key"])
+    assert len(keys) == 2
+    assert len({record("ties", tadrop={}, seed=seed)["key"] for seed in (0, 1)}) == 1

@@ -17,7 +17,7 @@ from tadrop.app.boards import composing
 from tadrop.app.boards.catalogue import BOARDS, board_names
 from tadrop.app.boards.words import key_of, latest, spelled, spoken, without
 from tadrop.app.runs.build import resolved
-from tadrop.app.runs.run import REFERENCE
+from tadrop.app.runs.run import REFERENCE, reference_configs
 from tadrop.errors import TadropError
 from tadrop.results.identity import tadrop, takes_seed
 
@@ -188,7 +188,8 @@ class Board:
             choices = tuple(without(words, ["seed"]))
             if choices in seedless:
                 continue
-            config = resolved(composing.configured(words))
+            composed = composing.configured(words)
+            config = resolved(composed)
             nodes = {**config}
             nodes.pop("seed")
             if not takes_seed(nodes):
@@ -196,7 +197,7 @@ class Board:
             shared = tuple(without(words, OF_ROWS))
             if shared not in referred:
                 referred.add(shared)
-                yield from _references(config, words)
+                yield from _references(composed, words)
             yield Run(config, words)
 
     def compared(self) -> Iterator[Run]:
@@ -230,10 +231,10 @@ def _command(words: Sequence[str]) -> str:
     return "python run.py " + shlex.join(words)
 
 
-def _references(config: Config, words: Sequence[str]) -> Iterator[Run]:
+def _references(cfg: DictConfig, words: Sequence[str]) -> Iterator[Run]:
     """The runs that the table of a job starts with."""
-    for row in config["references"].values():
-        yield Run({**config, **REFERENCE, "merge": row}, words, reference=True)
+    for reference in reference_configs(cfg):
+        yield Run(resolved(reference), words, reference=True)
 
 
 def comment(path: Path) -> str:

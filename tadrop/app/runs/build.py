@@ -18,7 +18,8 @@ from tadrop.protocols.streams import Sparsifier
 from tadrop.protocols.tasks import Tasks
 from tadrop.results import identity
 
-RULE_WORDS, TASKS_WORDS = STABLE["sparsify"], STABLE["tasks"]
+MODEL_WORDS, RULE_WORDS = STABLE["model"], STABLE["sparsify"]
+TASKS_WORDS = STABLE["tasks"]
 
 
 def resolved(node: Any, missing: bool = True) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def tasks(node: Mapping[str, Any]) -> Tasks:
 
 def model(node: Mapping[str, Any]) -> Model:
     """A model, from a node of conf/model."""
-    return _built(node)
+    return _built(node, MODEL_WORDS)
 
 
 def part(node: Any) -> Any:

@@ -183,7 +183,11 @@ SCHEMAS: dict[str, type[Words]] = {"config": Run, "finetune": Finetune}
 TARGETS = {"recipe": "tadrop.evaluation.finetuning.FinetuneRecipe"}
 # Stable words that stand in a node beside what its target takes; records are named by
 # them. tadrop/app/runs/build.py leaves them out.
-STABLE = {"sparsify": ("name",), "tasks": ("name", "family", "home")}
+STABLE = {
+    "model": ("packagings",),
+    "sparsify": ("name",),
+    "tasks": ("name", "family", "home"),
+}
 # What a file says of itself: not set by a command, as records would tell lies.
 DESCRIPTIVE = {
     "merge": (
@@ -198,6 +202,7 @@ DESCRIPTIVE = {
         "cost",
         "exceptions",
     ),
+    "model": ("packagings",),
     "sparsify": ("name",),
     "tasks": ("name", "family", "home"),
 }

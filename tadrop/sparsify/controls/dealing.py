@@ -31,11 +31,12 @@ class Assigned(Rule):
     kept: Mapping[tuple[str, str], int]
     norm: str
     scope: str = "tensor"
+    equals: str = "drawn"
 
     def plan(self, vector: Vector) -> TopCut:
         """See Sparsifier."""
         magnitudes = spectrum(vector)
-        cut = top(magnitudes, self.kept[vector.task, vector.name])
+        cut = top(vector, magnitudes, self.kept[vector.task, vector.name], self.equals)
         return restored(magnitudes, cut, self.norm)
 
 
@@ -58,7 +59,7 @@ def reordered(rule: TADrop, cuts: Cuts, order: Order) -> Assigned:
         dealt = _dealt(task, sizes, counts, order)
         for name, count in zip(facts, dealt.tolist(), strict=True):
             kept[task, name] = count
-    return Assigned(kept, rule.norm, rule.scope)
+    return Assigned(kept, rule.norm, rule.scope, rule.equals)
 
 
 def _by_task(facts: Mapping[tuple[str, str], Facts]) -> dict[str, dict[str, Facts]]:

@@ -12,4 +12,5 @@ def deal(rule: TADrop, cuts: Cuts) -> Magnitude:
     for facts in counted(cuts).values():
         kept += facts.kept
         size += facts.size
-    return Magnitude(kept / size, norm=rule.norm, scope=rule.scope)
+    keep = kept / size
+    return Magnitude(keep, norm=rule.norm, equals=rule.equals, scope=rule.scope)
