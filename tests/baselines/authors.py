@@ -1,8 +1,6 @@
 """What the authors' published code computes, and the same through the suite.
 
-The values are no part of the repository: authors_open.json and authors_open.safetensors
-stand in a folder shared/golden, in the checkout or beside it, or in the folder that the
-environment variable TADROP_GOLDEN names. Tests of them are skipped where they are not.
+The values lie in the folder golden, whose README says where they come from.
 
 The safetensors file holds small models (weights that float32, float16 or bfloat16 store
 exactly, with repeated magnitudes, exact zeros, sums that cancel and odd shapes), what a
@@ -12,7 +10,6 @@ be, and which values the rule leaves open.
 """
 
 import json
-import os
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -22,15 +19,14 @@ from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tadrop.app.places import CONF
 from tadrop.app.runs import build
 from tadrop.merging.engine import merge
 from tadrop.sparsify.chain import sparsified
 from tadrop.types import MatrixLayout
 from tests.golden import stream_of
 
-ROOT = Path(__file__).parents[2]
-PLACES = (ROOT / "shared" / "golden", ROOT.parent / "shared" / "golden")
-JSON, TENSORS = "authors_open.json", "authors_open.safetensors"
+FOLDER = Path(__file__).parent / "golden"
 LINEAR = MatrixLayout("linear")
 LAYOUTS = {
     "a.weight": LINEAR,
@@ -41,26 +37,16 @@ LAYOUTS = {
 SPLIT = {"fused=split": "+merge.method.fused=split"}
 
 
-def folder():
-    """Where the values are; None where they are not."""
-    named = os.environ.get("TADROP_GOLDEN")
-    for place in [Path(named)] if named else PLACES:
-        if (place / JSON).is_file() and (place / TENSORS).is_file():
-            return place
-    return None
-
-
 @cache
 def tensors():
     """Every tensor of the file, by its whole name."""
-    return load_file(folder() / TENSORS)
+    return load_file(FOLDER / "authors_open.safetensors")
 
 
 @cache
 def contents():
-    """The JSON file; without entries where it is not there."""
-    place = folder()
-    return {"entries": {}} if place is None else json.loads((place / JSON).read_text())
+    """The JSON file."""
+    return json.loads((FOLDER / "authors_open.json").read_text(encoding="utf-8"))
 
 
 def entries():
@@ -123,7 +109,7 @@ def stream(entry, order=None):
 @cache
 def config(row, options=()):
     """A row's configuration, composed as a run composes it."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         words = [SPLIT.get(option, option) for option in options]
         return compose("config", [f"merge={row}", *words])
 
