@@ -134,13 +134,19 @@ def check_all(
     private: Sequence[str],
     base_config: Mapping[str, Any],
     configs: Mapping[str, Mapping[str, Any]],
+    also: str | None = None,
 ) -> None:
-    """Raises TadropError that names every expert that does not fit, and why."""
+    """Raises TadropError that names every expert that does not fit, and why.
+
+    also: what else is wrong
+    """
     told: list[str] = []
     for task, expert in experts.items():
         pair = base_config, configs[task]
         reason = mismatches(base, expert, private, pair)
         if reason:
             told.append(f"{expert.path} does not fit the base {base.path}: {reason}")
+    if also:
+        told.append(also)
     if told:
         raise TadropError("\n       ".join(told))

@@ -11,6 +11,7 @@ from tadrop.app.meter import Meter
 from tadrop.app.runs import build
 from tadrop.app.runs.build import resolved
 from tadrop.app.runs.checks import check_only_merges
+from tadrop.app.runs.memory import check_memory
 from tadrop.app.runs.prepared import Prepared
 from tadrop.app.runs.preparing import prepare
 from tadrop.app.trackers.entry import of_written
@@ -46,6 +47,7 @@ def merge_only(cfg: Any, pages: Pages = lambda note: {}) -> Written:
     check_out(cfg)
     with stages(label(resolved(cfg))) as progress:
         prepared = prepare(cfg, progress, Meter())
+        check_memory(cfg, prepared.vectors)
         source = source_of(prepared, progress)
         written = _write(prepared, source, cfg.merge.scale, pages)
     config = resolved(cfg, missing=False)
