@@ -221,9 +221,9 @@ class Family:
         words: vocabulary.Words,
     ) -> tuple[Checkpoint, dict[str, Checkpoint]]:
         """Models with rows of the same tokens."""
-        if not words.models:
-            return base, dict(experts)
         word = self.options.tokenizer
+        if not words.models:
+            return self._with_tokenizer(base, word), dict(experts)
         goal = vocabulary.target(word or vocabulary.BASE, words.models)
         self._tell_tokenizers(word)
         if not words.unlike:
@@ -238,6 +238,19 @@ class Family:
         for name, one in experts.items():
             merged[name] = aligned.get(name, one)
         return aligned[vocabulary.BASE], merged
+
+    def _with_tokenizer(self, base: Checkpoint, word: str | None) -> Checkpoint:
+        """A base without words of its own, and another model's tokenizer beside it."""
+        self._tell_tokenizers(word)
+        if word in (None, vocabulary.BASE):
+            return base
+        if word not in self.inputs:
+            raise TadropError(
+                f"tokenizer is {word!r}; the base has no embedding of words that could "
+                f"be joined: it is base or one of {', '.join(self.inputs)}"
+            )
+        beside = replace(base.beside, tokenizer=self.inputs[word].folder)
+        return replace(base, beside=beside)
 
     def _tell_tokenizers(self, word: str | None) -> None:
         """Notes whose tokenizer it is, where they do not talk alike."""

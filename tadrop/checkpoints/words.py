@@ -78,6 +78,7 @@ def place(word: str, hub: str | None = None) -> Place:
     given, name = word, None
     if not _exists(word):
         word, name = _labelled(word)
+        _check_label(given, name)
     if _exists(word):
         path = Path(word).expanduser()
         return Place(name or own_name(path), given, path, is_named=name is not None)
@@ -99,6 +100,15 @@ def _labelled(word: str) -> tuple[str, str | None]:
             return rest, label
     label, equals, rest = word.partition("=")
     return (rest, label) if equals and NAME.fullmatch(label) else (word, None)
+
+
+def _check_label(word: str, label: str | None) -> None:
+    """Raises TadropError for a name that no folder of an expert can have."""
+    if label is not None and (set(label) <= {"."} or not label.isprintable()):
+        raise TadropError(
+            f"{word!r}: {label!r} cannot be an expert's name; NAME=PATH, with a NAME of "
+            "letters and digits"
+        )
 
 
 def _exists(word: str) -> bool:

@@ -38,6 +38,7 @@ class Local:
     force:      whether settings that make another function of the model may differ
     weights:    by expert: a number, a gradient over depth, or rules (merging.weighting)
     density:    the same for what the row's sparsifier keeps
+    t:          of SLERP, by tensor: a number, a gradient over depth, or rules
     hub_dir:    a folder laid out like the hub, asked before its library's cache
     """
 
@@ -53,6 +54,7 @@ class Local:
     force: bool = False
     weights: Mapping[str, Any] | None = None
     density: Mapping[str, Any] | None = None
+    t: Any = None
     hub_dir: str | None = None
 
     @cached_property

@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
-from tadrop.app.merging import mergekit
+from tadrop.app.merging.mergekit import mapping as mergekit
 from tadrop.app.merging.request import Request
 from tadrop.checkpoints.words import HUB_ID, Place
 from tadrop.errors import TadropError
-from tadrop.storage.torch_files.refusal import first_line, reading
+from tadrop.storage.torch_files.refusal import first_line
 
 NAME = "tadrop.yaml"
 HEAD = "# A merge by {suite}. `tadrop merge --recipe {name} -o OUT` makes the same again.\n"
@@ -40,7 +40,7 @@ FAMILY = (
         "statistics",
         "round_base",
     ),
-    *("force", "weights", "density"),
+    *("force", "weights", "density", "t"),
 )
 
 
@@ -49,10 +49,7 @@ def read_recipe(file: Path, out: str) -> Request:
 
     Raises TadropError naming the line or the word that is not known.
     """
-    if not file.is_file():
-        raise TadropError(f"{file}: there is no such recipe")
-    with reading(file):
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    content = read_yaml(file, "recipe")
     if not isinstance(content, dict):
         raise TadropError(f"{file}: a recipe is a mapping: base, experts, method, ...")
     try:
@@ -62,6 +59,30 @@ def read_recipe(file: Path, out: str) -> Request:
     except (AttributeError, TypeError, ValueError) as error:
         raise TadropError(
             f"{file}: it is not laid out as recipes are ({first_line(error)})"
+        ) from error
+
+
+def read_yaml(file: Path, what: str) -> Any:
+    """What a YAML file says. what: what it is, for errors
+
+    Raises TadropError with the line that is no YAML.
+    """
+    if not file.is_file():
+        raise TadropError(f"{file}: there is no such {what}")
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise TadropError(
+            f"{file}: the {what} cannot be read ({first_line(error)})"
+        ) from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise TadropError(
+            f"{file}, line {line}: the {what} is no YAML ({error.problem})"
+        ) from error
+    except yaml.YAMLError as error:
+        raise TadropError(
+            f"{file}: the {what} is no YAML ({first_line(error)})"
         ) from error
 
 

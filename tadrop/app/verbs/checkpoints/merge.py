@@ -18,6 +18,9 @@ SPELLINGS = {
     r"\bmodel\.private=": "--private ",
     r"\bmerge\.scale=": "--scale ",
     r"\bseed=": "--seed ",
+    r"nothing is drawn by merge=": "nothing is drawn by --method ",
+    r"\bmodel\.t\b": "--t",
+    r"\bmerge=(\w+) has no": r"--method \1 has no",
     r"\bmerge=(\w+): conf/merge has no such file": r"--method \1: there is no such method",
     r"python run\.py --help lists": "tadrop merge --list lists",
 }
