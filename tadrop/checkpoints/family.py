@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 from tadrop.checkpoints import comparing, lora
@@ -43,6 +44,7 @@ class Options:
     statistics: str = "mean"
     round_base: bool = False
     force: bool = False
+    chat_template: str | None = None
 
 
 @dataclass
@@ -117,7 +119,7 @@ class Family:
         self.notes += notes
         experts, notes = rounding.compared(base, experts, given.round_base)
         self.notes += notes
-        return base, experts
+        return self._with_template(base), experts
 
     def _check_fits(
         self,
@@ -254,12 +256,27 @@ class Family:
 
     def _tell_tokenizers(self, word: str | None) -> None:
         """Notes whose tokenizer it is, where they do not talk alike."""
-        folders = {"the base": self.base_input.folder}
+        folders = self._talking("the base")
+        chosen = word if word in folders else "the base"
+        has_template = self.options.chat_template is not None
+        self.notes += talking.told(folders, chosen, has_template)
+
+    def _talking(self, base: str) -> dict[str, Path]:
+        """The folders with tokenizers of their own; base: what that one is called."""
+        folders = {base: self.base_input.folder}
         for name, one in self.inputs.items():
             if one.adapter is None:
                 folders[name] = one.folder
-        chosen = word if word in folders else "the base"
-        self.notes += talking.told(folders, chosen)
+        return folders
+
+    def _with_template(self, base: Checkpoint) -> Checkpoint:
+        """The base with the chat template that was chosen."""
+        word = self.options.chat_template
+        if word is None:
+            return base
+        folders = self._talking(vocabulary.BASE)
+        text = talking.template(word, folders)
+        return replace(base, beside=replace(base.beside, template=text))
 
     def _check_private(self) -> None:
         """Raises TadropError for a pattern that no tensor's name fits."""

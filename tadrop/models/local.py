@@ -36,6 +36,8 @@ class Local:
     statistics: of normalisation layers: the experts' mean, or the base's
     round_base: whether experts of fewer bits are compared with the base rounded so
     force:      whether settings that make another function of the model may differ
+    chat_template: base, an expert's name, auto (the commonest) or a file; null: that of
+                the tokenizer
     weights:    by expert: a number, a gradient over depth, or rules (merging.weighting)
     density:    the same for what the row's sparsifier keeps
     t:          of SLERP, by tensor: a number, a gradient over depth, or rules
@@ -52,6 +54,7 @@ class Local:
     statistics: Literal["mean", "base"] = "mean"
     round_base: bool = False
     force: bool = False
+    chat_template: str | None = None
     weights: Mapping[str, Any] | None = None
     density: Mapping[str, Any] | None = None
     t: Any = None
@@ -71,6 +74,7 @@ class Local:
             self.statistics,
             self.round_base,
             self.force,
+            self.chat_template,
         )
         return Family(self.base, tuple(self.experts), options, self.hub_dir)
 

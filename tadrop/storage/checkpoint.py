@@ -116,12 +116,14 @@ class Beside:
     tokenizer: whose tokenizer; None for the same folder's
     tokens:    entries of tokenizer.json that are added to it
     config:    what config.json says otherwise
+    template:  a chat template in the place of the tokenizer's
     """
 
     folder: Path | None = None
     tokenizer: Path | None = None
     tokens: tuple[Mapping[str, Any], ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
+    template: str | None = None
 
 
 def sha256(path: Path) -> str:

@@ -30,6 +30,7 @@ SAID_BY_RECIPES = (
     *("no_base", "method", "tadrop", "scale", "set", "weight", "density", "rules"),
     "t",
     *("seed", "private", "keep_base", "tokenizer", "force", "round_base", "bn"),
+    "chat_template",
     *("dtype", "shard_size", "expand"),
 )
 
@@ -97,6 +98,7 @@ def _inputs(group: Any) -> None:
     add("--private", **many, help="tensors that stay each expert's own (heads)")
     add("--keep-base", **many, help="tensors that are the base's")
     add("--tokenizer", metavar="WHOSE", help="base, union or an expert's name")
+    add("--chat-template", metavar="WHOSE", help="base, a name, auto, or a file")
     add("--force", action="store_true", help="merge though configurations differ")
     add(
         "--round-base",
@@ -151,6 +153,8 @@ def request(read: argparse.ArgumentParser, options: argparse.Namespace) -> Reque
         "force": options.force,
         **_counts(options, models),
     }
+    if options.chat_template is not None:
+        family["chat_template"] = options.chat_template
     if options.bn == "mean":
         del family["statistics"]
     return Request(

@@ -40,7 +40,7 @@ FAMILY = (
         "statistics",
         "round_base",
     ),
-    *("force", "weights", "density", "t"),
+    *("force", "weights", "density", "t", "chat_template"),
 )
 
 
@@ -112,15 +112,17 @@ def _request(file: Path, content: Mapping[str, Any], out: str) -> Request:
         tadrop=content.get("tadrop", False),
         scale=content.get("scale"),
         settings=tuple(map(str, settings)),
-        model=_family(content),
+        model=_family(file, content),
         dtype=content.get("dtype"),
         expand=content.get("expand", False),
         shard_size=str(content.get("shard_size", "5GB")),
     )
 
 
-def _family(content: Mapping[str, Any]) -> dict[str, Any]:
+def _family(file: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     model = {word: content[word] for word in FAMILY if word in content}
+    if model.get("chat_template") is not None:
+        model["chat_template"] = _word(file, str(model["chat_template"]))
     for word in ("weights", "density"):
         if isinstance(model.get(word), Mapping):
             # YAML reads a folder called 7 as a number.
@@ -169,6 +171,9 @@ def written(request: Request, base: Place | None, experts: Mapping[str, Place]) 
     for word, value in request.model.items():
         if word in FAMILY and value not in (None, [], (), {}, False):
             content[word] = list(value) if isinstance(value, tuple) else value
+    template = content.get("chat_template")
+    if template is not None and Path(template).expanduser().is_file():
+        content["chat_template"] = _from(out, Path(template).expanduser())
     for word, value in (
         ("dtype", request.dtype),
         ("expand", request.expand),
@@ -184,6 +189,11 @@ def written(request: Request, base: Place | None, experts: Mapping[str, Place]) 
 def _told(place: Place, out: Path) -> str:
     if place.repository is not None:
         return place.shown
-    inside = os.path.relpath(place.path.resolve(), out.resolve())
+    return _from(out, place.path)
+
+
+def _from(out: Path, path: Path) -> str:
+    """A path as it is written in a recipe in OUT."""
+    inside = os.path.relpath(path.resolve(), out.resolve())
     # A path that reads as a hub id is told from one by its beginning.
     return f"./{inside}" if HUB_ID.fullmatch(inside) else inside

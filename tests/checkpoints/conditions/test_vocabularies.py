@@ -4,6 +4,7 @@ import json
 
 import torch
 
+from tadrop.app.merging.recipe import read_recipe
 from tadrop.storage.checkpoint import open_checkpoint
 from tests.checkpoints import save, weights
 from tests.checkpoints.conditions import merged, noted, refused
@@ -104,3 +105,31 @@ def test_45_and_23_a_vocabulary_and_a_size_that_differ_are_both_told(tmp_path):
         r"32.*\n +vocabularies differ from the base's \(wide: 99 rows against 96\)"
     )
     refused(base, [*experts, tmp_path / "wide"], tmp_path / "out", line)
+
+
+def test_47_a_chat_template_by_itself(tmp_path, capsys):
+    base, experts, *_ = family(tmp_path, llama(), ("a", "b", "c"))
+    for folder in (base, *experts):
+        edit(folder / "tokenizer_config.json", eos_token="</s>")
+    edit(base / "tokenizer_config.json", chat_template="{{ base }}")
+    for expert in experts[:2]:
+        (expert / "chat_template.jinja").write_text("{{ common }}")
+    (tmp_path / "own.jinja").write_text("{{ own }}")
+    wanted = {
+        "a": "{{ common }}",
+        "auto": "{{ common }}",
+        "base": "{{ base }}",
+        str(tmp_path / "own.jinja"): "{{ own }}",
+    }
+    for number, (word, text) in enumerate(wanted.items()):
+        place = tmp_path / f"out{number}"
+        out = merged(base, experts, place, chat_template=word).path
+        assert (out / "chat_template.jinja").read_text() == text
+        assert "chat_template" not in (out / "tokenizer_config.json").read_text()
+        assert "chat_template differs" not in noted(capsys)
+    recipe = read_recipe(out / "tadrop.yaml", "again")
+    assert recipe.model["chat_template"] == str(out / ".." / "own.jinja")
+    line = (
+        r"chat_template=c: there is no template; it is auto, a file, or one of base, a"
+    )
+    refused(base, experts, tmp_path / "no", line, chat_template="c")

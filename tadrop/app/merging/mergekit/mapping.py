@@ -54,7 +54,7 @@ def request(file: Path, content: Mapping[str, Any], out: str) -> Request:
     for word in content:
         if word not in TOP:
             raise TadropError(f"{file}: {word} is not known")
-    for word in ("slices", "modules", "chat_template", "tokenizer"):
+    for word in ("slices", "modules", "tokenizer"):
         if content.get(word):
             raise TadropError(f"{file}: {word} is not mapped; merge whole models")
     method = str(content["merge_method"])
@@ -70,6 +70,13 @@ def request(file: Path, content: Mapping[str, Any], out: str) -> Request:
         raise TadropError(f"{file}: dtype {dtype} is not one of {', '.join(DTYPES)}")
     if content.get("tokenizer_source"):
         model["tokenizer"] = reader.tokenizer(content["tokenizer_source"])
+    if content.get("chat_template"):
+        if content["chat_template"] != "auto":
+            raise TadropError(
+                f"{file}: chat_template is auto here; name a model's or a file with "
+                "--chat-template"
+            )
+        model["chat_template"] = "auto"
     return Request(
         base=reader.base,
         experts=reader.experts,

@@ -18,6 +18,7 @@ SPELLINGS = {
     r"\bmodel\.private=": "--private ",
     r"\bmerge\.scale=": "--scale ",
     r"\bseed=": "--seed ",
+    r"\bchat_template=": "--chat-template ",
     r"nothing is drawn by merge=": "nothing is drawn by --method ",
     r"\bmodel\.t\b": "--t",
     r"\bmerge=(\w+) has no": r"--method \1 has no",
