@@ -32,6 +32,7 @@ from tadrop.checkpoints.tensors.tied import under_names_of, under_source
 from tadrop.checkpoints.words import Place, named, place
 from tadrop.storage.checkpoint import Beside, Checkpoint
 from tadrop.types import MatrixLayout, TadropError
+from tadrop.vectors.names import layer_of
 
 
 @dataclass(frozen=True)
@@ -286,7 +287,8 @@ class Family:
             names |= {*one.checkpoint.tensors, *one.checkpoint.aliases, *values}
         for pattern in self.options.private:
             if not fnmatch.filter(names, pattern):
-                near = get_close_matches(pattern, sorted(names), 1, 0)
+                layers = {f"{layer_of(name)}.*" for name in names}
+                near = get_close_matches(pattern, sorted(names | layers), 1, 0)
                 meant = f"; did you mean {near[0]}?" if near else ""
                 raise TadropError(
                     f"model.private=[{pattern}]: no tensor is called so{meant}"

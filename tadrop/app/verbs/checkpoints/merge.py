@@ -10,6 +10,7 @@ from tadrop.app.terminal.stopping import nothing_goes_on
 
 # How this command spells the settings that messages name.
 SPELLINGS = {
+    r" \(model\.\w+=[^)]*\)": "",  # the same in words of `tadrop run`
     r"\bexport\.dir\b": "-o",
     r"\bexport\.dtype=": "--dtype ",
     r"\bexport\.shard_size=": "--shard-size ",
