@@ -5,10 +5,8 @@ here and said in notes, before anything is computed; what does not fit is refuse
 it at once.
 """
 
-import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
@@ -17,8 +15,9 @@ from typing import Any
 from tadrop.checkpoints import comparing, lora
 from tadrop.checkpoints.fitting import check_all, some
 from tadrop.checkpoints.made import renamed, with_made, with_taken
-from tadrop.checkpoints.names import mapped, outside, prefix_map
+from tadrop.checkpoints.names import by_rules, mapped, outside, prefix_map
 from tadrop.checkpoints.opening import Input, opened
+from tadrop.checkpoints.options import Options, check
 from tadrop.checkpoints.tensors import (
     buffers,
     heads,
@@ -32,20 +31,6 @@ from tadrop.checkpoints.tensors.tied import under_names_of, under_source
 from tadrop.checkpoints.words import Place, named, place
 from tadrop.storage.checkpoint import Beside, Checkpoint
 from tadrop.types import MatrixLayout, TadropError
-from tadrop.vectors.names import layer_of
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is said of a family beside its checkpoints; see models.local."""
-
-    private: tuple[str, ...] = ()
-    keep_base: tuple[str, ...] = ()
-    tokenizer: str | None = None
-    statistics: str = "mean"
-    round_base: bool = False
-    force: bool = False
-    chat_template: str | None = None
 
 
 @dataclass
@@ -91,7 +76,7 @@ class Family:
     def settled(self) -> tuple[Checkpoint, dict[str, Checkpoint]]:
         """The base and the experts by name. Raises TadropError for all that is wrong."""
         self.private = self.options.private
-        self._check_private()
+        check(self.options, self.base_input, self.inputs)
         base = under_source(self.base_input.checkpoint)
         self.notes += base.notes
         given = self.options
@@ -147,7 +132,11 @@ class Family:
     def _under_names(self, base: Checkpoint, name: str, one: Input) -> Checkpoint:
         if one.adapter is not None:
             return self._adapted(base, name, one.adapter)
-        expert = under_names_of(base, one.checkpoint)
+        checkpoint = one.checkpoint
+        if rules := self.options.rename.get(name):
+            new = by_rules(name, rules, list(checkpoint.tensors))
+            checkpoint = renamed(checkpoint, new)
+        expert = under_names_of(base, checkpoint)
         shapes: dict[str, tuple[int, ...]] = {}
         for key in expert.tensors:
             shapes[key] = tuple(expert.like(key).shape)
@@ -278,18 +267,3 @@ class Family:
         folders = self._talking(vocabulary.BASE)
         text = talking.template(word, folders)
         return replace(base, beside=replace(base.beside, template=text))
-
-    def _check_private(self) -> None:
-        """Raises TadropError for a pattern that no tensor's name fits."""
-        names = set(self.base_input.checkpoint.tensors)
-        for one in self.inputs.values():
-            values = one.adapter.values if one.adapter else ()
-            names |= {*one.checkpoint.tensors, *one.checkpoint.aliases, *values}
-        for pattern in self.options.private:
-            if not fnmatch.filter(names, pattern):
-                layers = {f"{layer_of(name)}.*" for name in names}
-                near = get_close_matches(pattern, sorted(names | layers), 1, 0)
-                meant = f"; did you mean {near[0]}?" if near else ""
-                raise TadropError(
-                    f"model.private=[{pattern}]: no tensor is called so{meant}"
-                )

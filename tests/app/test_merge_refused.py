@@ -149,3 +149,29 @@ def test_convert_takes_o_for_out(world, monkeypatch):
     monkeypatch.setattr("sys.argv", ["convert", "x.pt", "-o", "there"])
     convert.main()
     assert load_file(next(Path("there").rglob("x.safetensors"))).keys() == {"w"}
+
+
+def test_tensors_of_other_names(world, capsys):
+    state = tensors("a")
+    other = {}
+    for name, tensor in state.items():
+        other[name.replace("layers.", "h.").replace(".w.", ".dense.")] = tensor
+    Path("b/model.safetensors").unlink()
+    save_file(other, "b/model.safetensors")
+    refused("base a b -o no", "2 of the base are missing: layers.0.w.weight", capsys)
+    rules = ["--rename", r"b:^h\.(\d+)=layers.\1", "--rename", r"b:\.dense\.=.w."]
+    main(["base", "a", "b", "-m", "average", "-o", "out", *rules])
+    for name, tensor in tensors("out").items():
+        torch.testing.assert_close(tensor, state[name])
+    merge("--recipe out/tadrop.yaml -o again")
+    assert same("out", "again")
+    for rule, line in (
+        ("b:^x=y", "--rename b:^x=y: changes no tensor's name; one of them is 'h.0.de"),
+        ("b:(=y", "--rename b:(=y: missing ), unterminated subpattern"),
+        (r"b:.*=y", "--rename b: gives two tensors of it the same name"),
+        ("c:h=y", "--rename c: is no whole expert; they are a, b"),
+        ("b", "--rename b: it is NAME:REGEX=REPLACEMENT"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(["base", "a", "b", "-o", "no", "--rename", rule])
+        assert line in stopped.value.code

@@ -31,6 +31,7 @@ SAID_BY_RECIPES = (
     "t",
     *("seed", "private", "keep_base", "tokenizer", "force", "round_base", "bn"),
     "chat_template",
+    "rename",
     *("dtype", "shard_size", "expand"),
 )
 
@@ -97,6 +98,13 @@ def _inputs(group: Any) -> None:
     many = {"nargs": "+", "default": [], "metavar": "PATTERN"}
     add("--private", **many, help="tensors that stay each expert's own (heads)")
     add("--keep-base", **many, help="tensors that are the base's")
+    add(
+        "--rename",
+        action="append",
+        default=[],
+        metavar="NAME:REGEX=REPLACEMENT",
+        help="an expert's tensors, where more than a prefix differs; repeatable",
+    )
     add("--tokenizer", metavar="WHOSE", help="base, union or an expert's name")
     add("--chat-template", metavar="WHOSE", help="base, a name, auto, or a file")
     add("--force", action="store_true", help="merge though configurations differ")
@@ -151,10 +159,10 @@ def request(read: argparse.ArgumentParser, options: argparse.Namespace) -> Reque
         "statistics": options.bn,
         "round_base": options.round_base,
         "force": options.force,
+        "chat_template": options.chat_template,
+        "rename": _renames(options.rename),
         **_counts(options, models),
     }
-    if options.chat_template is not None:
-        family["chat_template"] = options.chat_template
     if options.bn == "mean":
         del family["statistics"]
     return Request(
@@ -186,6 +194,18 @@ def _counts(options: argparse.Namespace, experts: Sequence[str]) -> dict[str, An
         if given is not None or word in rules:
             counts[key] = {**common, **rules.get(word, {})}
     return counts
+
+
+def _renames(words: Sequence[str]) -> dict[str, dict[str, str]]:
+    """{expert: {regex: replacement}} of `NAME:REGEX=REPLACEMENT`, in their order."""
+    rules: dict[str, dict[str, str]] = {}
+    for word in words:
+        name, colon, rule = word.partition(":")
+        pattern, equals, replacement = rule.rpartition("=")
+        if not (name and colon and pattern and equals):
+            raise TadropError(f"--rename {word}: it is NAME:REGEX=REPLACEMENT")
+        rules.setdefault(name, {})[pattern] = replacement
+    return rules
 
 
 def _rules(file: Path) -> dict[str, Any]:

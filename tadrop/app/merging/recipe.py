@@ -40,7 +40,7 @@ FAMILY = (
         "statistics",
         "round_base",
     ),
-    *("force", "weights", "density", "t", "chat_template"),
+    *("force", "weights", "density", "t", "chat_template", "rename"),
 )
 
 

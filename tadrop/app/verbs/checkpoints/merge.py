@@ -19,6 +19,8 @@ SPELLINGS = {
     r"\bmodel\.private=": "--private ",
     r"\bmerge\.scale=": "--scale ",
     r"\bseed=": "--seed ",
+    r"\brename\.([^:]+): (?=\S+=)": r"--rename \1:",
+    r"\brename\.([^:]+):": r"--rename \1:",
     r"\bchat_template=": "--chat-template ",
     r"nothing is drawn by merge=": "nothing is drawn by --method ",
     r"\bmodel\.t\b": "--t",
