@@ -43,7 +43,7 @@ def merge_checkpoints(
     expand:        also write each task's full checkpoint to out/TASK
     overrides:     anything else as on the command line, such as "tadrop.q_lo=0.7"
     shard_size:    the most bytes of one file
-    family:        what else models.local takes: weights, density, tokenizer, keep_base,
+    family:        what else models.local takes: weights, density, t, tokenizer, keep_base,
                    statistics, round_base, force, matrices
 
     Returns what was written and where. Raises TadropError, naming the file and the

@@ -35,6 +35,39 @@ class Meter:
         return _whole_life_peak()
 
 
+def free_bytes() -> int | None:
+    """Memory that is free here, of the machine or of what this process may have of it.
+
+    None where the system does not tell.
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    free = [int(line.split()[1]) * 1024 for line in lines if "MemAvailable" in line]
+    allowed = _left_of_group(Path("/sys/fs/cgroup"))
+    return min([*free, *allowed], default=None)
+
+
+def _left_of_group(group: Path) -> list[int]:
+    """What a container leaves to its processes, but for caches of files; or nothing."""
+    try:
+        most = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+        caches = (group / "memory.stat").read_text().split()
+        return [int(most) - used + int(caches[caches.index("file") + 1])]
+    except (OSError, ValueError):
+        return []
+
+
+def shown(count: int) -> str:
+    """Bytes as people read them, in decimal units."""
+    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
+
+
 def _whole_life_peak() -> int:
     """The peak resident set of the process's whole life; 0 where no system call tells."""
     try:

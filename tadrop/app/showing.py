@@ -11,6 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from tadrop.app.console import console, err, out, position, print_wide, say
+from tadrop.app.meter import shown
 from tadrop.app.terminal.plain import harmless
 from tadrop.app.terminal.sheets import fitted, full
 from tadrop.errors import TadropError
@@ -117,10 +118,9 @@ def short(path: Path) -> Path:
 
 def show_written(written: "Written") -> None:
     """Prints where an export is and what it is."""
-    size = written.bytes / 1e6
     say(
         f"wrote {harmless(str(written.path))} "
-        f"({written.kind}, {size:.1f} MB, density {written.density:.3f})"
+        f"({written.kind}, {shown(written.bytes)}, density {written.density:.3f})"
     )
     for path in written.expanded.values():
         say(f"wrote {harmless(str(path))}")

@@ -5,25 +5,25 @@ here and said in notes, before anything is computed; what does not fit is refuse
 it at once.
 """
 
-import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import cached_property
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
-from tadrop.checkpoints import lora
-from tadrop.checkpoints.configs import differences, doubts
+from tadrop.checkpoints import comparing, lora
 from tadrop.checkpoints.fitting import check_all, some
 from tadrop.checkpoints.made import renamed, with_made, with_taken
-from tadrop.checkpoints.names import mapped, outside, prefix_map
+from tadrop.checkpoints.names import by_rules, mapped, outside, prefix_map
 from tadrop.checkpoints.opening import Input, opened
+from tadrop.checkpoints.options import Options, check
 from tadrop.checkpoints.tensors import (
     buffers,
     heads,
     matrices,
     rounding,
+    rows,
     talking,
     vocabulary,
 )
@@ -31,18 +31,6 @@ from tadrop.checkpoints.tensors.tied import under_names_of, under_source
 from tadrop.checkpoints.words import Place, named, place
 from tadrop.storage.checkpoint import Beside, Checkpoint
 from tadrop.types import MatrixLayout, TadropError
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is said of a family beside its checkpoints; see models.local."""
-
-    private: tuple[str, ...] = ()
-    keep_base: tuple[str, ...] = ()
-    tokenizer: str | None = None
-    statistics: str = "mean"
-    round_base: bool = False
-    force: bool = False
 
 
 @dataclass
@@ -58,7 +46,6 @@ class Family:
     hub: str | None = None
     private: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
-    strangers: list[str] = field(default_factory=list)
 
     @cached_property
     def inputs(self) -> dict[str, Input]:
@@ -89,38 +76,50 @@ class Family:
     def settled(self) -> tuple[Checkpoint, dict[str, Checkpoint]]:
         """The base and the experts by name. Raises TadropError for all that is wrong."""
         self.private = self.options.private
-        self._check_private()
+        check(self.options, self.base_input, self.inputs)
         base = under_source(self.base_input.checkpoint)
         self.notes += base.notes
-        self._compare_configs()
+        given = self.options
+        settings = comparing.settings(self.base_input, self.inputs, given.force)
+        self.notes += settings.notes
         experts: dict[str, Checkpoint] = {}
         for name, one in self.inputs.items():
             experts[name] = self._under_names(base, name, one)
             self.notes += experts[name].notes
-        self._tell_repeated()
+        known = None if self.base_word is None else self.base_input
+        self.notes += comparing.repeated(known, self.inputs)
+        self.notes += comparing.beside(self.base_input, self.inputs)
         base = buffers.with_constants(base)
         experts = buffers.without_constants(base, experts)
         base, experts, notes = heads.with_heads(base, experts, self.private)
         self.notes += notes
-        base, experts = self._same_vocabulary(base, experts)
-        experts = heads.with_kept(base, experts, self.options.keep_base)
+        words = self._vocabularies(base, experts)
+        if not words.refusal:
+            base, experts = self._same_vocabulary(base, experts, words)
+        experts = heads.with_kept(base, experts, given.keep_base)
+        self._check_fits(base, experts, words)
+        settings.check_strangers()
+        buffers.check_integers(base, experts, self.private)
+        base = buffers.with_shared_masks(base, experts)
+        base, notes = buffers.with_statistics(base, experts, given.statistics)
+        self.notes += notes
+        experts, notes = rounding.compared(base, experts, given.round_base)
+        self.notes += notes
+        return self._with_template(base), experts
+
+    def _check_fits(
+        self,
+        base: Checkpoint,
+        experts: Mapping[str, Checkpoint],
+        words: vocabulary.Words,
+    ) -> None:
+        """Raises TadropError for every expert that does not fit, and vocabularies."""
         configs: dict[str, Mapping[str, Any]] = {}
         for name, one in self.inputs.items():
             configs[name] = one.config
-        check_all(base, experts, self.private, self.base_input.config, configs)
-        if self.strangers:
-            # Of another architecture, though every tensor fits.
-            raise TadropError(
-                f"{' and '.join(self.strangers)}; if the base's settings are meant for "
-                "all, say --force (model.force=true)"
-            )
-        buffers.check_integers(base, experts, self.private)
-        base = buffers.with_shared_masks(base, experts)
-        base, notes = buffers.with_statistics(base, experts, self.options.statistics)
-        self.notes += notes
-        experts, notes = rounding.compared(base, experts, self.options.round_base)
-        self.notes += notes
-        return base, experts
+        left = (*self.private, *words.tensors) if words.refusal else self.private
+        ours = self.base_input.config
+        check_all(base, experts, left, ours, configs, words.refusal)
 
     def layouts(self) -> dict[str, MatrixLayout]:
         """Which tensors are matrices, as families of transformers store them."""
@@ -130,44 +129,14 @@ class Family:
             shapes[name] = tuple(base.like(name).shape)
         return matrices.found(self.base_input.config, shapes)
 
-    def _compare_configs(self) -> None:
-        """Notes doubts; raises TadropError for other functions than the base's."""
-        wrong: list[str] = []
-        for name, one in self.inputs.items():
-            if unlike := differences(self.base_input.config, one.config):
-                told = f"{name} computes otherwise than the base ({'; '.join(unlike)})"
-                model_type = self.base_input.config.get("model_type")
-                if one.config.get("model_type") == model_type or self.options.force:
-                    wrong.append(told)
-                else:
-                    self.strangers.append(told)
-            if doubt := doubts(self.base_input.config, one.config):
-                self.notes.append(
-                    f"{name}: config.json has {'; '.join(doubt)}; the base's is taken"
-                )
-        sized = self._sizes_differ()
-        if wrong and not self.options.force and not sized:
-            raise TadropError(
-                f"{' and '.join(wrong)}; if the base's settings are meant for all, "
-                "say --force (model.force=true)"
-            )
-        if self.options.force:
-            self.notes += [f"{told}; merged as forced" for told in wrong]
-
-    def _sizes_differ(self) -> bool:
-        """Whether a model has another number of tensors, which is told by its shapes."""
-        keys = ("hidden_size", "d_model", "n_embd", "num_hidden_layers", "n_layer")
-        base = self.base_input.config
-        for one in self.inputs.values():
-            for key in keys:
-                if key in base and key in one.config and base[key] != one.config[key]:
-                    return True
-        return False
-
     def _under_names(self, base: Checkpoint, name: str, one: Input) -> Checkpoint:
         if one.adapter is not None:
             return self._adapted(base, name, one.adapter)
-        expert = under_names_of(base, one.checkpoint)
+        checkpoint = one.checkpoint
+        if rules := self.options.rename.get(name):
+            new = by_rules(name, rules, list(checkpoint.tensors))
+            checkpoint = renamed(checkpoint, new)
+        expert = under_names_of(base, checkpoint)
         shapes: dict[str, tuple[int, ...]] = {}
         for key in expert.tensors:
             shapes[key] = tuple(expert.like(key).shape)
@@ -203,7 +172,9 @@ class Family:
         for tensor in base.tensors:
             if tensor not in own:
                 whole[tensor] = tensor
-        bare = Checkpoint(adapter.path, adapter.files, own, likes=own)
+        bare = Checkpoint(
+            adapter.path, adapter.files, own, likes=own, seen=adapter.seen
+        )
         expert = with_made(with_taken(bare, whole, base), makers, made)
         scales = sorted(set(map(attrgetter("scale"), adapter.modules.values())))
         told = ", ".join(map("{:g}".format, scales))
@@ -219,25 +190,13 @@ class Family:
         last = word.rstrip("/").rpartition("/")[2]
         return last in (self.base_input.place.name, self.base_input.folder.name)
 
-    def _tell_repeated(self) -> None:
-        """Notes experts that are the base, or one another."""
-        seen = {self.base_input.place.path.resolve(): "the base"}
-        if self.base_word is None:
-            seen = {}
-        for name, one in self.inputs.items():
-            path = one.place.path.resolve()
-            if path in seen:
-                self.notes.append(f"{name} is {seen[path]}: the same files")
-            seen.setdefault(path, name)
-
-    def _same_vocabulary(
+    def _vocabularies(
         self, base: Checkpoint, experts: Mapping[str, Checkpoint]
-    ) -> tuple[Checkpoint, dict[str, Checkpoint]]:
-        """Models with rows of the same tokens. Raises TadropError where nobody says how."""
-        word = self.options.tokenizer
+    ) -> vocabulary.Words:
+        """Every model's vocabulary, and how they differ."""
         ours = vocabulary.model_of(base, self.base_input.folder)
         if ours is None:
-            return base, dict(experts)
+            return vocabulary.Words({})
         models = {vocabulary.BASE: ours}
         for name, expert in experts.items():
             adapter = self.inputs[name].adapter is not None
@@ -245,50 +204,66 @@ class Family:
             theirs = vocabulary.model_of(expert, folder)
             if theirs is not None:
                 models[name if name != vocabulary.BASE else "base "] = theirs
-        unlike: dict[str, str | None] = {}
-        for name, one in models.items():
-            unlike[name] = vocabulary.unlike(ours, one)
-        reasons: dict[str, str] = {}
-        for name, why in unlike.items():
-            if why:
-                reasons[name] = why
-        if word is None and reasons:
-            raise vocabulary.refusal(list(reasons), list(reasons.values()))
-        goal = vocabulary.target(word or vocabulary.BASE, models)
+        return vocabulary.compared(models, self.options.tokenizer)
+
+    def _same_vocabulary(
+        self,
+        base: Checkpoint,
+        experts: Mapping[str, Checkpoint],
+        words: vocabulary.Words,
+    ) -> tuple[Checkpoint, dict[str, Checkpoint]]:
+        """Models with rows of the same tokens."""
+        word = self.options.tokenizer
+        if not words.models:
+            return self._with_tokenizer(base, word), dict(experts)
+        goal = vocabulary.target(word or vocabulary.BASE, words.models)
         self._tell_tokenizers(word)
-        if not reasons:
+        if not words.unlike:
             beside = replace(base.beside, tokenizer=goal.donor)
             return replace(base, beside=beside), dict(experts)
-        aligned = vocabulary.aligned(models, goal)
+        aligned = rows.aligned(words.models, goal)
+        told = "; ".join(words.told())
         self.notes.append(
-            f"vocabulary: {word}, {goal.rows} rows; rows go by token ("
-            + "; ".join(f"{name.strip()}: {why}" for name, why in reasons.items())
-            + ")"
+            f"vocabulary: {word or 'base'}, {goal.rows} rows; rows go by token ({told})"
         )
         merged: dict[str, Checkpoint] = {}
         for name, one in experts.items():
             merged[name] = aligned.get(name, one)
         return aligned[vocabulary.BASE], merged
 
+    def _with_tokenizer(self, base: Checkpoint, word: str | None) -> Checkpoint:
+        """A base without words of its own, and another model's tokenizer beside it."""
+        self._tell_tokenizers(word)
+        if word in (None, vocabulary.BASE):
+            return base
+        if word not in self.inputs:
+            raise TadropError(
+                f"tokenizer is {word!r}; the base has no embedding of words that could "
+                f"be joined: it is base or one of {', '.join(self.inputs)}"
+            )
+        beside = replace(base.beside, tokenizer=self.inputs[word].folder)
+        return replace(base, beside=beside)
+
     def _tell_tokenizers(self, word: str | None) -> None:
         """Notes whose tokenizer it is, where they do not talk alike."""
-        folders = {"the base": self.base_input.folder}
+        folders = self._talking("the base")
+        chosen = word if word in folders else "the base"
+        has_template = self.options.chat_template is not None
+        self.notes += talking.told(folders, chosen, has_template)
+
+    def _talking(self, base: str) -> dict[str, Path]:
+        """The folders with tokenizers of their own; base: what that one is called."""
+        folders = {base: self.base_input.folder}
         for name, one in self.inputs.items():
             if one.adapter is None:
                 folders[name] = one.folder
-        chosen = word if word in folders else "the base"
-        self.notes += talking.told(folders, chosen)
+        return folders
 
-    def _check_private(self) -> None:
-        """Raises TadropError for a pattern that no tensor's name fits."""
-        names = set(self.base_input.checkpoint.tensors)
-        for one in self.inputs.values():
-            values = one.adapter.values if one.adapter else ()
-            names |= {*one.checkpoint.tensors, *one.checkpoint.aliases, *values}
-        for pattern in self.options.private:
-            if not fnmatch.filter(names, pattern):
-                near = get_close_matches(pattern, sorted(names), 1, 0)
-                meant = f"; did you mean {near[0]}?" if near else ""
-                raise TadropError(
-                    f"model.private=[{pattern}]: no tensor is called so{meant}"
-                )
+    def _with_template(self, base: Checkpoint) -> Checkpoint:
+        """The base with the chat template that was chosen."""
+        word = self.options.chat_template
+        if word is None:
+            return base
+        folders = self._talking(vocabulary.BASE)
+        text = talking.template(word, folders)
+        return replace(base, beside=replace(base.beside, template=text))

@@ -1,6 +1,8 @@
 """Whether experts fit their base: everything that does not, grouped and told at once."""
 
-from collections.abc import Mapping, Sequence
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from tadrop.checkpoints.tensors.tied import is_target
@@ -96,6 +98,7 @@ def _told(
     extra: Sequence[str],
 ) -> list[str]:
     parts: list[str] = []
+    known = {*base.tensors, *expert.tensors}
     if shapes:
         texts: list[str] = []
         for name in shapes:
@@ -106,26 +109,46 @@ def _told(
             texts.append(f"{name} {one} against {other}")
         parts.append(
             f"{len(shapes)} have another shape: {some(texts)} "
-            f"(if they are the task's own, heads: --private {patterns(shapes)})"
+            f"(if they are the task's own, heads: --private {patterns(shapes, known)})"
         )
     if missing:
         heads = all(map(is_target, missing))
         remedy = (
-            f" (--keep-base {patterns(missing)})" if heads or len(missing) < 9 else ""
+            f" (--keep-base {patterns(missing, known)})"
+            if heads or len(missing) < 9
+            else ""
         )
         parts.append(f"{len(missing)} of the base are missing: {some(missing)}{remedy}")
     if extra:
         parts.append(
             f"{len(extra)} are not in the base: {some(extra)} "
-            f"(if they are the task's own, heads: --private {patterns(extra)})"
+            f"(if they are the task's own, heads: --private {patterns(extra, known)})"
         )
     return parts
 
 
-def patterns(names: Sequence[str]) -> str:
-    """Patterns to paste that fit these tensors."""
-    layers = sorted(set(map(layer_of, names)))
-    return " ".join(map("'{}.*'".format, layers[:SHOWN]))
+def patterns(names: Sequence[str], known: Iterable[str]) -> str:
+    """Patterns to paste that fit these tensors, and no others of those known."""
+    others = set(known) - set(names)
+    found: dict[str, None] = {}
+    for name in names:
+        layer = f"{layer_of(name)}.*"
+        fits = fnmatchcase(name, layer) and not fnmatch.filter(others, layer)
+        found[layer if fits else name] = None
+    if len(found) > SHOWN:
+        found = _by_last_words(names, others) or found
+    return " ".join(map("'{}'".format, sorted(found)))
+
+
+def _by_last_words(names: Sequence[str], others: set[str]) -> dict[str, None]:
+    """`*.bias` and the like; nothing where one of them fits other tensors too."""
+    found: dict[str, None] = {}
+    for name in names:
+        pattern = f"*.{name.rpartition('.')[2]}"
+        if not fnmatchcase(name, pattern) or fnmatch.filter(others, pattern):
+            return {}
+        found[pattern] = None
+    return found
 
 
 def check_all(
@@ -134,13 +157,19 @@ def check_all(
     private: Sequence[str],
     base_config: Mapping[str, Any],
     configs: Mapping[str, Mapping[str, Any]],
+    also: str | None = None,
 ) -> None:
-    """Raises TadropError that names every expert that does not fit, and why."""
+    """Raises TadropError that names every expert that does not fit, and why.
+
+    also: what else is wrong
+    """
     told: list[str] = []
     for task, expert in experts.items():
         pair = base_config, configs[task]
         reason = mismatches(base, expert, private, pair)
         if reason:
             told.append(f"{expert.path} does not fit the base {base.path}: {reason}")
+    if also:
+        told.append(also)
     if told:
         raise TadropError("\n       ".join(told))

@@ -70,6 +70,7 @@ class Adapter:
 
     modules: by the name that the module has in the model that was adapted
     values:  tensors that were trained whole, by name
+    seen:    see Checkpoint
     """
 
     path: Path
@@ -77,6 +78,7 @@ class Adapter:
     config: Mapping[str, Any]
     modules: Mapping[str, Module]
     values: Mapping[str, Tensor]
+    seen: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
 
     def targets(self) -> dict[str, str]:
         """The base's tensor that each module changes, by the module's name."""
@@ -119,7 +121,7 @@ def open_adapter(folder: Path) -> Adapter:
         )
     for module in modules.values():
         _settle(folder, config, module)
-    return Adapter(folder, stored.files, config, modules, values)
+    return Adapter(folder, stored.files, config, modules, values, stored.seen)
 
 
 def _aliased(stored: Checkpoint) -> dict[str, Tensor]:

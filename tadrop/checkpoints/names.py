@@ -1,7 +1,12 @@
-"""An expert's tensors under the base's names, where one prefix is all that differs."""
+"""An expert's tensors under the base's names, where one prefix is all that differs.
 
+What differs otherwise is said: patterns of names, and what stands in their place.
+"""
+
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from tadrop.types import TadropError
 from tadrop.vectors.names import is_private
 
 # What wrappers of training code put before every name.
@@ -92,3 +97,36 @@ def mapped(names: Iterable[str], stripped: str, added: str) -> dict[str, str]:
 def outside(names: Iterable[str], stripped: str) -> tuple[str, ...]:
     """The names that do not have a prefix: heads around the body."""
     return tuple(name for name in names if not name.startswith(stripped))
+
+
+def by_rules(
+    task: str, rules: Mapping[str, str], names: Sequence[str]
+) -> dict[str, str]:
+    """{an expert's name: its name by the rules}.
+
+    rules: regular expressions and what stands in the place of what they find
+    Raises TadropError for one that finds nothing or cannot be, and for two tensors of
+    one name.
+    """
+    new = {name: name for name in names}
+    for pattern, replacement in rules.items():
+        before = dict(new)
+        try:
+            for name, now in before.items():
+                new[name] = re.sub(pattern, replacement, now)
+        except (re.error, IndexError) as error:
+            raise TadropError(
+                f"{_rule(task, pattern, replacement)}: {error}"
+            ) from error
+        if new == before:
+            raise TadropError(
+                f"{_rule(task, pattern, replacement)}: changes no tensor's name; one of "
+                f"them is {next(iter(names), None)!r}"
+            )
+    if len(set(new.values())) < len(new):
+        raise TadropError(f"rename.{task}: gives two tensors of it the same name")
+    return new
+
+
+def _rule(task: str, pattern: str, replacement: str) -> str:
+    return f"rename.{task}: {pattern}={replacement}"

@@ -13,6 +13,7 @@ from tadrop.checkpoints.made import Maker, with_made
 from tadrop.checkpoints.tensors.kinds import check_not_quantised
 from tadrop.checkpoints.words import Place
 from tadrop.storage.checkpoint import (
+    INDEX,
     Beside,
     Checkpoint,
     locate,
@@ -73,6 +74,11 @@ def opened(place: Place) -> Input:
         ) from error
     check_not_quantised(path, config, checkpoint.tensors)
     notes: list[str] = []
+    file = checkpoint.files[0]
+    if path.is_dir() and (path / f"{file.name}{INDEX}").is_file():
+        notes.append(
+            f"{path}: {file.name} is read, not the shards beside it, as transformers does"
+        )
     if (folder / lora.CONFIG).is_file():
         notes.append(
             f"{path}: {lora.CONFIG} beside whole weights; the weights are used"

@@ -96,6 +96,21 @@ def copy_beside(
         changes["dtype"] = str(dtype).removeprefix("torch.")
     _change_config(folder / "config.json", changes)
     _add_tokens(folder, beside)
+    if beside.template is not None:
+        _set_template(folder, beside.template)
+
+
+def _set_template(folder: Path, template: str) -> None:
+    """Writes a chat template, and takes away what stands in its place elsewhere."""
+    (folder / "chat_template.json").unlink(missing_ok=True)
+    config = folder / "tokenizer_config.json"
+    if config.is_file():
+        with reading(config):
+            content = json.loads(config.read_text(encoding="utf-8"))
+        if content.pop("chat_template", None) is not None:
+            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            config.write_text(text, encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
 
 
 def _chosen(checkpoint: Checkpoint) -> Iterator[tuple[Path, Path]]:

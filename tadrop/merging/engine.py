@@ -8,7 +8,7 @@ so one merge serves a whole grid of scales.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple
 
@@ -36,6 +36,11 @@ from tadrop.vectors.passes import count_nonzero, over_pieces
 Unchecked = Tensor | Masked | LowRank
 # Takes (tensor name, first flat index, merged piece), on any thread.
 Put = Callable[[str, int, MergedPiece], None]
+
+
+# Settings of a formula that vary from tensor to tensor, {word: {tensor: value}}.
+Knobs = Mapping[str, Mapping[str, float]]
+NO_KNOBS: Knobs = {}
 
 
 class Summary(NamedTuple):
@@ -76,6 +81,7 @@ class _Pass:
     survey: Mapping[str, Any]
     statistics: Statistics | None
     weights: Mapping[str, Sequence[float]] | None = None
+    knobs: Knobs = field(default_factory=dict)
 
     def merged(
         self,
@@ -89,7 +95,8 @@ class _Pass:
         """
         method = self.method
         size = prod(self.stream.shapes[name])
-        is_plain = self.weights is None  # the kernels know no weights
+        # The kernels know neither weights nor knobs that vary.
+        is_plain = self.weights is None and not self.knobs
         fast = method.compiled if is_plain else None
         if fast is not None and compiled.worthwhile(size, taus):
             return fast(taus, **self.survey)
@@ -122,6 +129,8 @@ class _Pass:
         """What merge is handed by name beside the task vectors."""
         handed = dict(self.survey)
         stop = start + taus[0].numel()
+        for word, values in self.knobs.items():
+            handed[word] = values[name]
         if self.statistics is not None:
             handed["statistics"] = self._measured(name, start, taus)
         if self.weights is not None:
@@ -221,17 +230,19 @@ def merge_into(
     on_tensor: Callable[[str], None] = _silent,
     statistics: Statistics | None = None,
     weights: Mapping[str, Sequence[float]] | None = None,
+    knobs: Knobs = NO_KNOBS,
 ) -> Summary:
     """Merges piece by piece and puts every result into a sink.
 
     Results come in any order and from several threads at once. on_tensor is told each
     name when it is done. weights: what the stream's vectors were multiplied by, one a
-    task, by tensor; see weighting.py
+    task, by tensor; see weighting.py. knobs: settings of the formula, {word: {tensor:
+    value}}
     """
     _check_layouts(stream, method)
     stream.plan()
     survey = _surveyed(stream, method, statistics)
-    formula = _Pass(stream, method, survey, statistics, weights)
+    formula = _Pass(stream, method, survey, statistics, weights, knobs)
     sizes = {name: prod(stream.shapes[name]) for name in stream.names}
 
     def work(name: str, start: int, taus: Taus) -> _Counts:

@@ -29,7 +29,7 @@ from tadrop.merging.source import Plan, Source, WiderError, held
 from tadrop.numerics.threads import in_order
 from tadrop.storage.atomic.finite import json_text
 from tadrop.storage.atomic.guards import check_room
-from tadrop.storage.checkpoint import Checkpoint, open_checkpoint
+from tadrop.storage.checkpoint import Checkpoint, check_unchanged, open_checkpoint
 from tadrop.storage.folders import NOTE, staged
 from tadrop.vectors.passes import PIECE
 
@@ -81,6 +81,8 @@ def export(
                 donor = base if experts is None else experts[task]
                 copy_beside(donor, folder / task, plan.dtype)
         copy_beside(base, folder, plan.dtype)
+        for checkpoint in (base, *(experts or {}).values()):
+            check_unchanged(checkpoint)
         note = {"kind": kind, "density": summary.density, **plan.made}
         if plan.cut:
             note["sparsity"] = plan.cut

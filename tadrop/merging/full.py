@@ -44,7 +44,7 @@ class Full:
         }
         check_room(folder, sum(form.nbytes for form in self.forms.values()))
         self.writer = CheckpointWriter(
-            folder, self.forms, metadata, aliases, plan.shard
+            folder, self.forms, metadata, aliases, plan.shard, base.stem
         )
 
     def put(self, name: str, start: int, merged: MergedPiece) -> None:

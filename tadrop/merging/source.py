@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tadrop.merging.engine import Put, Summary, merge_into
+from tadrop.merging.engine import NO_KNOBS, Knobs, Put, Summary, merge_into
 from tadrop.merging.method import Method
 from tadrop.merging.weighting import Table, Weighted
 from tadrop.protocols.streams import Stream
@@ -105,15 +105,19 @@ def streamed(
     method: Method,
     on_tensor: Callable[[str], None] = lambda name: None,
     weights: Table | None = None,
+    knobs: Knobs = NO_KNOBS,
 ) -> Source:
     """A merge that runs while it is written; nothing of it is held.
 
     weights: by which task vectors are multiplied, see weighting.py
+    knobs:   settings of the formula by tensor, see engine.py
     """
     weighted = stream if weights is None else Weighted(stream, weights)
 
     def run(put: Put) -> Summary:
-        return merge_into(put, weighted, method, on_tensor, weights=weights)
+        return merge_into(
+            put, weighted, method, on_tensor, weights=weights, knobs=knobs
+        )
 
     return Source(stream.tasks, stream.shapes, method.rescale is not None, run)
 

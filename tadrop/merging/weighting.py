@@ -67,6 +67,23 @@ def check_rules(what: str, rules: Mapping[str, Any] | None, stream: Stream) -> N
         table(what, rules, stream.tasks, stream.names)
 
 
+def check_rule(what: str, rule: Any, names: Sequence[str]) -> None:
+    """The same for one rule that is about no task; None is no rule."""
+    if rule is not None:
+        _check_fits(what, rule, names)
+        by_tensor(what, rule, names, 0.0)
+
+
+def by_tensor(
+    what: str, rule: Any, names: Sequence[str], usual: float
+) -> dict[str, float]:
+    """The value that a rule has for every tensor; see table."""
+    values: dict[str, float] = {}
+    for name, row in table(what, {"": rule}, ("",), names, usual).items():
+        values[name] = row[0]
+    return values
+
+
 def _check_fits(what: str, rule: Any, names: Sequence[str]) -> None:
     if isinstance(rule, Sequence) and not isinstance(rule, str):
         for entry in rule:

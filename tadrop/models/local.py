@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NoReturn
 
-from tadrop.checkpoints.family import Family, Options
+from tadrop.checkpoints.family import Family
+from tadrop.checkpoints.options import Options
 from tadrop.models.model import Model
 from tadrop.models.private import PrivateTensors
 from tadrop.protocols.tasks import Tasks
@@ -36,8 +37,12 @@ class Local:
     statistics: of normalisation layers: the experts' mean, or the base's
     round_base: whether experts of fewer bits are compared with the base rounded so
     force:      whether settings that make another function of the model may differ
+    chat_template: base, an expert's name, auto (the commonest) or a file; null: that of
+                the tokenizer
+    rename:     of an expert's tensors, by its name: {REGEX: REPLACEMENT}
     weights:    by expert: a number, a gradient over depth, or rules (merging.weighting)
     density:    the same for what the row's sparsifier keeps
+    t:          of SLERP, by tensor: a number, a gradient over depth, or rules
     hub_dir:    a folder laid out like the hub, asked before its library's cache
     """
 
@@ -51,8 +56,11 @@ class Local:
     statistics: Literal["mean", "base"] = "mean"
     round_base: bool = False
     force: bool = False
+    chat_template: str | None = None
+    rename: Mapping[str, Mapping[str, str]] | None = None
     weights: Mapping[str, Any] | None = None
     density: Mapping[str, Any] | None = None
+    t: Any = None
     hub_dir: str | None = None
 
     @cached_property
@@ -69,6 +77,8 @@ class Local:
             self.statistics,
             self.round_base,
             self.force,
+            self.chat_template,
+            self.rename or {},
         )
         return Family(self.base, tuple(self.experts), options, self.hub_dir)
 

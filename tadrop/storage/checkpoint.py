@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,14 @@ FILES = (
     "pytorch_model.bin",
     f"pytorch_model.bin{INDEX}",
 )
+# What names begin with in diffusers and open_clip, and with what safetensors do there.
+STEMS = {
+    "diffusion_pytorch_model": "diffusion_pytorch_model",
+    "open_clip_model": "open_clip_model",
+    "open_clip_pytorch_model": "open_clip_model",
+}
+ENDS = (".safetensors", f".safetensors{INDEX}", ".bin", f".bin{INDEX}")
+OTHERS = tuple(map("".join, product(STEMS, ENDS)))
 MANIFEST = "SHA256SUMS"
 # What a file of git's large file storage begins with where its bytes were not fetched.
 POINTER = b"version https://git-lfs"
@@ -48,6 +57,7 @@ class Checkpoint:
              is about
     beside:  what is written beside these tensors, where that is not their folder's own
     notes:   what is doubtful about it, a line each
+    seen:    bytes and time of each file when it was opened, {file: (bytes, time)}
     """
 
     path: Path
@@ -59,6 +69,7 @@ class Checkpoint:
     held: frozenset[str] = frozenset()
     beside: "Beside" = field(default_factory=lambda: Beside())
     notes: tuple[str, ...] = ()
+    seen: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
@@ -67,10 +78,34 @@ class Checkpoint:
         """A tensor of the same shape and dtype, which need not be made for it."""
         return (self.tensors if self.likes is None else self.likes)[name]
 
+    @property
+    def stem(self) -> str:
+        """What a file of these weights is called, in the library that reads them."""
+        for stem, name in STEMS.items():
+            if self.files and self.files[0].name.startswith(stem):
+                return name
+        return "model"
+
     def fingerprint(self) -> str:
         """The sha256 of the files' contents, in order, as 16 hex digits."""
         sums = "".join(map(sha256, self.files))
         return hashlib.sha256(sums.encode()).hexdigest()[:16]
+
+
+def check_unchanged(checkpoint: Checkpoint) -> None:
+    """Raises TadropError where a file is not what it was when it was opened."""
+    for file, before in checkpoint.seen.items():
+        if not is_file(file) or _state(file) != before:
+            raise TadropError(
+                f"{file}: changed while it was read; merge again when nothing writes "
+                "to it"
+            )
+
+
+def _state(file: Path) -> tuple[int, int]:
+    """A file's bytes, and the time in ns when it was last written to."""
+    stat = file.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -81,12 +116,14 @@ class Beside:
     tokenizer: whose tokenizer; None for the same folder's
     tokens:    entries of tokenizer.json that are added to it
     config:    what config.json says otherwise
+    template:  a chat template in the place of the tokenizer's
     """
 
     folder: Path | None = None
     tokenizer: Path | None = None
     tokens: tuple[Mapping[str, Any], ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
+    template: str | None = None
 
 
 def sha256(path: Path) -> str:
@@ -106,7 +143,7 @@ def locate(path: Path) -> Path:
     if is_file(path):
         return path
     if path.is_dir():
-        for name in FILES:
+        for name in (*FILES, *OTHERS):
             if is_file(path / name):
                 return path / name
         raise TadropError(f"{path}: none of {', '.join(FILES)} is in this directory")
@@ -228,7 +265,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         tensors, aliases = _opener(file)(file)
     tensors = dict(sorted(tensors.items()))
     aliases = dict(sorted(aliases.items()))
-    return Checkpoint(path, files, tensors, aliases)
+    seen = dict(zip(files, map(_state, files), strict=True))
+    return Checkpoint(path, files, tensors, aliases, seen=seen)
 
 
 def verify(path: Path) -> None:

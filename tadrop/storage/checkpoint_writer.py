@@ -20,7 +20,7 @@ from torch import Tensor
 from tadrop.storage.checkpoint import INDEX
 from tadrop.types import TadropError
 
-WEIGHTS = "model.safetensors"
+STEM = "model"  # what names of files begin with
 SHARD = 5_000_000_000  # bytes
 DTYPE_CODES = {
     torch.float64: "F64",
@@ -121,6 +121,7 @@ class CheckpointWriter:
 
     aliases: other names of tensors, {alias: name}. They stand in the metadata of the
     file that holds the tensor, where safetensors looks for them.
+    stem:    what names of files begin with
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class CheckpointWriter:
         metadata: Mapping[str, str],
         aliases: Mapping[str, str],
         limit: int = SHARD,
+        stem: str = STEM,
     ) -> None:
         self.files: dict[str, TensorFile] = {}  # by the tensor's name
         runs = shard_names(forms, limit)
@@ -137,12 +139,12 @@ class CheckpointWriter:
             for number, names in enumerate(runs, 1):
                 members = {name: forms[name] for name in names}
                 tied = {a: name for a, name in aliases.items() if name in members}
-                path = folder / _shard_file(number, len(runs))
+                path = folder / _shard_file(stem, number, len(runs))
                 file = TensorFile(path, members, {**metadata, **tied})
                 stack.enter_context(file)
                 self.files |= dict.fromkeys(names, file)
             if len(runs) > 1:
-                _write_index(folder, self.files, forms)
+                _write_index(folder, stem, self.files, forms)
             self._opened = stack.pop_all()
 
     def write(self, name: str, start: int, tensor: Tensor) -> None:
@@ -174,10 +176,9 @@ def shard_names(forms: Forms, limit: int) -> list[list[str]]:
     return runs
 
 
-def _shard_file(number: int, count: int) -> str:
-    if count == 1:
-        return WEIGHTS
-    return f"model-{number:05}-of-{count:05}.safetensors"
+def _shard_file(stem: str, number: int, count: int) -> str:
+    of = "" if count == 1 else f"-{number:05}-of-{count:05}"
+    return f"{stem}{of}.safetensors"
 
 
 def _starts(forms: Forms) -> tuple[dict[str, int], int]:
@@ -208,7 +209,9 @@ def _header(
     return struct.pack("<Q", len(text)) + text
 
 
-def _write_index(folder: Path, files: Mapping[str, TensorFile], forms: Forms) -> None:
+def _write_index(
+    folder: Path, stem: str, files: Mapping[str, TensorFile], forms: Forms
+) -> None:
     weight_map: dict[str, str] = {}
     total = 0
     for name in sorted(files):
@@ -216,4 +219,4 @@ def _write_index(folder: Path, files: Mapping[str, TensorFile], forms: Forms) ->
         total += forms[name].nbytes
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     text = json.dumps(index, indent=1) + "\n"
-    (folder / f"{WEIGHTS}{INDEX}").write_text(text, encoding="utf-8")
+    (folder / f"{stem}.safetensors{INDEX}").write_text(text, encoding="utf-8")

@@ -62,24 +62,54 @@ def local(kind: str, reference: str, hub: str | None) -> Path | None:
     return None
 
 
+LOG_IN = "log in with hf auth login, and ask for access where its page says so"
+
+
+class AbsentError(TadropError):
+    """Something is neither on this machine nor to be had from the hub.
+
+    reason: why the hub did not help; is_closed: whether it wants to know who asks
+    """
+
+    def __init__(self, text: str, reason: str, is_closed: bool) -> None:
+        super().__init__(text)
+        self.reason, self.is_closed = reason, is_closed
+
+
 def absent(
     kind: str,
     reference: str,
     hub: str | None,
     wanted_by: str,
-    reason: str,
+    reason: str | Exception,
     file: str = "",
-) -> TadropError:
+) -> AbsentError:
     """The error about something that is nowhere: where it was looked for, what to do."""
     looked = "no local folder (paths.hub is not set)"
     if hub:
         looked = str(Path(hub) / kind / reference)
     example = f"DIR/{kind}/{reference}" + (f"/{file}" if file else "")
-    return TadropError(
+    told, is_closed = _reason(reason)
+    remedy = LOG_IN.capitalize() if is_closed else "Go online"
+    text = (
         f"{wanted_by} needs {reference}; "
-        f"looked in {looked} and on the Hugging Face hub ({reason}). "
-        f"Go online, or put it at {example} and set paths.hub=DIR"
+        f"looked in {looked} and on the Hugging Face hub ({told}). "
+        f"{remedy}, or put it at {example} and set paths.hub=DIR"
     )
+    return AbsentError(text, told, is_closed)
+
+
+def _reason(error: str | Exception) -> tuple[str, bool]:
+    """Why the hub did not help, and whether it may do so for someone who logs in."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    if isinstance(error, str):
+        return error, False
+    if isinstance(error, GatedRepoError):
+        return "it is gated: its owner lets people in", True
+    if isinstance(error, RepositoryNotFoundError):
+        return "it is not there, or it is private", True
+    return first_line(error), False
 
 
 def model(
@@ -126,7 +156,7 @@ def _download(
     reference = repository if example else f"{repository}/{files[0]}"
     offline = unreachable()
 
-    def nowhere(reason: str, file: str = "") -> TadropError:
+    def nowhere(reason: str | Exception, file: str = "") -> TadropError:
         return absent("models", reference, hub, wanted_by, reason, file)
 
     for file in files:
@@ -143,7 +173,7 @@ def _download(
                 raise nowhere(f"it has none of {', '.join(files)}") from error
             continue
         except Exception as error:
-            raise nowhere(first_line(error), example) from error
+            raise nowhere(error, example) from error
         if file.endswith(INDEX):
             snapshot_download(
                 repository,
@@ -238,8 +268,7 @@ def _snapshot(
             tqdm_class=report(address.repository),
         )
     except Exception as error:
-        reason = offline or first_line(error)
-        raise absent(kind, address.name, hub, wanted_by, reason) from error
+        raise absent(kind, address.name, hub, wanted_by, offline or error) from error
     target = Path(folder, address.inside)
     lacking = not any(_fitting(Path(folder), allowed))
     if not target.exists() or (offline and lacking):

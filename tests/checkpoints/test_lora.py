@@ -61,7 +61,7 @@ def merged(tmp_path, folder, **more):
     ],
 )
 @pytest.mark.parametrize("name", ["lora_{}.weight", "lora_{}.default.weight"])
-def test_scale_times_b_times_a(tmp_path, config, scale, name):
+def test_27_scale_times_b_times_a(tmp_path, config, scale, name):
     theta0 = base_at(tmp_path / "base")
     a, b = factors(6, 4)
     tensors = {f"{Q}.{name.format('A')}": a, f"{Q}.{name.format('B')}": b}
@@ -110,7 +110,7 @@ def test_embeddings_convolutions_and_biases(tmp_path):
     torch.testing.assert_close(again[f"{Q}.bias"], wanted)
 
 
-def test_dora_turns_each_output_to_its_length(tmp_path):
+def test_30_dora_turns_each_output_to_its_length(tmp_path):
     theta0 = base_at(tmp_path / "base")
     a, b = factors(6, 4)
     lengths = torch.rand(6) + 1
@@ -123,7 +123,7 @@ def test_dora_turns_each_output_to_its_length(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["{}.bias", "{}.base_layer.bias"])
-def test_what_was_trained_whole_is_a_value(tmp_path, name):
+def test_29_what_was_trained_whole_is_a_value(tmp_path, name):
     base_at(tmp_path / "base")
     a, b = factors(6, 4)
     bias, rows = torch.randn(6), torch.randn(9, 4)
@@ -160,7 +160,7 @@ def test_what_was_trained_whole_is_a_value(tmp_path, name):
         ({"no.lora_A.weight": torch.ones(2, 4)}, {}, "not both"),
     ],
 )
-def test_what_is_refused(tmp_path, tensors, config, line):
+def test_31_what_is_refused(tmp_path, tensors, config, line):
     base_at(tmp_path / "base")
     a, b = factors(6, 4)
     all_ = {f"{Q}.lora_A.weight": a, f"{Q}.lora_B.weight": b} | tensors

@@ -33,3 +33,10 @@ def open_study(name: str, folder: Path, seed: int) -> Any:
     # Without the number of trials in it, a study that goes on would draw the same again.
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
     return study
+
+
+def fixed_trial(values: dict[str, Any]) -> Any:
+    """A trial that draws these values, by their names."""
+    from optuna.trial import FixedTrial  # pyright: ignore[reportMissingImports]
+
+    return FixedTrial(values)

@@ -13,7 +13,7 @@ from typing import Any
 
 from tadrop.app.judging.comparing import check_whole
 from tadrop.app.judging.measuring import Measured, measure
-from tadrop.app.judging.study import open_study
+from tadrop.app.judging.study import fixed_trial, open_study
 from tadrop.app.merging.listing import has_weights
 from tadrop.app.merging.request import Request
 from tadrop.app.merging.running import located, run
@@ -94,21 +94,8 @@ def tuned(
 
     done = _finished(study)
     study.optimize(objective, n_trials=max(trials - len(done), 0))
-    best = drawn(search, _Fixed(study.best_params), names)
+    best = drawn(search, fixed_trial(study.best_params), names)
     return best, _leaderboard(study)
-
-
-class _Fixed:
-    """A trial whose values are given."""
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        self.values = values
-
-    def suggest_float(self, name: str, low: float, high: float) -> float:
-        return self.values[name]
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self.values[name]
 
 
 def _study(search: Search) -> Any:

@@ -6,12 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tadrop.app.merging.recipe import read_recipe
+from tadrop.app.merging.recipe import read_recipe, read_yaml
 from tadrop.app.merging.request import Request
 from tadrop.errors import TadropError
-from tadrop.storage.torch_files.refusal import reading
 
 ABOUT = """Merges checkpoints on disk, or of the hub, into a folder that loads like them.
 
@@ -31,7 +28,10 @@ docs/ten-checkpoints.md leads through a whole merge.
 # Options that a recipe has in itself: beside one they would change nothing.
 SAID_BY_RECIPES = (
     *("no_base", "method", "tadrop", "scale", "set", "weight", "density", "rules"),
+    "t",
     *("seed", "private", "keep_base", "tokenizer", "force", "round_base", "bn"),
+    "chat_template",
+    "rename",
     *("dtype", "shard_size", "expand"),
 )
 
@@ -79,11 +79,16 @@ def _method(group: Any) -> None:
     add("--weight", metavar="VALUES", help=f"how much each expert counts: {values}")
     add("--density", metavar="VALUES", help="what each expert's cut keeps, likewise")
     add(
+        "--t",
+        metavar="VALUE",
+        help="of slerp: 0 the first model, 1 the second; 0.2:0.8",
+    )
+    add(
         "--rules",
         type=Path,
         metavar="FILE",
         help="YAML: weight or density -> NAME -> number, gradient, or a list of "
-        "{tensors: PATTERN, value: ...}",
+        "{tensors: PATTERN, value: ...}; t -> the same",
     )
     add("--seed", type=int, metavar="N", help="of what is random (DARE, DELLA)")
 
@@ -93,7 +98,15 @@ def _inputs(group: Any) -> None:
     many = {"nargs": "+", "default": [], "metavar": "PATTERN"}
     add("--private", **many, help="tensors that stay each expert's own (heads)")
     add("--keep-base", **many, help="tensors that are the base's")
+    add(
+        "--rename",
+        action="append",
+        default=[],
+        metavar="NAME:REGEX=REPLACEMENT",
+        help="an expert's tensors, where more than a prefix differs; repeatable",
+    )
     add("--tokenizer", metavar="WHOSE", help="base, union or an expert's name")
+    add("--chat-template", metavar="WHOSE", help="base, a name, auto, or a file")
     add("--force", action="store_true", help="merge though configurations differ")
     add(
         "--round-base",
@@ -146,6 +159,8 @@ def request(read: argparse.ArgumentParser, options: argparse.Namespace) -> Reque
         "statistics": options.bn,
         "round_base": options.round_base,
         "force": options.force,
+        "chat_template": options.chat_template,
+        "rename": _renames(options.rename),
         **_counts(options, models),
     }
     if options.bn == "mean":
@@ -167,36 +182,54 @@ def request(read: argparse.ArgumentParser, options: argparse.Namespace) -> Reque
 
 
 def _counts(options: argparse.Namespace, experts: Sequence[str]) -> dict[str, Any]:
-    """Weights and densities by expert, from --weight, --density and --rules."""
-    rules: Mapping[str, Any] = {}
-    if options.rules is not None:
-        if not options.rules.is_file():
-            raise TadropError(f"--rules {options.rules}: there is no such file")
-        with reading(options.rules):
-            rules = yaml.safe_load(options.rules.read_text(encoding="utf-8")) or {}
-        if not isinstance(rules, Mapping):
-            raise TadropError(f"{options.rules}: it is a mapping: weight, density")
-        unknown = sorted(set(map(str, rules)) - {"weight", "density"})
-        if unknown:
-            raise TadropError(
-                f"{options.rules}: {unknown[0]!r} is not weight or density"
-            )
+    """Weights and densities by expert, those of the rules first; t by tensor."""
+    rules = {} if options.rules is None else _rules(options.rules)
     counts: dict[str, Any] = {}
+    t = rules.pop("t", None) if options.t is None else _value("--t", options.t)
+    if t is not None:
+        counts["t"] = t
     for word, key in (("weight", "weights"), ("density", "density")):
         given = vars(options)[word]
+        common = {} if given is None else by_expert(f"--{word}", given, experts)
         if given is not None or word in rules:
-            common = {} if given is None else by_expert(f"--{word}", given, experts)
-            here = rules.get(word) or {}
-            if not isinstance(here, Mapping):
-                raise TadropError(
-                    f"{options.rules}: {word} is a mapping from experts' names to rules"
-                )
-            # YAML reads a folder called 7 as a number.
-            counts[key] = {
-                **common,
-                **dict(zip(map(str, here), here.values(), strict=True)),
-            }
+            counts[key] = {**common, **rules.get(word, {})}
     return counts
+
+
+def _renames(words: Sequence[str]) -> dict[str, dict[str, str]]:
+    """{expert: {regex: replacement}} of `NAME:REGEX=REPLACEMENT`, in their order."""
+    rules: dict[str, dict[str, str]] = {}
+    for word in words:
+        name, colon, rule = word.partition(":")
+        pattern, equals, replacement = rule.rpartition("=")
+        if not (name and colon and pattern and equals):
+            raise TadropError(f"--rename {word}: it is NAME:REGEX=REPLACEMENT")
+        rules.setdefault(name, {})[pattern] = replacement
+    return rules
+
+
+def _rules(file: Path) -> dict[str, Any]:
+    """A file of rules, {weight or density: {expert: rule}, t: rule}.
+
+    Raises TadropError for anything else.
+    """
+    content = read_yaml(file, "file of rules") or {}
+    if not isinstance(content, Mapping):
+        raise TadropError(f"{file}: it is a mapping: weight, density, t")
+    rules: dict[str, Any] = {}
+    for word, node in content.items():
+        if word == "t":
+            rules[word] = node
+            continue
+        if word not in ("weight", "density"):
+            raise TadropError(f"{file}: {str(word)!r} is not weight, density or t")
+        if not isinstance(node or {}, Mapping):
+            raise TadropError(
+                f"{file}: {word} is a mapping from experts' names to rules"
+            )
+        # YAML reads a folder called 7 as a number.
+        rules[word] = {str(name): rule for name, rule in (node or {}).items()}
+    return rules
 
 
 def by_expert(what: str, text: str, words: Sequence[str]) -> dict[str, Any]:

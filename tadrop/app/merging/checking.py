@@ -32,7 +32,7 @@ def verify(request: Request, written: Written) -> None:
     SHA256SUMS beside the weights holds the hash of every weight file from now on.
     """
     cfg = configuration(request)
-    prepared = prepare(cfg, Progress(), Meter())
+    prepared = prepare(cfg, Progress(), Meter(), silent=True)
     scale = float(cfg.merge.scale)
     if written.kind == "full":
         judge = _Full(prepared.vectors.base, open_checkpoint(written.path), scale)

@@ -8,7 +8,7 @@ from tadrop.app.boards.catalogue import MERGE, merge_rows
 from tadrop.app.schema.signatures import signature
 
 HEAD = """Methods of `tadrop merge --method NAME`, and what each needs:
-  base  task vectors from a base   w  takes --weight   2  two models
+  base  task vectors from a base   w  takes --weight   t  takes --t   2  two models
 """
 
 
@@ -21,7 +21,9 @@ def listing() -> str:
             others.append(row.name)
             continue
         needs = ["" if row.baseless else "base"]
-        needs.append("w" if has_weights(row.name) else "")
+        takes = settings_of(row.name)
+        needs.append("w" if "weights" in takes else "")
+        needs.append("t" if "t" in takes else "")
         needs.append("" if row.models is None else str(row.models))
         about = shorten(row.about, 54, placeholder="...")
         lines.append(f"  {row.name:<18} {' '.join(filter(None, needs)):<8} {about}\n")
@@ -30,8 +32,13 @@ def listing() -> str:
 
 
 def has_weights(row: str) -> bool:
-    """Whether the row's formula takes weights, as its source says."""
+    """Whether the row's formula takes weights."""
+    return "weights" in settings_of(row)
+
+
+def settings_of(row: str) -> set[str]:
+    """The settings that the row's formula takes, as its source says."""
     text = (MERGE / f"{row}.yaml").read_text(encoding="utf-8")
     merge = yaml.safe_load(text)["method"].get("merge") or {}
     takes = signature(merge.get("_target_", ""))
-    return takes is not None and "weights" in takes.kinds
+    return set() if takes is None else set(takes.kinds)

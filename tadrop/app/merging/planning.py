@@ -19,10 +19,12 @@ import torch
 from tadrop.app.console import Progress, say
 from tadrop.app.merging.request import Request, configuration
 from tadrop.app.merging.running import check_out, located
+from tadrop.app.meter import shown
 from tadrop.app.runs import build
 from tadrop.app.runs.build import resolved
 from tadrop.app.runs.checks import check, check_only_merges
 from tadrop.app.runs.exporting import size_of, source_of
+from tadrop.app.runs.memory import check_memory, needed
 from tadrop.app.runs.opening import open_stream
 from tadrop.app.runs.prepared import Prepared
 from tadrop.app.runs.preparing import transformations
@@ -60,6 +62,7 @@ def tell(request: Request) -> None:
     check(cfg)
     check_only_merges(cfg)
     vectors = open_stream(resolved(cfg))
+    check_memory(cfg, vectors)
     for line in _lines(cfg, vectors, costs(cfg, vectors)):
         say(line)
 
@@ -74,11 +77,9 @@ def costs(cfg: Any, vectors: TaskVectors) -> Costs:
     written = sum(map(attrgetter("nbytes"), _forms(cfg, base).values()))
     if cfg.export.expand:
         written *= 1 + len(vectors.tasks)
-    method = build.part(cfg.merge.method)
+    scope = build.part(cfg.merge.method).scope
     largest = max(map(prod, vectors.shapes.values()))
-    memory = RESIDENT + torch.get_num_threads() * THREADS
-    if method.scope != "entry":
-        memory += (len(vectors.tasks) + 2) * 4 * largest
+    memory = RESIDENT + torch.get_num_threads() * THREADS + needed(scope, vectors)
     makes = sum(one.likes is not None for one in checkpoints)
     memory += 2 * 4 * largest * makes
     place = Path(cfg.export.dir).expanduser().absolute()
@@ -139,7 +140,7 @@ def _inputs(vectors: TaskVectors) -> list[str]:
     base = vectors.base
     lines = ["would merge:"]
     for name, one in (("base", base), *vectors.experts.items()):
-        lines.append(f"  {name:<20} {_bytes(_size(one.files)):>9}  {one.path}")
+        lines.append(f"  {name:<20} {shown(_size(one.files)):>9}  {one.path}")
     left = len(base.tensors) - len(vectors.names)
     own: set[str] = set()
     for tensors in vectors.private_tensors().values():
@@ -172,11 +173,11 @@ def _lines(cfg: Any, vectors: TaskVectors, taken: Costs) -> list[str]:
     forms = _forms(cfg, base)
     shards = len(shard_names(forms, size_of(cfg.export.shard_size)))
     lines.append(
-        f"read {_bytes(taken.read)}, write about {_bytes(taken.written)} "
-        f"({shards} {'file' if shards == 1 else 'files'} each), free {_bytes(taken.free)}"
+        f"read {shown(taken.read)}, write about {shown(taken.written)} "
+        f"({shards} {'file' if shards == 1 else 'files'} each), free {shown(taken.free)}"
     )
     lines.append(
-        f"memory about {_bytes(taken.memory)}, time about {_span(taken.seconds)} "
+        f"memory about {shown(taken.memory)}, time about {_span(taken.seconds)} "
         "(a part of it was measured)"
     )
     names = ", ".join(map(attrgetter("name"), copied(base)))
@@ -185,13 +186,6 @@ def _lines(cfg: Any, vectors: TaskVectors, taken: Costs) -> list[str]:
         lines.append("there is not enough space on that disk")
     lines.append(f"nothing was written to {cfg.export.dir}")
     return lines
-
-
-def _bytes(count: int) -> str:
-    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} B"
 
 
 def _span(seconds: float) -> str:

@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
-from tadrop.app.merging import mergekit
+from tadrop.app.merging.mergekit import mapping as mergekit
 from tadrop.app.merging.request import Request
 from tadrop.checkpoints.words import HUB_ID, Place
 from tadrop.errors import TadropError
-from tadrop.storage.torch_files.refusal import first_line, reading
+from tadrop.storage.torch_files.refusal import first_line
 
 NAME = "tadrop.yaml"
 HEAD = "# A merge by {suite}. `tadrop merge --recipe {name} -o OUT` makes the same again.\n"
@@ -40,7 +40,7 @@ FAMILY = (
         "statistics",
         "round_base",
     ),
-    *("force", "weights", "density"),
+    *("force", "weights", "density", "t", "chat_template", "rename"),
 )
 
 
@@ -49,10 +49,7 @@ def read_recipe(file: Path, out: str) -> Request:
 
     Raises TadropError naming the line or the word that is not known.
     """
-    if not file.is_file():
-        raise TadropError(f"{file}: there is no such recipe")
-    with reading(file):
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    content = read_yaml(file, "recipe")
     if not isinstance(content, dict):
         raise TadropError(f"{file}: a recipe is a mapping: base, experts, method, ...")
     try:
@@ -62,6 +59,30 @@ def read_recipe(file: Path, out: str) -> Request:
     except (AttributeError, TypeError, ValueError) as error:
         raise TadropError(
             f"{file}: it is not laid out as recipes are ({first_line(error)})"
+        ) from error
+
+
+def read_yaml(file: Path, what: str) -> Any:
+    """What a YAML file says. what: what it is, for errors
+
+    Raises TadropError with the line that is no YAML.
+    """
+    if not file.is_file():
+        raise TadropError(f"{file}: there is no such {what}")
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise TadropError(
+            f"{file}: the {what} cannot be read ({first_line(error)})"
+        ) from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise TadropError(
+            f"{file}, line {line}: the {what} is no YAML ({error.problem})"
+        ) from error
+    except yaml.YAMLError as error:
+        raise TadropError(
+            f"{file}: the {what} is no YAML ({first_line(error)})"
         ) from error
 
 
@@ -91,15 +112,17 @@ def _request(file: Path, content: Mapping[str, Any], out: str) -> Request:
         tadrop=content.get("tadrop", False),
         scale=content.get("scale"),
         settings=tuple(map(str, settings)),
-        model=_family(content),
+        model=_family(file, content),
         dtype=content.get("dtype"),
         expand=content.get("expand", False),
         shard_size=str(content.get("shard_size", "5GB")),
     )
 
 
-def _family(content: Mapping[str, Any]) -> dict[str, Any]:
+def _family(file: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     model = {word: content[word] for word in FAMILY if word in content}
+    if model.get("chat_template") is not None:
+        model["chat_template"] = _word(file, str(model["chat_template"]))
     for word in ("weights", "density"):
         if isinstance(model.get(word), Mapping):
             # YAML reads a folder called 7 as a number.
@@ -148,6 +171,9 @@ def written(request: Request, base: Place | None, experts: Mapping[str, Place]) 
     for word, value in request.model.items():
         if word in FAMILY and value not in (None, [], (), {}, False):
             content[word] = list(value) if isinstance(value, tuple) else value
+    template = content.get("chat_template")
+    if template is not None and Path(template).expanduser().is_file():
+        content["chat_template"] = _from(out, Path(template).expanduser())
     for word, value in (
         ("dtype", request.dtype),
         ("expand", request.expand),
@@ -163,6 +189,11 @@ def written(request: Request, base: Place | None, experts: Mapping[str, Place]) 
 def _told(place: Place, out: Path) -> str:
     if place.repository is not None:
         return place.shown
-    inside = os.path.relpath(place.path.resolve(), out.resolve())
+    return _from(out, place.path)
+
+
+def _from(out: Path, path: Path) -> str:
+    """A path as it is written in a recipe in OUT."""
+    inside = os.path.relpath(path.resolve(), out.resolve())
     # A path that reads as a hub id is told from one by its beginning.
     return f"./{inside}" if HUB_ID.fullmatch(inside) else inside

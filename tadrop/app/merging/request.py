@@ -10,12 +10,15 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from tadrop.app.runs.build import resolved
 from tadrop.app.schema.composing import composed
 from tadrop.app.schema.telling import knobs
 from tadrop.errors import TadropError
+from tadrop.results import identity
 
 # Where settings are looked for by their last word.
 PARTS = ("sparsify", "tadrop", "merge")
+DRAWING = ("merge", "sparsify", "tadrop")  # what may draw, from the run's seed
 TWIN = "method.compiled."  # a formula's compiled twin takes the same settings
 
 
@@ -83,7 +86,20 @@ def configuration(request: Request) -> DictConfig:
     }
     merged = OmegaConf.merge(cfg, values)
     assert isinstance(merged, DictConfig)
+    _check_seed(request, merged)
     return merged
+
+
+def _check_seed(request: Request, cfg: DictConfig) -> None:
+    """Raises TadropError for a seed where nothing is drawn."""
+    kept = identity.settings(resolved(cfg, missing=False))
+    draws = identity.takes_seed([kept[word] for word in DRAWING])
+    for word in request.settings:
+        if word.startswith("seed=") and not draws:
+            raise TadropError(
+                f"{word}: nothing is drawn by merge={request.method}, so no seed "
+                "changes it; leave it out"
+            )
 
 
 def literal(word: str) -> str:

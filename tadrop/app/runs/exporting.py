@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from inspect import signature
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,17 @@ from tadrop.app.meter import Meter
 from tadrop.app.runs import build
 from tadrop.app.runs.build import resolved
 from tadrop.app.runs.checks import check_only_merges
+from tadrop.app.runs.memory import check_memory
 from tadrop.app.runs.prepared import Prepared
 from tadrop.app.runs.preparing import prepare
 from tadrop.app.trackers.entry import of_written
 from tadrop.app.trackers.telling import group, tell_of
 from tadrop.merging import export as exports
+from tadrop.merging.engine import NO_KNOBS, Knobs
 from tadrop.merging.export import Written
 from tadrop.merging.method import Method
 from tadrop.merging.source import Plan, Source, dtype_of, held, streamed
-from tadrop.merging.weighting import Table, check_weights, table
+from tadrop.merging.weighting import Table, by_tensor, check_weights, table
 from tadrop.protocols.streams import Stream
 from tadrop.results import identity
 from tadrop.results.naming import label
@@ -46,6 +49,7 @@ def merge_only(cfg: Any, pages: Pages = lambda note: {}) -> Written:
     check_out(cfg)
     with stages(label(resolved(cfg))) as progress:
         prepared = prepare(cfg, progress, Meter())
+        check_memory(cfg, prepared.vectors)
         source = source_of(prepared, progress)
         written = _write(prepared, source, cfg.merge.scale, pages)
     config = resolved(cfg, missing=False)
@@ -62,7 +66,8 @@ def source_of(prepared: Prepared, progress: Progress) -> Source:
         sizes[name] = 4 * len(stream.tasks) * prod(shape)
     tell = progress.amount("merge", sum(sizes.values()))
     weights = _weights(cfg, stream, method)
-    return streamed(stream, method, lambda name: tell(sizes[name]), weights)
+    knobs = _knobs(cfg, stream, method)
+    return streamed(stream, method, lambda name: tell(sizes[name]), weights, knobs)
 
 
 def _weights(cfg: Any, stream: Stream, method: Method) -> Table | None:
@@ -75,6 +80,23 @@ def _weights(cfg: Any, stream: Stream, method: Method) -> Table | None:
         return None
     check_weights(cfg.merge.name, method)
     return table("model.weights", rules, stream.tasks, stream.names)
+
+
+def _knobs(cfg: Any, stream: Stream, method: Method) -> Knobs:
+    """Settings of the formula that the model gives by tensor: t of an interpolation.
+
+    Raises TadropError for a row that has no t.
+    """
+    rule = resolved(cfg.model.get("t"))
+    if rule is None:
+        return NO_KNOBS
+    parameters = signature(method.merge).parameters
+    if "t" not in parameters:
+        raise TadropError(
+            f"merge={cfg.merge.name} has no t, which is how far slerp goes from the "
+            "first model to the second"
+        )
+    return {"t": by_tensor("model.t", rule, stream.names, parameters["t"].default)}
 
 
 def check_out(cfg: Any) -> None:
@@ -156,6 +178,8 @@ def _made(cfg: Any, prepared: Prepared, scale: float) -> dict[str, Any]:
     counts = {word: config["model"].get(word) for word in ("weights", "density")}
     if any(counts.values()):
         made["by_expert"] = counts
+    if config["model"].get("t") is not None:
+        made["by_tensor"] = {"t": config["model"]["t"]}
     experts = {name: _files(one) for name, one in vectors.experts.items()}
     made["checkpoints"] = {"base": _files(vectors.base), "experts": experts}
     made["notes"] = list(map(_without_folders, vectors.base.notes))

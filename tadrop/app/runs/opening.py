@@ -15,7 +15,7 @@ from tadrop.app.runs import build
 from tadrop.app.runs.precision import warn_of_slow
 from tadrop.evaluation import bench as benches
 from tadrop.evaluation.bench import Bench
-from tadrop.merging.weighting import check_rules
+from tadrop.merging.weighting import check_rule, check_rules
 from tadrop.models.matrices import found_matrices, matrix_layouts
 from tadrop.models.model import Model, Trainable
 from tadrop.storage.checkpoint import Checkpoint
@@ -68,21 +68,34 @@ def _open_bench(nodes: str) -> tuple[Bench, TaskVectors]:
         warn_of_slow(dtype)
     model = build.model(model_node).bound(tasks)
     model, stream = _opened(model, tasks.names, device)
+    tell_notes(stream.base)
     bench = benches.set_up(model, stream.base, stream.experts, tasks, device, dtype)
     return bench, stream
 
 
-def open_stream(config: Config) -> TaskVectors:
-    """Checkpoints alone, for a merge that is written and not evaluated."""
+def open_stream(config: Config, silent: bool = False) -> TaskVectors:
+    """Checkpoints alone, for a merge that is written and not evaluated.
+
+    silent: what is doubtful about them was said before
+    """
     model = build.model(config["model"])
     names = model.own_tasks
     if names is None:
         tasks = build.tasks(config["tasks"])
         model, names = model.bound(tasks), tasks.names
     stream = _opened(model, names, device_of(config["device"]))[1]
+    if not silent:
+        tell_notes(stream.base)
     for word in ("weights", "density"):
         check_rules(f"model.{word}", config["model"].get(word), stream)
+    check_rule("model.t", config["model"].get("t"), stream.names)
     return stream
+
+
+def tell_notes(base: Checkpoint) -> None:
+    """Says what is doubtful about a base and its experts, a line each."""
+    for note in base.notes:
+        say(f"note: {note}", err)
 
 
 def _opened(
@@ -92,8 +105,6 @@ def _opened(
     base = model.open_base()
     experts = {task: model.open_expert(task) for task in tasks}
     _check_private(model, base, experts)
-    for note in base.notes:
-        say(f"note: {note}", err)
     found = found_matrices(model)
     model = model.settled(base, experts)
     stream = TaskVectors(base, experts, tuple(model.private), device)

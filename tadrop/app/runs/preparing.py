@@ -30,8 +30,13 @@ from tadrop.vectors.merged import Merged
 from tadrop.vectors.names import cut_name
 
 
-def prepare(cfg: Any, progress: Progress, meter: Meter) -> Prepared:
-    """Opens checkpoints, and tasks if they are evaluated; then all before the merge."""
+def prepare(
+    cfg: Any, progress: Progress, meter: Meter, silent: bool = False
+) -> Prepared:
+    """Opens checkpoints, and tasks if they are evaluated; then all before the merge.
+
+    silent: what is doubtful about checkpoints was said before
+    """
     config = resolved(cfg)
     if cfg.evaluate:
         tell_of_cache(Path(cfg.paths.cache))
@@ -39,7 +44,7 @@ def prepare(cfg: Any, progress: Progress, meter: Meter) -> Prepared:
         if cfg.evaluate:
             bench, vectors = open_bench(config)
         else:
-            bench, vectors = None, open_stream(config)
+            bench, vectors = None, open_stream(config, silent)
     with meter.stage("sparsify"):
         before = transformations(cfg, config, bench, progress)
         stream = chain(before)(vectors)

@@ -1,6 +1,6 @@
 """Turns torch files into safetensors; nothing in them is imported or executed.
 
-    tadrop convert finetuned.pt [more.pt ...] [--out DIR] [--dtype float32]
+    tadrop convert finetuned.pt [more.pt ...] [-o DIR] [--dtype float32]
 
 Each FILE.pt becomes FILE.safetensors beside it (or under --out, named after its folder
 and itself), holding the tensors of the state dict, of the pickled module tree or of the
@@ -120,7 +120,9 @@ def main() -> None:
     )
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE.pt")
     parser.add_argument(
-        "--out", type=Path, help="a folder to write to instead of beside each file"
+        *("-o", "--out"),
+        type=Path,
+        help="a folder to write to instead of beside each file",
     )
     parser.add_argument(
         "--dtype",

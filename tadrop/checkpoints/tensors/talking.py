@@ -5,27 +5,63 @@ that is chosen, and one line says whose that is.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tadrop.storage.torch_files.refusal import reading
+from tadrop.types import TadropError
 
 TEMPLATE = "chat_template"
+AUTO = "auto"  # the commonest template
 SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
-def told(folders: Mapping[str, Path], chosen: str) -> list[str]:
+def template(word: str, folders: Mapping[str, Path]) -> str:
+    """The chat template that a word means: a model's, the commonest, or a file's.
+
+    word: one of the names of folders, `auto`, or a path. Raises TadropError where there
+    is none.
+    """
+    known: dict[str, Any] = {}
+    for name, folder in folders.items():
+        found = _manner(folder).get(TEMPLATE)
+        if found:
+            known[name] = found
+    if word == AUTO and known:
+        ((chosen, _),) = Counter(map(str, known.values())).most_common(1)
+        return chosen
+    if word in known:
+        if not isinstance(known[word], str):
+            raise TadropError(
+                f"chat_template={word}: it has several; give the file of one"
+            )
+        return known[word]
+    file = Path(word).expanduser()
+    if word not in (*folders, AUTO) and file.is_file():
+        with reading(file):
+            return file.read_text(encoding="utf-8")
+    raise TadropError(
+        f"chat_template={word}: there is no template; it is auto, a file, or one of "
+        f"{', '.join(known) or 'the models, of which none has one'}"
+    )
+
+
+def told(
+    folders: Mapping[str, Path], chosen: str, has_template: bool = False
+) -> list[str]:
     """A line where the chosen tokenizer is not that of all.
 
-    folders: of every model by name; chosen: one of the names
+    folders: of every model by name; chosen: one of the names; has_template: whether
+    the template was chosen by itself
     """
     manners: dict[str, dict[str, Any]] = {}
     for name, folder in folders.items():
         manners[name] = _manner(folder)
     unlike: dict[str, list[str]] = {}
     for name, manner in manners.items():
-        for word in (TEMPLATE, *SPECIAL):
+        for word in SPECIAL if has_template else (TEMPLATE, *SPECIAL):
             if manner.get(word) != manners[chosen].get(word):
                 unlike.setdefault(word, []).append(name)
     if not unlike:

@@ -7,15 +7,11 @@ it; a token that an expert lacks has the base's row there.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from tadrop.checkpoints.made import Maker, with_made
 from tadrop.checkpoints.tensors.tied import embedding_of, is_target
 from tadrop.storage.checkpoint import Checkpoint
 from tadrop.storage.torch_files.refusal import reading
@@ -111,8 +107,74 @@ def unlike(base: Model, expert: Model) -> str | None:
         first = ", ".join(map(repr, sorted(names)[:3]))
         return f"{len(theirs)} tokens against {len(ours)}, unlike: {first}"
     if base.rows != expert.rows:
-        return f"{expert.rows} rows against {base.rows}"
+        same = ", for the same tokens" if only_pads(base, expert) else ""
+        return f"{expert.rows} rows against {base.rows}{same}"
     return None
+
+
+def only_pads(base: Model, expert: Model) -> bool:
+    """Whether two models have rows for the same tokens, and others that only pad."""
+    if base.tokens is None or base.tokens != expert.tokens:
+        return False
+    return max(base.tokens.values(), default=0) < min(base.rows, expert.rows)
+
+
+def row_tensors(base: Model) -> list[str]:
+    """The base's tensors that have a row for every token."""
+    names: list[str] = []
+    for name in base.checkpoint.tensors:
+        shape = list(base.checkpoint.like(name).shape)
+        embeds = name == embedding_of(base.checkpoint.tensors) or is_target(name)
+        is_bias = name.endswith(BIASES)
+        if (embeds and shape[:1] == [base.rows]) or (is_bias and base.rows in shape):
+            names.append(name)
+    return names
+
+
+@dataclass(frozen=True)
+class Words:
+    """The vocabularies of a base, here called "base", and of its experts.
+
+    unlike:  how an expert's differs, by its name
+    refusal: what is wrong where that is not settled; None where it is
+    """
+
+    models: Mapping[str, Model]
+    unlike: Mapping[str, str] = field(default_factory=dict)
+    refusal: str | None = None
+
+    @property
+    def tensors(self) -> list[str]:
+        """The base's tensors that have a row for every token."""
+        return row_tensors(self.models[BASE])
+
+    def told(self) -> list[str]:
+        """`expert: how it differs`, a text each."""
+        return [f"{name.strip()}: {why}" for name, why in self.unlike.items()]
+
+
+def compared(models: Mapping[str, Model], word: str | None) -> Words:
+    """The vocabularies compared. word: which of them comes out; None if nobody said it
+
+    Rows that only pad need no word: the base's stay.
+    """
+    ours = models[BASE]
+    reasons: dict[str, str] = {}
+    padded = True
+    for name, one in models.items():
+        why = unlike(ours, one)
+        if why:
+            reasons[name] = why
+            padded = padded and only_pads(ours, one)
+    words = Words(models, reasons)
+    if word is not None or padded:
+        return words
+    return replace(
+        words,
+        refusal=f"vocabularies differ from the base's ({'; '.join(words.told())}); "
+        "choose the one that comes out: --tokenizer base, union, or an expert's name "
+        "(model.tokenizer=...)",
+    )
 
 
 @dataclass(frozen=True)
@@ -173,112 +235,3 @@ def _settings(model: Model, token: str) -> dict[str, Any]:
                     found[key] = entry.get(key, value)
                 return found
     return usual
-
-
-def aligned(models: Mapping[str, Model], goal: Target) -> dict[str, Checkpoint]:
-    """Every model's checkpoint with rows by the tokens of the goal."""
-    names = _vocabulary_tensors(models[BASE])
-    brought: dict[str, Checkpoint] = {}
-    for name, model in models.items():
-        makers: dict[str, Maker] = {}
-        likes: dict[str, Tensor] = {}
-        for tensor in names:
-            if tensor in model.checkpoint.tensors:
-                makers[tensor] = _maker(models, goal, model, tensor)
-                like = model.checkpoint.like(tensor)
-                axis = like.dim() - 1 if tensor.endswith("logits_bias") else 0
-                shape = list(like.shape)
-                shape[axis] = goal.rows
-                likes[tensor] = torch.empty(shape, dtype=torch.float32, device="meta")
-        brought[name] = with_made(model.checkpoint, makers, likes)
-    base = brought[BASE]
-    config = {**base.beside.config, "vocab_size": goal.rows}
-    beside = replace(
-        base.beside, tokenizer=goal.donor, tokens=goal.added, config=config
-    )
-    brought[BASE] = replace(base, beside=beside)
-    return brought
-
-
-def _vocabulary_tensors(base: Model) -> list[str]:
-    """The base's tensors that have a row for every token."""
-    names: list[str] = []
-    for name in base.checkpoint.tensors:
-        shape = list(base.checkpoint.like(name).shape)
-        embeds = name == embedding_of(base.checkpoint.tensors) or is_target(name)
-        is_bias = name.endswith(BIASES)
-        if (embeds and shape[:1] == [base.rows]) or (is_bias and base.rows in shape):
-            names.append(name)
-    return names
-
-
-def _maker(
-    models: Mapping[str, Model], goal: Target, model: Model, tensor: str
-) -> Maker:
-    def made() -> Tensor:
-        common = _common(models, goal, tensor)
-        return _rows(model, goal, tensor, common, models[BASE])
-
-    return made
-
-
-def _flat(model: Model, tensor: str) -> Tensor:
-    """[row, ...] float32, whatever axis the tokens have in the file."""
-    stored = model.checkpoint[tensor].float()
-    return stored.reshape(-1, 1) if stored.shape[0] == 1 else stored
-
-
-def _common(models: Mapping[str, Model], goal: Target, tensor: str) -> Tensor:
-    """A row for every token, [rows, ...]: the base's, or the mean of those that know it."""
-    base = _flat(models[BASE], tensor)
-    total = torch.zeros(goal.rows, *base.shape[1:])
-    count = torch.zeros(goal.rows, *[1] * (base.dim() - 1))
-    for name, model in models.items():
-        if name != BASE and tensor in model.checkpoint.tensors:
-            here, there = _pairs(goal, model)
-            total.index_add_(0, here, _flat(model, tensor)[there])
-            count.index_add_(0, here, torch.ones(len(here), *count.shape[1:]))
-    common = total / count.clamp(min=1)
-    padding = min(goal.rows, len(base))
-    unnamed = torch.ones(goal.rows, dtype=torch.bool)
-    unnamed[torch.tensor(sorted(goal.tokens.values()), dtype=torch.long)] = False
-    common[:padding][unnamed[:padding]] = base[:padding][unnamed[:padding]]
-    here, there = _pairs(goal, models[BASE])
-    common[here] = base[there]
-    return common
-
-
-def _rows(
-    model: Model, goal: Target, tensor: str, common: Tensor, base: Model
-) -> Tensor:
-    """A model's rows: its own for tokens that it and the base know, else the common."""
-    rows = common.clone()
-    known = base.known()
-    shared: dict[str, int] = {}
-    for token, row in model.known().items():
-        if token in known:
-            shared[token] = row
-    here, there = _pairs(goal, replace(model, tokens=shared))
-    rows[here] = _flat(model, tensor)[there]
-    like = model.checkpoint.like(tensor)
-    return rows.reshape(1, -1) if like.shape[0] == 1 else rows
-
-
-def _pairs(goal: Target, model: Model) -> tuple[Tensor, Tensor]:
-    """Rows in the goal, and rows in the model, of the tokens that both have."""
-    here: list[int] = []
-    there: list[int] = []
-    for token, row in model.known().items():
-        if token in goal.tokens and row < model.rows:
-            here.append(goal.tokens[token])
-            there.append(row)
-    return torch.tensor(here, dtype=torch.long), torch.tensor(there, dtype=torch.long)
-
-
-def refusal(tasks: Sequence[str], reasons: Sequence[str]) -> TadropError:
-    """The error about vocabularies that differ where nobody said what to do."""
-    told = "; ".join(f"{task}: {why}" for task, why in zip(tasks, reasons, strict=True))
-    return TadropError(
-        f"vocabularies differ from the base's ({told}); choose the one that comes out: "
-        "--tokenizer base, union, or an expert's name (model.tokenizer=...)"
-    )

@@ -10,6 +10,7 @@ from tadrop.app.terminal.stopping import nothing_goes_on
 
 # How this command spells the settings that messages name.
 SPELLINGS = {
+    r" \(model\.\w+=[^)]*\)": "",  # the same in words of `tadrop run`
     r"\bexport\.dir\b": "-o",
     r"\bexport\.dtype=": "--dtype ",
     r"\bexport\.shard_size=": "--shard-size ",
@@ -18,6 +19,12 @@ SPELLINGS = {
     r"\bmodel\.private=": "--private ",
     r"\bmerge\.scale=": "--scale ",
     r"\bseed=": "--seed ",
+    r"\brename\.([^:]+): (?=\S+=)": r"--rename \1:",
+    r"\brename\.([^:]+):": r"--rename \1:",
+    r"\bchat_template=": "--chat-template ",
+    r"nothing is drawn by merge=": "nothing is drawn by --method ",
+    r"\bmodel\.t\b": "--t",
+    r"\bmerge=(\w+) has no": r"--method \1 has no",
     r"\bmerge=(\w+): conf/merge has no such file": r"--method \1: there is no such method",
     r"python run\.py --help lists": "tadrop merge --list lists",
 }

@@ -1,0 +1,177 @@
+"""What `tadrop merge` refuses, and what it says once: names, recipes, seeds, notes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from tadrop.app.verbs.checkpoints.merge import main
+from tests.app.test_merge_command import SHAPES, merge, refused, same, tensors
+from tests.checkpoints import family, save
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    family(tmp_path, 2, shapes=SHAPES)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", [".", "..", "a\tb"])
+def test_names_that_no_folder_can_have(world, capsys, name):
+    with pytest.raises(SystemExit) as stopped:
+        main(["base", f"{name}=a", "-o", "no", "--expand"])
+    assert "cannot be an expert's name; NAME=PATH" in stopped.value.code
+    refused("base ..=nowhere -o no", "'..' cannot be an expert's name", capsys)
+
+
+@pytest.mark.parametrize("option", ["--recipe", "--rules"])
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("weight:\n  a: [0.5\n", "x.yaml, line 3: the {} is no YAML (expected ',' or "),
+        ("weight: \x07", "x.yaml: the {} is no YAML (unacceptable character"),
+    ],
+)
+def test_yaml_that_is_none(world, capsys, option, text, line):
+    Path("x.yaml").write_text(text)
+    models = "" if option == "--recipe" else "base a"
+    what = "recipe" if option == "--recipe" else "file of rules"
+    refused(f"{models} {option} x.yaml -o no", line.format(what), capsys)
+
+
+def test_a_seed_where_nothing_is_drawn(world, capsys):
+    line = "--seed 3: nothing is drawn by"
+    refused("base a b -m ties --seed 3 -o no", line, capsys)
+    refused("base a b -m dare --tadrop --seed 3 -o no", line, capsys)
+    merge("base a b -m dare --seed 3 -o three")
+    merge("base a b -m dare --seed 4 -o four")
+    assert not same("three", "four")
+
+
+def test_notes_are_said_once(world, capsys):
+    merge("base a a -m ties --verify -o out")
+    assert capsys.readouterr().err.count("a-2 is a: the same files") == 1
+
+
+def test_patterns_to_paste_fit_no_other_tensors(world, capsys):
+    more = {"layers.0.w.bias": torch.ones(2)}
+    save_file(tensors("base") | more, Path("a", "model.safetensors"))
+    line = "1 are not in the base: layers.0.w.bias (if they are the task's own, heads: "
+    refused("base a -o no", f"{line}--private 'layers.0.w.bias')", capsys)
+
+
+def test_a_pattern_for_many_layers(world, capsys):
+    shapes = {f"layers.{layer}.w.weight": (2, 2) for layer in range(9)}
+    state = {name: torch.ones(shape) for name, shape in shapes.items()}
+    save(Path("wide"), state)
+    biases = {f"layers.{layer}.w.bias": torch.ones(2) for layer in range(9)}
+    save(Path("biased"), state | biases)
+    refused("wide biased -o no", "--private '*.bias')", capsys)
+    main(["wide", "biased", "--private", "*.bias", "-o", "out"])
+
+
+def kit(**content):
+    Path("kit.yml").write_text(yaml.safe_dump({"dtype": "float32", **content}))
+    return "--recipe kit.yml -o out"
+
+
+def test_mergekits_base_that_models_leave_out_is_one_of_them(world, capsys):
+    models = [{"model": "a", "parameters": {"weight": 1}}]
+    content = {"merge_method": "linear", "base_model": "base", "models": models}
+    refused(kit(**content), "weight of base is missing", capsys)
+    merge(kit(**content, parameters={"weight": 3}))
+    base, a, out = (tensors(name) for name in ("base", "a", "out"))
+    for name in SHAPES:
+        wanted = (a[name] + 3 * base[name]) / 4
+        torch.testing.assert_close(out[name], wanted, rtol=0, atol=1e-6)
+
+
+def test_mergekits_models_are_named_once(world, capsys):
+    models = [{"model": "a"}, {"model": "b"}, {"model": "a"}]
+    content = {"merge_method": "linear", "parameters": {"weight": 1}}
+    refused(kit(**content, models=models), "models names a twice", capsys)
+
+
+def test_mergekits_tokenizer_is_that_of_its_base(world, capsys):
+    for name in ("base", "a", "b"):
+        text = json.dumps({"chat_template": name})
+        Path(name, "tokenizer_config.json").write_text(text)
+    models = [{"model": "a"}, {"model": "base"}, {"model": "b"}]
+    content = {"models": models, "parameters": {"weight": 1}, "merge_method": "linear"}
+    for number, (word, whose) in enumerate((("base", "base"), ("b", "b"))):
+        line = kit(**content, base_model="base", tokenizer_source=word)
+        merge(line.replace("out", f"out{number}"))
+        taken = json.loads(Path(f"out{number}/tokenizer_config.json").read_text())
+        assert taken["chat_template"] == whose
+    refused(kit(**content, tokenizer_source="base"), "base needs base_model", capsys)
+    line = "tokenizer_source c is no model of it"
+    refused(kit(**content, tokenizer_source="c"), line, capsys)
+
+
+def test_slerp_goes_as_far_as_t_says_of_each_tensor(world, capsys):
+    merge("--no-base a b -m slerp --t 0:1 -o out")
+    a, b, out = (tensors(name) for name in ("a", "b", "out"))
+    torch.testing.assert_close(out["layers.0.w.weight"], a["layers.0.w.weight"])
+    torch.testing.assert_close(out["layers.1.w.weight"], b["layers.1.w.weight"])
+    torch.testing.assert_close(out["n.weight"], a["n.weight"])
+    rules = [{"tensors": "n.*", "value": 1}, {"tensors": "*", "value": 0}]
+    Path("rules.yaml").write_text(yaml.safe_dump({"t": rules}))
+    merge("--no-base a b -m slerp --rules rules.yaml -o two")
+    two = tensors("two")
+    torch.testing.assert_close(two["n.weight"], b["n.weight"])
+    torch.testing.assert_close(two["layers.1.w.weight"], a["layers.1.w.weight"])
+    merge("--recipe two/tadrop.yaml -o again")
+    assert same("two", "again")
+    refused("base a b -m ties --t 0.5 -o no", "--method ties has no t, which", capsys)
+    refused("--no-base a b -m slerp --t x -o no", "--t: 'x' is no number", capsys)
+
+
+def test_mergekits_t_varies_as_it_does_there(world, capsys):
+    t = [{"filter": "layers", "value": [0, 1]}, {"value": 0.25}]
+    content = {"merge_method": "slerp", "base_model": "a", "models": [{"model": "b"}]}
+    merge(kit(**content, parameters={"t": t}))
+    rules = [{"tensors": "*layers*", "value": [0, 1]}, {"tensors": "*", "value": 0.25}]
+    Path("rules.yaml").write_text(yaml.safe_dump({"t": rules}))
+    merge("--no-base a b -m slerp --rules rules.yaml -o two")
+    assert same("out", "two")
+    line = "t is missing where no filter fits"
+    refused(kit(**content, parameters={"t": t[:1]}), line, capsys)
+
+
+def test_convert_takes_o_for_out(world, monkeypatch):
+    from tadrop.app.verbs import convert
+
+    torch.save({"w": torch.ones(2)}, "x.pt")
+    monkeypatch.setattr("sys.argv", ["convert", "x.pt", "-o", "there"])
+    convert.main()
+    assert load_file(next(Path("there").rglob("x.safetensors"))).keys() == {"w"}
+
+
+def test_tensors_of_other_names(world, capsys):
+    state = tensors("a")
+    other = {}
+    for name, tensor in state.items():
+        other[name.replace("layers.", "h.").replace(".w.", ".dense.")] = tensor
+    Path("b/model.safetensors").unlink()
+    save_file(other, "b/model.safetensors")
+    refused("base a b -o no", "2 of the base are missing: layers.0.w.weight", capsys)
+    rules = ["--rename", r"b:^h\.(\d+)=layers.\1", "--rename", r"b:\.dense\.=.w."]
+    main(["base", "a", "b", "-m", "average", "-o", "out", *rules])
+    for name, tensor in tensors("out").items():
+        torch.testing.assert_close(tensor, state[name])
+    merge("--recipe out/tadrop.yaml -o again")
+    assert same("out", "again")
+    for rule, line in (
+        ("b:^x=y", "--rename b:^x=y: changes no tensor's name; one of them is 'h.0.de"),
+        ("b:(=y", "--rename b:(=y: missing ), unterminated subpattern"),
+        (r"b:.*=y", "--rename b: gives two tensors of it the same name"),
+        ("c:h=y", "--rename c: is no whole expert; they are a, b"),
+        ("b", "--rename b: it is NAME:REGEX=REPLACEMENT"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(["base", "a", "b", "-o", "no", "--rename", rule])
+        assert line in stopped.value.code
