@@ -7,6 +7,8 @@ what was wanted, where it was looked for and how to provide it.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -27,8 +29,26 @@ PICKLES = "pytorch_model*.bin"  # what an old repository has instead of safetens
 TIMEOUT = 5  # seconds to find out that there is no network
 
 
-@lru_cache
+_looking: ContextVar[bool] = ContextVar("looking", default=False)
+
+
+@contextmanager
+def only_looking() -> Iterator[None]:
+    """Here nothing is downloaded: what is not on this machine is absent."""
+    token = _looking.set(True)
+    try:
+        yield
+    finally:
+        _looking.reset(token)
+
+
 def unreachable() -> str:
+    """Why nothing can be downloaded, or an empty string if it can."""
+    return "it was not asked" if _looking.get() else unanswered()
+
+
+@lru_cache
+def unanswered() -> str:
     """Why the hub cannot be used, or an empty string if it can.
 
     One short request finds out, since the client's own retries take half a minute.
@@ -62,6 +82,17 @@ def local(kind: str, reference: str, hub: str | None) -> Path | None:
     return None
 
 
+class AbsentError(TadropError):
+    """Something that is neither on this machine nor to be had from the hub.
+
+    kind: models or datasets; reference: org/name, and a path in it if there is one
+    """
+
+    def __init__(self, told: str, kind: str, reference: str) -> None:
+        super().__init__(told)
+        self.kind, self.reference = kind, reference
+
+
 def absent(
     kind: str,
     reference: str,
@@ -69,17 +100,18 @@ def absent(
     wanted_by: str,
     reason: str,
     file: str = "",
-) -> TadropError:
+) -> AbsentError:
     """The error about something that is nowhere: where it was looked for, what to do."""
     looked = "no local folder (paths.hub is not set)"
     if hub:
         looked = str(Path(hub) / kind / reference)
     example = f"DIR/{kind}/{reference}" + (f"/{file}" if file else "")
-    return TadropError(
+    told = (
         f"{wanted_by} needs {reference}; "
         f"looked in {looked} and on the Hugging Face hub ({reason}). "
         f"Go online, or put it at {example} and set paths.hub=DIR"
     )
+    return AbsentError(told, kind, reference)
 
 
 def model(
