@@ -25,6 +25,23 @@ Taus = Float[Tensor, "task *shape"]
 Deltas = Float[Tensor, "model *shape"]
 
 
+class Need(NamedTuple):
+    """Data of a task that are not on this machine.
+
+    data:      org/name, or a folder; files: which of its files, in a pattern or words
+    is_on_hub: whether data is the name of a data set of the hub
+    """
+
+    task: str
+    data: str
+    files: str
+    is_on_hub: bool
+
+    def __str__(self) -> str:
+        about = f", {self.files}" if self.files else ""
+        return f"task {self.task!r} needs the data set {self.data}{about}"
+
+
 class Masked(NamedTuple):
     """One shared delta and a mask per task: task t's delta is masks[t] * shared."""
 

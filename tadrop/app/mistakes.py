@@ -6,9 +6,6 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from hydra.errors import HydraException, InstantiationException
-from omegaconf.errors import OmegaConfBaseException
-
 from tadrop.app.terminal.plain import harmless
 from tadrop.errors import TadropError
 
@@ -57,9 +54,9 @@ def told_in_one_line(spellings: Mapping[str, str] = NO_SPELLINGS) -> Iterator[No
     """
     try:
         yield
-    except (TadropError, HydraException, OmegaConfBaseException) as error:
+    except Exception as error:
         cause = mistake(error)
-        if cause is None and isinstance(error, InstantiationException):
+        if cause is None and not _is_of_words(error):
             raise
         words = re.split("See https://|Config search path", str(error))[0].split()
         told = str(cause or " ".join(words))
@@ -67,6 +64,17 @@ def told_in_one_line(spellings: Mapping[str, str] = NO_SPELLINGS) -> Iterator[No
             told = re.sub(pattern, spelling, told)
         # Several that are told at once stand under each other.
         sys.exit(f"error: {UNDER.join(map(harmless, told.split(UNDER)))}")
+
+
+def _is_of_words(error: Exception) -> bool:
+    """Whether it is about words that Hydra cannot compose; without Hydra it is not."""
+    if "hydra" not in sys.modules:
+        return False
+    from hydra.errors import HydraException, InstantiationException
+    from omegaconf.errors import OmegaConfBaseException
+
+    composing = isinstance(error, HydraException | OmegaConfBaseException)
+    return composing and not isinstance(error, InstantiationException)
 
 
 @contextmanager

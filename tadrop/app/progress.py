@@ -178,19 +178,17 @@ class SweepProgress(Callback):
             check(config)
 
     def tell_owed(self, config: DictConfig) -> None:
-        """Says what a board would take, and ends the command: nothing is run."""
+        """Says what the command would take, and ends it: nothing is run."""
         from tadrop.app.boards import cost
-        from tadrop.app.boards.catalogue import board_names
         from tadrop.app.mistakes import told_in_one_line
 
+        folder = Path(config.paths.records)
         with told_in_one_line():
             board = board_of(config.hydra.overrides.task)
             if board is None:
-                sys.exit(
-                    "error: --dry-run tells of a board: +board=NAME, "
-                    f"one of {', '.join(board_names())}"
-                )
-            cost.tell(board, Path(config.paths.records))
+                cost.tell_of(config.hydra.overrides.task, folder)
+            else:
+                cost.tell(board, folder)
         sys.exit()
 
     def show_tables(self) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tadrop.errors import AbsentError, TadropError
 from tadrop.storage.checkpoint import STEMS, first_line
-from tadrop.storage.hub import LOG_IN, PICKLES, AbsentError, resolve
-from tadrop.types import TadropError
+from tadrop.storage.hub import LOG_IN, PICKLES, resolve
 
 NAME = re.compile(r"[\w.-]+")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")

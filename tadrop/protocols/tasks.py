@@ -6,6 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
+from tadrop.types import Need
+
 
 @runtime_checkable
 class Tasks(Protocol):
@@ -30,8 +32,8 @@ class Tasks(Protocol):
         """
         ...
 
-    def needs(self) -> list[str]:
-        """Which data sets are not at hand, a line each. Looking downloads nothing."""
+    def needs(self) -> list[Need]:
+        """Which data sets are not at hand. Looking downloads nothing."""
         ...
 
     def batches(self, task: str, split: str) -> Iterator[tuple[Any, Tensor]]:

@@ -7,10 +7,13 @@ what was wanted, where it was looked for and how to provide it.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from tadrop.errors import AbsentError
 from tadrop.storage.bars import report
 from tadrop.storage.checkpoint import FILES, INDEX, first_line
 from tadrop.types import TadropError
@@ -27,8 +30,26 @@ PICKLES = "pytorch_model*.bin"  # what an old repository has instead of safetens
 TIMEOUT = 5  # seconds to find out that there is no network
 
 
-@lru_cache
+_looking: ContextVar[bool] = ContextVar("looking", default=False)
+
+
+@contextmanager
+def only_looking() -> Iterator[None]:
+    """Here nothing is downloaded: what is not on this machine is absent."""
+    token = _looking.set(True)
+    try:
+        yield
+    finally:
+        _looking.reset(token)
+
+
 def unreachable() -> str:
+    """Why nothing can be downloaded, or an empty string if it can."""
+    return "it was not asked" if _looking.get() else unanswered()
+
+
+@lru_cache
+def unanswered() -> str:
     """Why the hub cannot be used, or an empty string if it can.
 
     One short request finds out, since the client's own retries take half a minute.
@@ -65,17 +86,6 @@ def local(kind: str, reference: str, hub: str | None) -> Path | None:
 LOG_IN = "log in with hf auth login, and ask for access where its page says so"
 
 
-class AbsentError(TadropError):
-    """Something is neither on this machine nor to be had from the hub.
-
-    reason: why the hub did not help; is_closed: whether it wants to know who asks
-    """
-
-    def __init__(self, text: str, reason: str, is_closed: bool) -> None:
-        super().__init__(text)
-        self.reason, self.is_closed = reason, is_closed
-
-
 def absent(
     kind: str,
     reference: str,
@@ -96,7 +106,7 @@ def absent(
         f"looked in {looked} and on the Hugging Face hub ({told}). "
         f"{remedy}, or put it at {example} and set paths.hub=DIR"
     )
-    return AbsentError(text, told, is_closed)
+    return AbsentError(text, kind, reference, told, is_closed)
 
 
 def _reason(error: str | Exception) -> tuple[str, bool]:

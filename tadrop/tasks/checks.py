@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from tadrop.types import TadropError
+from tadrop.types import Need, TadropError
 
 
 def known_names(
@@ -48,12 +48,10 @@ def refuse(place: object, odd: Sequence[str], strict: bool) -> None:
         )
 
 
-def needed(task: str, reference: str, files: str = "") -> str:
-    """A line about data that are not on this machine.
+def needed(task: str, reference: str, files: str = "", on_hub: bool = True) -> Need:
+    """Data that are not on this machine.
 
     reference: org/name, a folder, or either with @revision
     files:     which of its files, where others may be there
     """
-    name = reference.partition("@")[0]
-    about = f", {files}" if files else ""
-    return f"task {task!r} needs the data set {name}{about}"
+    return Need(task, reference.partition("@")[0], files, on_hub)

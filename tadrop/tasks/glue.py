@@ -38,7 +38,7 @@ from tadrop.tasks.checks import (
 from tadrop.tasks.metrics.correlations import METRICS
 from tadrop.tasks.reading.registry import reported
 from tadrop.tasks.reading.tokens import VERSION, Tokens, buckets, load, pad
-from tadrop.types import TadropError
+from tadrop.types import Need, TadropError
 
 if TYPE_CHECKING:
     from tadrop.protocols.tasks import ReportedTasks, Tasks
@@ -205,14 +205,14 @@ class TextTasks:
             return tokens
         return tokens.select(np.arange(min(self.limit, len(tokens.labels))))
 
-    def needs(self) -> list[str]:
-        """The data sets that are in no local folder, a line each."""
-        lines = []
+    def needs(self) -> list[Need]:
+        """The data sets that are in no local folder."""
+        found: list[Need] = []
         for task in self.names:
             source = self.source(task)
             if not source.at_hand(self.hub_dir):
-                lines.append(needed(task, source.data, source.pattern(source.test)))
-        return lines
+                found.append(needed(task, source.data, source.pattern(source.test)))
+        return found
 
     def batches(self, task: str, split: str) -> Iterator[tuple[Tensor, Tensor]]:
         """(token ids [batch, length] with -1 after the end, labels [batch]).

@@ -26,6 +26,7 @@ from tadrop.tasks.checks import check_limit, known_names
 from tadrop.tasks.drawing import handwritten
 from tadrop.tasks.drawing.families import FAMILIES, HANDWRITTEN, NAMES
 from tadrop.tasks.drawing.rendering import render
+from tadrop.types import Need
 
 if TYPE_CHECKING:
     from tadrop.protocols.tasks import Tasks
@@ -115,7 +116,7 @@ class GlyphTasks:
         """The version of the images."""
         return f"glyphs-{VERSION}"
 
-    def needs(self) -> list[str]:
+    def needs(self) -> list[Need]:
         """Nothing: the images are drawn."""
         return []
 

@@ -50,7 +50,7 @@ from tadrop.tasks.reading.examples import Answers, Example
 from tadrop.tasks.reading.pictures import picture
 from tadrop.tasks.reading.pieces import Pieces
 from tadrop.tasks.reading.registry import reported
-from tadrop.types import TadropError
+from tadrop.types import Need, TadropError
 
 if TYPE_CHECKING:
     from tadrop.protocols.tasks import QuestionTasks, ReportedTasks, Tasks
@@ -216,15 +216,15 @@ class MultimodalTasks:
         """What makes token ids of texts."""
         return Pieces(resolve("models", self.tokenizer, self.hub_dir))
 
-    def needs(self) -> list[str]:
-        """The data sets that are in no local folder, a line each."""
-        lines = []
+    def needs(self) -> list[Need]:
+        """The data sets that are in no local folder."""
+        found: list[Need] = []
         for task in self.names:
             data = self.sources[task]["data"]
             name, _, revision = data.partition("@")
             if at_hand("datasets", name, self.hub_dir, revision or None) is None:
-                lines.append(needed(task, data))
-        return lines
+                found.append(needed(task, data))
+        return found
 
     def batches(self, task: str, split: str) -> Iterator[tuple[Inputs, Tensor]]:
         """Inputs and targets, in the files' order.

@@ -30,7 +30,7 @@ from tadrop.tasks.reading import sampling
 from tadrop.tasks.reading.images import VERSION, Images, build, open_images
 from tadrop.tasks.reading.registry import Entry, entries, registry
 from tadrop.tasks.reading.sources import ImageSource, missing_files, source_of
-from tadrop.types import TadropError
+from tadrop.types import Need, TadropError
 
 if TYPE_CHECKING:
     from tadrop.protocols.tasks import ImageTasks, Tasks
@@ -143,9 +143,9 @@ class VisionTasks:
         facts = registry("published").get(self.registry, {})
         return tuple(key for key, value in facts.items() if isinstance(value, dict))
 
-    def needs(self) -> list[str]:
-        """The data sets and folders that are in no local folder, a line each."""
-        lines = []
+    def needs(self) -> list[Need]:
+        """The data sets and folders that are in no local folder."""
+        found: list[Need] = []
         for task in self.names:
             entry = self.entry(task)
             reference = entry.folder or entry.id
@@ -153,8 +153,8 @@ class VisionTasks:
                 continue
             files = missing_files(entry, self.hub_dir, self._parts)
             if files:
-                lines.append(needed(task, reference, files))
-        return lines
+                found.append(needed(task, reference, files, entry.folder is None))
+        return found
 
     def batches(self, task: str, split: str) -> Iterator[tuple[Tensor, Tensor]]:
         """(images uint8 [batch, size, size, 3], labels [batch]).

@@ -290,19 +290,3 @@ def test_of_boards_with_one_name_the_larger_is_written(tmp_path):
     assert (found.board.file, found.board.name) == ("table_glyph14", "table_14")
     assert rival(recorded(Board("core", ("tasks=glyph14",)), tmp_path)) == "table_14"
     assert rival(found) == ""
-
-
-@pytest.mark.slow
-def test_a_dry_run_of_a_hub_model_names_what_it_would_download_and_downloads_nothing(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    board = Board("table_8", ("model=vit_b32", f"paths.hub={tmp_path}"))
-    (cfg, _), *_ = board.jobs()
-    lines = cost.missing(resolved(cfg))
-    assert (
-        sum("checkpoint" not in line and "model=vit_b32" in line for line in lines) == 9
-    )
-    assert sum("needs the data set" in line for line in lines) == 8
-    assert list(tmp_path.iterdir()) == []

@@ -236,5 +236,12 @@ def test_a_dry_run_runs_nothing(tmp_path):
     assert "17 runs, 0 recorded, 17 owed" in done.stdout
     assert not (tmp_path / "records").exists()
     done = run(tmp_path, "merge=ties", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "3 runs, 0 recorded, 3 owed" in done.stdout
+    assert "all at hand, nothing to download" in done.stdout
+    done = run(tmp_path, "-m", "merge=ties,emr", "tadrop=off,on", "--dry-run")
+    assert "6 runs, 0 recorded, 6 owed" in done.stdout
+    done = run(tmp_path, "merge=ties", "evaluate=false", "--dry-run")
     assert done.returncode == 1
-    assert "error: --dry-run tells of a board: +board=NAME" in done.stderr
+    assert "tadrop merge --dry-run tells" in done.stderr
+    assert not (tmp_path / "records").exists()

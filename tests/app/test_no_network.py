@@ -5,6 +5,9 @@ that comes with the package.
 import os
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,79 @@ from tadrop.app.command import main
 main(["run", "tasks.names=[hebrew,braille]", "limit=20", "merge=average", "tadrop=off"])
 assert asked == [], asked
 """
+
+FETCH = """
+import sys
+from tadrop.app.terminal.entry import enter
+enter()
+import torch, transformers
+from tadrop.errors import TadropError
+from tadrop.storage import hub
+try:
+    hub.resolve("models", "org/name", None)
+    sys.exit("a hub without models gave one")
+except TadropError:
+    pass
+"""
+
+
+@contextmanager
+def hub_of_this_machine():
+    """The address of a hub that has nothing, and a list of who asked it: User-Agents."""
+    agents = []
+
+    class Nothing(BaseHTTPRequestHandler):
+        def do_GET(self):
+            agents.append(self.headers.get("User-Agent", ""))
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *words):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Nothing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", agents
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def fetched(folder, **variables):
+    """Runs FETCH; returns how the hub's clients named themselves."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    here = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HOME": str(folder)}
+    with hub_of_this_machine() as (address, agents):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", FETCH],
+            cwd=folder,
+            env={**clean, **here, "HF_ENDPOINT": address, **variables},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert done.returncode == 0, done.stderr
+    return agents
+
+
+@pytest.mark.parametrize("variables", [{}, {"HF_HUB_DISABLE_TELEMETRY": "1"}])
+def test_a_hub_that_is_asked_learns_no_versions(tmp_path, variables):
+    agents = fetched(tmp_path, **variables)
+    assert agents
+    assert not [agent for agent in agents if "torch/" in agent]
+
+
+def test_whoever_wants_telemetry_may_say_so(tmp_path):
+    agents = fetched(tmp_path, HF_HUB_DISABLE_TELEMETRY="0")
+    assert [agent for agent in agents if "torch/" in agent]
+
+
+def test_offline_a_hub_is_not_asked_at_all(tmp_path):
+    assert fetched(tmp_path, HF_HUB_OFFLINE="1") == []
 
 
 def watched(folder, script, **variables):

@@ -13,7 +13,8 @@ from tadrop.app.boards.recorded import suites
 from tadrop.app.verbs import records as cli
 from tadrop.errors import TadropError
 from tadrop.results import record
-from tadrop.results.store import index
+from tadrop.results.store import columns, index
+from tadrop.results.store.facts import facts
 from tests import records as hand
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +91,36 @@ def test_an_index_reads_only_what_changed(folder, monkeypatch):
     assert [file.name for file in files] == [f"{made['key']}.json"]
     assert victim.stem not in [line.key for line in lines]
     assert answers(folder)[0] == [line.key for line in lines]
+
+
+def test_one_reading_of_the_records_answers_lists_and_filters(folder, monkeypatch):
+    cli.lines(folder, ())
+    monkeypatch.setattr(index.form, "read", lambda file: pytest.fail(f"read {file}"))
+    assert len(cli.lines(folder, ("average>0",))) == 60
+
+
+def test_what_records_share_is_looked_at_once(folder, monkeypatch):
+    looks = []
+    look = columns.leaves
+    monkeypatch.setattr(
+        columns, "leaves", lambda node: looks.append(node) or look(node)
+    )
+    cli.lines(folder, ())
+    shared = [node for node in looks if "config.tasks" in node]
+    assert len(shared) == 1
+
+
+def test_every_fact_of_every_record_is_in_the_index(folder):
+    cli.lines(folder, ())
+    kept = index._kept(folder / index.FILE)
+    rows = {key: {} for key in kept.keys}
+    for path, column in kept.columns.items():
+        read = column()
+        for key, number in zip(kept.keys, read.numbers, strict=True):
+            if number != columns.NOWHERE:
+                rows[key][path] = read.values[number]
+    for key, values in rows.items():
+        assert values == facts(record.read(folder / f"{key}.json"))
 
 
 def test_a_record_that_is_changed_in_place_is_read_again(folder):

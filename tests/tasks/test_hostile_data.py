@@ -14,7 +14,7 @@ from tadrop.models.language.gpt2 import read_config
 from tadrop.storage.data_card import read_card
 from tadrop.storage.data_files import check_rows
 from tadrop.tasks.reading.cells import class_number, encoded
-from tadrop.tasks.reading.images import build, open_images
+from tadrop.tasks.reading.images import Row, build, open_images
 from tadrop.tasks.reading.registry import registry
 from tadrop.tasks.reading.tokens import read_rows, tokenise
 from tadrop.types import TadropError
@@ -58,7 +58,7 @@ def good():
 )
 def test_an_image_that_is_none(tmp_path, data, says):
     facts = {"source": "org/set", "split": "test"}
-    rows = [(good(), 0), (data, 1)]
+    rows = [Row(good(), 0), Row(data, 1)]
     with pytest.raises(TadropError) as error:
         build(tmp_path / "cache", rows, 8, "squash", facts)
     assert str(error.value).startswith("org/set, split 'test', image 1: ")
@@ -80,7 +80,7 @@ def test_an_image_that_is_none(tmp_path, data, says):
     ids=range(7),
 )
 def test_a_damaged_cache_of_images(tmp_path, change):
-    build(tmp_path / "cache", [(good(), 0)] * 2, 8, "squash", {})
+    build(tmp_path / "cache", [Row(good(), 0)] * 2, 8, "squash", {})
     assert open_images(tmp_path / "cache").images.shape == (2, 8, 8, 3)
     change(tmp_path / "cache")
     with pytest.raises(

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import shutil
 
 import numpy as np
@@ -108,7 +109,8 @@ def test_a_bad_image_is_an_error(tmp_path, damage):
         ("pets",),
         entries={"pets": {"folder": str(tmp_path / "pets")}},
     )
-    with pytest.raises(TadropError, match="cannot be decoded"):
+    where = re.escape(str(file))
+    with pytest.raises(TadropError, match=rf"^{where}: .*cannot be decoded"):
         tasks.classes("pets")
 
 
@@ -143,3 +145,17 @@ def test_the_names_of_cached_images_last():
     data_set = HubSource("org/name", "commit", None, "main", *columns)
     names = [tasks._key(source, "test") for source in (folder, data_set)]
     assert names == ["b786360cab5842effb5fe4ba", "b4492173d7c4b16e912eb506"]
+
+
+def test_an_image_that_cannot_be_read_is_named(tmp_path):
+    folder_of(tmp_path / "pets", ("train", "test"))
+    folder = FolderSource(str(tmp_path / "pets"), [], {}, 0.2)
+    rows = folder.rows("test", None)
+    victim = tmp_path / "pets" / "test" / "dog" / "9.png"
+    first = next(rows)
+    assert first.file == str(tmp_path / "pets" / "test" / "cat" / "0.png")
+    victim.unlink()
+    with pytest.raises(
+        TadropError, match=rf"^{re.escape(str(victim))}: cannot be read"
+    ):
+        list(rows)

@@ -1,6 +1,8 @@
-"""What a board would take: the runs owed, their time, and what is not at hand.
+"""What a board, a sweep or a run would take: the runs owed, their time, and what they
+would download.
 
     python run.py +board=table_30 tasks=glyph30 --dry-run
+    python run.py model=vit_b32 tasks=vision8 --dry-run
 
 The time of a run is that of the records most like it: same model, tasks, selection and
 method; else the same without the method; else it is not known. `select=grid` is a
@@ -8,19 +10,21 @@ different run from `select=fixed`. A folder that has none like it is helped out 
 records that come with the project.
 """
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from omegaconf import DictConfig
-
-from tadrop.app.boards.board import Board, check, comment
+from tadrop.app.boards import composing
+from tadrop.app.boards.board import Board, check
+from tadrop.app.boards.downloads import Item, items, report
 from tadrop.app.boards.recorded import Recorded, recorded
 from tadrop.app.console import say
-from tadrop.app.places import CONF, RECORDS
-from tadrop.app.runs import build
+from tadrop.app.places import RECORDS
+from tadrop.app.runs import build, checks
+from tadrop.app.runs.run import reference_configs
+from tadrop.app.terminal.plain import harmless
 from tadrop.errors import TadropError
 from tadrop.results import identity, record
 from tadrop.results.naming import label
@@ -62,19 +66,6 @@ def _expected(config: Config, folders: Sequence[Sequence[Record]]) -> float | No
     return None
 
 
-def missing(config: Config) -> list[str]:
-    """What opening the base, the experts and the data sets complains of, one line each."""
-    tasks = build.tasks(config["tasks"])
-    model = build.model(config["model"]).bound(tasks)
-    lines: list[str] = []
-    for task in (None, *tasks.names):
-        try:
-            model.open_base() if task is None else model.open_expert(task)
-        except TadropError as error:
-            lines.append(str(error))
-    return lines + list(tasks.needs())
-
-
 def ahead(found: Recorded) -> str:
     """What running a board takes, in a line that is said before its first run."""
     if not found.owed:
@@ -94,21 +85,46 @@ def _folders(folder: Path) -> list[list[Record]]:
 
 
 def dry_run(board: Board, folder: Path) -> str:
-    """The report of --dry-run."""
+    """The report of --dry-run on a board."""
     check(board.sweep)
     found = recorded(board, folder)
-    folders = _folders(folder)
-    times: list[float | None] = []
-    lines = [
+    head = [
         f"{board.name}: {board.about}",
         f"{found.count} runs, {found.needed} recorded, {len(found.owed)} owed",
     ]
-    for key, config in found.owed.items():
+    return _report(head, found.owed, folder)
+
+
+def dry_run_of(words: Sequence[str], folder: Path) -> str:
+    """The report of --dry-run on a run, or on a sweep. words: of the command line."""
+    runs: dict[str, Config] = {}
+    for job in map(composing.configured, composing.batches(words)):
+        checks.check(job)
+        if not job.evaluate:
+            raise TadropError(
+                "--dry-run tells of runs that are evaluated; of a merge that is only "
+                "written tadrop merge --dry-run tells"
+            )
+        for cfg in (*reference_configs(job), job):
+            config = build.resolved(cfg)
+            runs.setdefault(identity.key(config), config)
+    owed = {key: runs[key] for key in runs if not (folder / f"{key}.json").exists()}
+    recorded_runs = len(runs) - len(owed)
+    head = [f"{len(runs)} runs, {recorded_runs} recorded, {len(owed)} owed"]
+    return _report(head, owed, folder)
+
+
+def _report(head: Sequence[str], owed: Mapping[str, Config], folder: Path) -> str:
+    """The runs that are owed by key, their time, and what they would download."""
+    folders = _folders(folder)
+    times: list[float | None] = []
+    lines = [*head]
+    for key, config in owed.items():
         times.append(_expected(config, folders))
         lines.append(f"  {key}  {_title(config):<36}  {_time(times[-1])}")
     if times:
         lines.append(_sum(times))
-    return "\n".join([*lines, *_needs(board)])
+    return "\n".join([*lines, *_needs(owed.values())])
 
 
 def _title(config: Config) -> str:
@@ -127,27 +143,16 @@ def _sum(times: Sequence[float | None]) -> str:
     )
 
 
-def _needs(board: Board) -> list[str]:
-    """What is not at hand, and what the model's file says about its size."""
-    lines: list[str] = []
-    about: dict[str, None] = {}
-    for cfg in _suites(board):
-        lines += missing(build.resolved(cfg))
-        about[comment(CONF / "model" / f"{cfg.model.name}.yaml")] = None
-    if not lines:
-        return ["checkpoints and data: all at hand, nothing to download"]
-    head = f"to provide or download: {len(lines)}; {' '.join(about)}"
-    return [head, *map("  {}".format, dict.fromkeys(lines))]
-
-
-def _suites(board: Board) -> Iterator[DictConfig]:
-    """A configuration for each model and task set of a board."""
-    seen: set[str] = set()
-    for cfg, _ in board.jobs():
-        suite = str(cfg.model) + str(cfg.tasks.names)
-        if suite not in seen:
-            seen.add(suite)
-            yield cfg
+def _needs(owed: Iterable[Config]) -> list[str]:
+    """What the runs read: what of it is at hand, and what is to be downloaded."""
+    suites: dict[str, Config] = {}
+    for config in owed:
+        words = {"model": config["model"], "tasks": config["tasks"]}
+        suites.setdefault(json.dumps(words), config)
+    found: dict[Item, None] = {}
+    for config in suites.values():
+        found |= dict.fromkeys(items(config))
+    return report(list(found)) if found else ["nothing to run, nothing to download"]
 
 
 def _time(time: float | None) -> str:
@@ -160,6 +165,10 @@ def _time(time: float | None) -> str:
 
 
 def tell(board: Board, folder: Path) -> None:
-    """Prints the report; looking must not download."""
-    os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported
-    say(dry_run(board, folder))
+    """Prints the report of a board. Nothing is downloaded."""
+    say(harmless(dry_run(board, folder), but="\n"))
+
+
+def tell_of(words: Sequence[str], folder: Path) -> None:
+    """Prints the report of a run or a sweep. Nothing is downloaded."""
+    say(harmless(dry_run_of(words, folder), but="\n"))

@@ -16,7 +16,7 @@ from tadrop.app.runs.memory import check_memory
 from tadrop.app.runs.prepared import Prepared
 from tadrop.app.runs.preparing import prepare
 from tadrop.app.trackers.entry import of_written
-from tadrop.app.trackers.telling import group, tell_of
+from tadrop.app.trackers.telling import forewarn, group, tell_of
 from tadrop.merging import export as exports
 from tadrop.merging.engine import NO_KNOBS, Knobs
 from tadrop.merging.export import Written
@@ -47,6 +47,7 @@ def merge_only(cfg: Any, pages: Pages = lambda note: {}) -> Written:
     """
     check_only_merges(cfg)
     check_out(cfg)
+    forewarn(cfg.tracker)
     with stages(label(resolved(cfg))) as progress:
         prepared = prepare(cfg, progress, Meter())
         check_memory(cfg, prepared.vectors)

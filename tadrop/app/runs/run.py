@@ -15,7 +15,7 @@ from tadrop.app.runs.checks import split_of
 from tadrop.app.runs.prepared import Prepared
 from tadrop.app.runs.preparing import merged, prepare
 from tadrop.app.trackers.entry import of_record
-from tadrop.app.trackers.telling import group, tell_of
+from tadrop.app.trackers.telling import forewarn, group, tell_of
 from tadrop.evaluation.bench import evaluate
 from tadrop.evaluation.selection import Selection
 from tadrop.protocols.streams import Stream
@@ -73,6 +73,7 @@ def measure(cfg: DictConfig, config: Mapping[str, Any], folder: Path) -> Record:
     config: cfg, resolved. Returns the record.
     """
     exporting.check_out(cfg)
+    forewarn(cfg.tracker)
     meter = Meter()
     with stages(label(config)) as progress:
         prepared = prepare(cfg, progress, meter)

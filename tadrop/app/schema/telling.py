@@ -47,6 +47,11 @@ def nearest(
     return list(map(ends.__getitem__, get_close_matches(name, list(ends), 3, ALIKE)))
 
 
+LAUNCHER = "hydra/launcher"
+# The extra that a launcher comes with.
+EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_slurm": "slurm"}
+
+
 def _is_hidden(name: str) -> bool:
     """Whether a name is for our own use: Hydra's words, and files that others build on."""
     return name.startswith("_")
@@ -58,6 +63,9 @@ def no_choice(
     options: Sequence[str],
 ) -> TadropError:
     """The error about a file of a group that there is not."""
+    extra = EXTRAS.get(text.partition("=")[2])
+    if group == LAUNCHER and extra is not None:
+        return TadropError(f"{group}={extra} is an extra: pip install -e '.[{extra}]'")
     named = list(filterfalse(_is_hidden, options))
     usual = list(filter(named.__contains__, USUAL))
     names = list(dict.fromkeys([*usual, *named]))

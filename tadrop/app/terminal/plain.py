@@ -9,10 +9,8 @@ def harmless(text: str, but: str = "") -> str:
     """
     if text.isprintable():
         return text
-    return "".join(_shown(letter, but) for letter in text)
-
-
-def _shown(letter: str, but: str) -> str:
-    if letter.isprintable() or letter in but:
-        return letter
-    return letter.encode("unicode_escape").decode("ascii")
+    escapes: dict[int, str] = {}
+    for letter in {*text}.difference(but):
+        if not letter.isprintable():
+            escapes[ord(letter)] = letter.encode("unicode_escape").decode("ascii")
+    return text.translate(escapes)

@@ -1,8 +1,10 @@
 """What a tracker is told of: a run, a merge that was written, or what a sweep ended in."""
 
 import importlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -55,9 +57,19 @@ class Entry:
 class Tracker(Protocol):
     """What a tracker does."""
 
+    def check(self) -> None:
+        """Raises TadropError, which says how to install it, where a library lacks."""
+        ...
+
     def log(self, entry: Entry) -> None:
         """Keeps an entry: its settings, numbers and files."""
         ...
+
+
+def installed(name: str, extra: str) -> None:
+    """Raises TadropError saying how to install a library that is not. Imports nothing."""
+    if name not in sys.modules and find_spec(name) is None:
+        raise TadropError(f"{name} is not installed: pip install -e '.[{extra}]'")
 
 
 def library(module: str, extra: str | None = None) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tadrop.app.trackers.entry import Entry, library
+from tadrop.app.trackers.entry import Entry, installed, library
 from tadrop.results.store.facts import leaves
 
 LONGEST = 6000  # characters of a parameter's value, as MLflow has it
@@ -31,6 +31,10 @@ class MLflow:
     tags: Sequence[str] = ()
     uri: str | None = None
     folder: str = "runs/mlflow"
+
+    def check(self) -> None:
+        """See Tracker."""
+        installed("mlflow", "mlflow")
 
     def log(self, entry: Entry) -> None:
         """See Tracker."""

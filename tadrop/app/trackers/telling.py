@@ -21,6 +21,7 @@ from tadrop.results.record import Record
 SWEEP = "TADROP_SWEEP"
 PATIENCE = 120.0  # seconds that a tracker may take
 KEPT = "; what it was to be told is kept, and the run goes on"
+LATER = "; runs go on, and tadrop records push tells it of them later"
 SETTING = re.compile(r"tracker(\.\w+)*=")
 
 
@@ -63,8 +64,36 @@ def tell(
 
 
 def tell_of(node: Any, make: Callable[[], Entry]) -> bool:
-    """Tells the tracker that a node of the configuration names, if it names one."""
-    return tell(build.part(node), make)
+    """Tells the tracker that a node of the configuration names, if it names one.
+
+    One that cannot be told is left alone once that was said.
+    """
+    return not forewarn(node) and tell(build.part(node), make)
+
+
+def forewarn(node: Any) -> bool:
+    """Says once, before anything is run, that a tracker's library is not installed.
+
+    Returns whether it is not.
+    """
+    lack = _lack(build.part(node))
+    if lack and lack not in _warned:
+        _warned.add(lack)
+        err.print(f"tracker: {lack}{LATER}", soft_wrap=True, markup=False)
+    return bool(lack)
+
+
+_warned: set[str] = set()
+
+
+def _lack(tracker: Tracker | None) -> str:
+    """What a tracker lacks to be told anything; empty where it lacks nothing."""
+    try:
+        if tracker is not None:
+            tracker.check()
+    except TadropError as error:
+        return str(error)
+    return ""
 
 
 def push(node: Any, records: Sequence[Record], folder: Path) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tadrop.app.trackers.entry import Entry, library
+from tadrop.app.trackers.entry import Entry, installed, library
 from tadrop.results.store.facts import leaves
 
 
@@ -24,6 +24,10 @@ class TensorBoard:
     group: str | None = None
     tags: Sequence[str] = ()
     folder: str = "runs/tensorboard"
+
+    def check(self) -> None:
+        """See Tracker."""
+        installed("tensorboard", "tensorboard")
 
     def log(self, entry: Entry) -> None:
         """See Tracker."""

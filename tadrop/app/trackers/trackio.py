@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tadrop.app.trackers.entry import BUNDLES, Entry, library
+from tadrop.app.trackers.entry import BUNDLES, Entry, installed, library
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,10 @@ class Trackio:
     tags: Sequence[str] = ()
     space: str | None = None
     folder: str = "runs/trackio"
+
+    def check(self) -> None:
+        """See Tracker."""
+        installed("trackio", "trackio")
 
     def log(self, entry: Entry) -> None:
         """See Tracker."""

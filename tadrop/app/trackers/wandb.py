@@ -28,6 +28,9 @@ class Wandb:
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     folder: str = "wandb"
 
+    def check(self) -> None:
+        """See Tracker: W&B is always installed."""
+
     def log(self, entry: Entry) -> None:
         """See Tracker."""
         wandb = library("wandb")

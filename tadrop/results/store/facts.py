@@ -6,7 +6,7 @@ to its end, its value may use * and ?.
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from statistics import fmean
@@ -40,10 +40,16 @@ def facts(one: Record) -> dict[str, Any]:
 
     Its scores become one accuracy per task, in percent, and an average.
     """
-    values = leaves({name: node for name, node in one.items() if name != "scores"})
-    for score in one["scores"]:
+    others = {name: node for name, node in one.items() if name != "scores"}
+    return leaves(others) | score_facts(one["scores"])
+
+
+def score_facts(scores: Sequence[Record]) -> dict[str, float]:
+    """One accuracy per task, in percent, and their average."""
+    values: dict[str, float] = {}
+    for score in scores:
         values[f"score.{score['task']}"] = 100 * score["value"]
-    return values | {"average": average(one)}
+    return values | {"average": average({"scores": scores})}
 
 
 def word(value: Any) -> str:

@@ -5,6 +5,7 @@ and a record's key is the name of its file, so that nothing done to a record can
 another file.
 """
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -127,8 +128,10 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def _bytes(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        data = opened.read(MOST_BYTES + 1)
+    with open(file, "rb", buffering=0) as opened:
+        # Asked for more than there is, Python makes room for all of it first.
+        size = min(os.fstat(opened.fileno()).st_size, MOST_BYTES)
+        data = opened.read(size + 1)
     if len(data) > MOST_BYTES:
         raise ValueError(f"it is larger than {MOST_BYTES // 1_000_000} MB")
     return data

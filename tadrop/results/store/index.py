@@ -6,16 +6,16 @@ and time of change; every other file is read anew, and the index written again. 
 cannot be read or written, or is damaged, the records are read as if there were none.
 Folders of fewer than LEAST records have none, as reading them takes no time.
 
-It has a line of every record, for lists and boards. Once a filter is asked for, it has
-the facts of all records too, path by path, so that a question reads only the paths that
-it is about: the distinct values of a path, and the number of every record's value.
+It has a line of every record, for lists and boards; and the facts of all records, path
+by path, so that a question reads only the paths that it is about: the distinct values
+of a path, and the number of every record's value.
 """
 
 import io
 import json
 import os
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,14 +27,14 @@ from pydantic_core import from_json
 
 from tadrop.errors import TadropError
 from tadrop.results.store import form
+from tadrop.results.store.columns import NOWHERE, Column, Columns, Fresh
 from tadrop.results.store.facts import Filter, facts
 from tadrop.results.store.lines import Line, line_of
 from tadrop.storage.files import write_atomically
 
 FILE = ".index.npz"
-FORMAT = 1
+FORMAT = 2
 LEAST = 2000
-NOWHERE = -1  # the number of the value of a record that has none at this path
 
 DAMAGES = (
     *(OSError, ValueError, TypeError, KeyError, EOFError, NotImplementedError),
@@ -45,28 +45,15 @@ Stamps = dict[str, list[int]]  # what tells a file from another of its name, by 
 
 
 @dataclass
-class Column:
-    """One path: its distinct values, and the number of each record's value, [record]."""
-
-    values: list[Any]
-    numbers: np.ndarray
-
-    def passing(self, one: Filter) -> np.ndarray:
-        """Which records have a value here that fulfils a filter, [record]."""
-        fulfils = np.array([*map(one.passes, self.values), False], dtype=bool)
-        return fulfils[self.numbers]
-
-
-@dataclass
 class Index:
     """The records of a folder, ordered by key.
 
-    columns: what gives the column of every path; empty where no filter was asked for
+    columns: what gives the column of every path
     """
 
     stamps: Stamps = field(default_factory=dict)
     lines: dict[str, Line] = field(default_factory=dict)
-    columns: Mapping[str, Callable[[], Column]] = field(default_factory=dict)
+    columns: Columns = field(default_factory=dict)
 
     @property
     def keys(self) -> list[str]:
@@ -99,7 +86,7 @@ def lines(folder: Path) -> list[Line]:
 
     Raises TadropError naming a file that is no record.
     """
-    return list(_read(folder, whole=False).lines.values())
+    return list(_read(folder).lines.values())
 
 
 def passing(folder: Path, filters: Sequence[Filter]) -> list[str]:
@@ -116,7 +103,7 @@ def passing(folder: Path, filters: Sequence[Filter]) -> list[str]:
         return keys
     if of_key and len(keys) < LEAST:
         return [key for key in keys if _matches(folder / f"{key}.json", others)]
-    index = _read(folder, whole=True)
+    index = _read(folder)
     passes = dict(zip(index.keys, index.passing(others).tolist(), strict=True))
     return [key for key in keys if passes[key]]
 
@@ -126,15 +113,13 @@ def _matches(file: Path, filters: Sequence[Filter]) -> bool:
     return all(one.matches(values) for one in filters)
 
 
-def _read(folder: Path, whole: bool) -> Index:
-    """The index of a folder as it is now. whole: with the facts of all records."""
+def _read(folder: Path) -> Index:
+    """The index of a folder as it is now."""
     stamps = stamps_of(folder)
     known = _kept(folder / FILE) if len(stamps) >= LEAST else Index()
-    if whole and not known.columns:
-        known = Index()
     if known.stamps == stamps:
         return known
-    index = _renewed(folder, known, stamps, whole or bool(known.columns))
+    index = _renewed(folder, known, stamps)
     # A folder that cannot be written has no index, which costs time and nothing else.
     if len(stamps) >= LEAST:
         with suppress(TadropError):
@@ -157,71 +142,30 @@ def stamps_of(folder: Path) -> Stamps:
     return dict(sorted(stamps.items()))
 
 
-Fresh = dict[str, tuple[list[int], list[Any]]]  # rows and values, by path
-
-
-def _renewed(folder: Path, known: Index, stamps: Stamps, whole: bool) -> Index:
+def _renewed(folder: Path, known: Index, stamps: Stamps) -> Index:
     """An index of these files; entries that are known and hold are not read again."""
     index = Index(dict(stamps))
-    fresh: Fresh = {}
+    fresh = Fresh()
     for row, (key, stamp) in enumerate(stamps.items()):
         if known.stamps.get(key) == stamp:
             index.lines[key] = known.lines[key]
             continue
         record = form.read(folder / f"{key}.json")
         index.lines[key] = line_of(record)
-        for path, value in facts(record).items() if whole else ():
-            rows, values = fresh.setdefault(path, ([], []))
-            rows.append(row)
-            values.append(value)
-    if whole:
-        index.columns = _columns(known, stamps, fresh)
+        fresh.add(row, record)
+    targets = _targets(known, stamps)
+    index.columns = fresh.onto(known.columns, targets, len(stamps))
     return index
 
 
-def _columns(
-    known: Index, stamps: Stamps, fresh: Fresh
-) -> dict[str, Callable[[], Column]]:
-    """The columns of known entries that hold, and of fresh ones."""
+def _targets(known: Index, stamps: Stamps) -> np.ndarray:
+    """The row of every known record among these files; NOWHERE where it holds no more."""
     rows = {key: row for row, key in enumerate(stamps)}
     targets = np.full(len(known.stamps), NOWHERE)
     for number, (key, stamp) in enumerate(known.stamps.items()):
         if stamps.get(key) == stamp:
             targets[number] = rows[key]
-    holds = targets != NOWHERE
-    columns: dict[str, Callable[[], Column]] = {}
-    for path in sorted({*known.columns, *fresh}):
-        numbers = np.full(len(stamps), NOWHERE, dtype=np.int32)
-        values: list[Any] = []
-        if path in known.columns:
-            old = known.columns[path]()
-            values = list(old.values)
-            numbers[targets[holds]] = old.numbers[holds]
-        new_rows, new_values = fresh.get(path, ([], []))
-        numbers[new_rows] = _numbered(values, new_values)
-        width = np.min_scalar_type(-len(values) - 1)
-        columns[path] = partial(Column, values, numbers.astype(width))
-    return columns
-
-
-def _numbered(values: list[Any], more: Sequence[Any]) -> list[int]:
-    """The numbers of more values; those that are not among `values` are added."""
-    numbers: dict[object, int] = {}
-    for number, value in enumerate(values):
-        numbers[_same(value)] = number
-    found: list[int] = []
-    for value in more:
-        number = numbers.setdefault(_same(value), len(values))
-        if number == len(values):
-            values.append(value)
-        found.append(number)
-    return found
-
-
-def _same(value: Any) -> object:
-    """What is equal for values that are written alike, and for no others."""
-    kind = type(value)
-    return json.dumps(value) if kind is list or kind is dict else (kind, value)
+    return targets
 
 
 def _write(index: Index, path: Path) -> None:

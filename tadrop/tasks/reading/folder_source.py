@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from tadrop.numerics.seeds import generator
+from tadrop.tasks.reading.images import Row
 from tadrop.tasks.reading.sampling import sample, usable
+from tadrop.types import TadropError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 
@@ -58,8 +60,11 @@ class FolderSource:
         rows = np.flatnonzero(held_out == (split == "test"))
         return [files[row] for row in rows]
 
-    def rows(self, split: str, limit: int | None) -> Iterator[tuple[bytes, int]]:
-        """(encoded image, label): all of a split, or a seeded sample of it."""
+    def rows(self, split: str, limit: int | None) -> Iterator[Row]:
+        """All images of a split, or a seeded sample of them.
+
+        Raises TadropError naming a file that cannot be read.
+        """
         folder = self._folder(split)
         rows = []
         for label, name in enumerate(self.class_names()):
@@ -70,7 +75,13 @@ class FolderSource:
             chosen = chosen[sample(len(chosen), limit)]
         for row in chosen:
             file, label = rows[row]
-            yield file.read_bytes(), label
+            try:
+                data = file.read_bytes()
+            except OSError as error:
+                raise TadropError(
+                    f"{file}: cannot be read ({error.strerror})"
+                ) from error
+            yield Row(data, label, str(file))
 
 
 def _is_image(path: Path) -> bool:

@@ -23,6 +23,7 @@ from tadrop.storage.data_card import SUFFIXES, DataCard, read_card, split_files
 from tadrop.storage.data_files import ParquetFile, kept_names, tar_rows
 from tadrop.storage.repository import NOTED, Repository
 from tadrop.tasks.reading.cells import class_number, encoded
+from tadrop.tasks.reading.images import Row
 from tadrop.tasks.reading.sampling import sample, scattered, usable
 from tadrop.types import TadropError
 
@@ -83,7 +84,7 @@ class HubSource:
         with self._readable("test"), self._reader(parquet[0]) as reader:
             return reader.class_names(self.label)
 
-    def rows(self, split: str, limit: int | None) -> Iterator[tuple[bytes, int]]:
+    def rows(self, split: str, limit: int | None) -> Iterator[Row]:
         """(encoded image, label): all of a split, or a seeded sample of it.
 
         For a sample of parquet files only some of their row groups are read.
@@ -91,14 +92,15 @@ class HubSource:
         inside = bool(self._files(split))
         for number, row in enumerate(self._chosen(split, limit)):
             try:
-                pair = encoded(row[self.image], inside), class_number(row[self.label])
+                data = encoded(row[self.image], inside)
+                label = class_number(row[self.label])
             except (OSError, TypeError, ValueError, KeyError) as error:
                 raise TadropError(
                     f"{self._split(split)}, row {number}: column {self.image!r} is no "
                     f"encoded image, or {self.label!r} no class number "
                     f"({first_line(error)}); name the columns in the task's entry"
                 ) from error
-            yield pair
+            yield Row(data, label)
 
     @property
     def _repository(self) -> Repository:

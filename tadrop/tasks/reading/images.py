@@ -17,7 +17,7 @@ from functools import partial
 from itertools import count, islice
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -92,18 +92,26 @@ def _opened(folder: Path) -> Images | None:
     return Images(np.memmap(file, np.uint8, "r", shape=shape), labels, facts)
 
 
+class Row(NamedTuple):
+    """An encoded image and its label. file: where it lies, for one in a file alone."""
+
+    data: bytes
+    label: int
+    file: str = ""
+
+
 class _NoImageError(Exception):
     """Some bytes are no image, for the reason that is told."""
 
 
 def build(
     folder: Path,
-    rows: Iterable[tuple[bytes, int]],
+    rows: Iterable[Row],
     size: int,
     resize: str,
     facts: Mapping[str, Any],
 ) -> None:
-    """Makes a cached split from rows of (encoded image, label).
+    """Makes a cached split from encoded images.
 
     It is written beside the folder and renamed: an interrupted build leaves nothing
     that looks finished.
@@ -122,7 +130,7 @@ def build(
 
 def _write(
     folder: Path,
-    rows: Iterable[tuple[bytes, int]],
+    rows: Iterable[Row],
     size: int,
     resize: str,
     facts: Mapping[str, Any],
@@ -159,7 +167,7 @@ def _told_apart(
 
 
 def _prepared(
-    rows: Iterable[tuple[bytes, int]], size: int, resize: str
+    rows: Iterable[Row], size: int, resize: str
 ) -> Iterator[tuple[np.ndarray, int]]:
     """Decodes in threads (PIL lets go of the interpreter), in order, by chunks."""
     rows = iter(rows)
@@ -169,9 +177,14 @@ def _prepared(
             yield from pool.map(ready, chunk)
 
 
-def _ready(row: tuple[bytes, int], size: int, resize: str) -> tuple[np.ndarray, int]:
-    data, label = row
-    return prepare(_decode(data), size, resize), label
+def _ready(row: Row, size: int, resize: str) -> tuple[np.ndarray, int]:
+    data, label, file = row
+    try:
+        return prepare(_decode(data), size, resize), label
+    except _NoImageError as error:
+        if file:
+            raise TadropError(f"{file}: {error}") from error
+        raise
 
 
 def _decode(data: bytes) -> Image.Image:

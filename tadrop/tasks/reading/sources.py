@@ -10,6 +10,7 @@ from tadrop.storage import hub as hubs
 from tadrop.storage.repository import Repository, at_hand, find
 from tadrop.tasks.reading.folder_source import FolderSource
 from tadrop.tasks.reading.hub_source import HubSource
+from tadrop.tasks.reading.images import Row
 from tadrop.tasks.reading.registry import Entry
 from tadrop.types import TadropError
 
@@ -29,7 +30,7 @@ class ImageSource(Protocol):
         """The names that the data give to their classes, if they do."""
         ...
 
-    def rows(self, split: str, limit: int | None) -> Iterator[tuple[bytes, int]]:
+    def rows(self, split: str, limit: int | None) -> Iterator[Row]:
         """(encoded image, label): all of a split, or a seeded sample of it."""
         ...
 
