@@ -85,6 +85,8 @@ def tally(taus: Taus, merged: Deltas) -> Tensor:
 
 
 def rescale(sums: Tensor, sizes: Tensor) -> Tensor:
-    """mean ||tau_t|| / ||v_T|| over the whole model, [1]; 1 where nothing was merged."""
+    """mean ||tau_t|| / ||v_T|| over the whole model, [1];
+    1 where nothing was merged.
+    """
     taus, merged = sums.sum(0).sqrt()
     return torch.where(merged[:1] > 0, taus.mean() / merged[:1], 1.0).float()

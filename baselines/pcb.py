@@ -127,7 +127,9 @@ def survey(
     winsor: float = 0.01,
     inter: str = "normalised",
 ) -> Bounds:
-    """ratio: the fraction of balances kept, the paper's r; see the module for the rest."""
+    """ratio: the fraction of balances kept, the paper's r;
+    see the module for the rest.
+    """
     if inter not in INTER:
         raise TadropError(f"inter is {inter!r}; it must be one of {', '.join(INTER)}")
     if not 0 < ratio <= 1 or not 0 <= winsor < 0.5:

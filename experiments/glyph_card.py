@@ -36,7 +36,9 @@ a file is loaded.
 
 
 def write_card(folder: Path, batch: int) -> None:
-    """Writes README.md into a folder of checkpoints. batch: images of a training step."""
+    """Writes README.md into a folder of checkpoints.
+    batch: images of a training step.
+    """
     facts: dict[str, dict[str, str]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         facts[path.stem] = _metadata(path)

@@ -99,7 +99,9 @@ def leaves(node: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
 
 
 def assert_same_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Every value of the old settings stands in the new ones, and nothing but names came."""
+    """Every value of the old settings stands in the new ones,
+    and nothing but names came.
+    """
     ours = leaves(new)
     theirs: dict[tuple[str, ...], Any] = {}
     for path, value in leaves(old).items():

@@ -197,7 +197,9 @@ def train_base(path: Path) -> float:
 
 
 def train_task(base: Path, path: Path, task: str) -> tuple[str, float, float]:
-    """Fine-tunes and saves one task; returns its name, validation accuracy and seconds."""
+    """Fine-tunes and saves one task; returns its name,
+    validation accuracy and seconds.
+    """
     from safetensors.torch import load_file
 
     torch.set_num_threads(1)

@@ -1,4 +1,6 @@
-"""The errors that users see. They stand alone so that telling of them imports nothing heavy."""
+"""The errors that users see.
+They stand alone so that telling of them imports nothing heavy.
+"""
 
 
 class TadropError(Exception):

@@ -56,7 +56,9 @@ def _seconds_of_run(words: Sequence[str]) -> float:
 
 
 def sweep(page: Page, folder: Path) -> None:
-    """Where a run on the embedded model spends its time, and what a sweep of it costs."""
+    """Where a run on the embedded model spends its time,
+    and what a sweep of it costs.
+    """
     records = folder / "records"
     cold = _seconds_of_run([*POINT, f"paths.records={records}"])
     title = "One run on the embedded model, with its two reference rows: 3 models on 8 tasks"

@@ -1,4 +1,6 @@
-"""Synthetic checkpoints that the merges are timed on, and the floor they are held to."""
+"""Synthetic checkpoints that the merges are timed on,
+and the floor they are held to.
+"""
 
 import os
 import time

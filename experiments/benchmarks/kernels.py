@@ -18,7 +18,9 @@ TURNS = 5
 
 
 def spectral(page: Page, folder: Path) -> None:
-    """How much of a spectral method's time is spent in the decompositions themselves."""
+    """How much of a spectral method's time is
+    spent in the decompositions themselves.
+    """
     inputs = make(folder, vision_tower(768, 2, 32, 50), 4, 4)
     rows: list[list[str]] = []
     for name in ("tsv_m", "iso_c"):

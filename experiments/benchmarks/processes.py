@@ -1,4 +1,6 @@
-"""Runs merges and commands in processes of their own, and measures them from outside."""
+"""Runs merges and commands in processes of their own,
+and measures them from outside.
+"""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""The command `tadrop VERB`, also `python -m tadrop VERB`: every verb is a file of verbs/."""
+"""The command `tadrop VERB`, also `python -m tadrop VERB`:
+every verb is a file of verbs/.
+"""
 
 import ast
 import difflib

@@ -63,7 +63,9 @@ def run_words(words: Sequence[str]) -> None:
 
 
 def _leave_sweep() -> None:
-    """Ends the command where a launcher's worker has told what went wrong in its job."""
+    """Ends the command where a launcher's worker
+    has told what went wrong in its job.
+    """
     from tadrop.app.progress import SweepProgress
 
     if SweepProgress.started is not None:

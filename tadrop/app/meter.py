@@ -69,7 +69,9 @@ def shown(count: int) -> str:
 
 
 def _whole_life_peak() -> int:
-    """The peak resident set of the process's whole life; 0 where no system call tells."""
+    """The peak resident set of the process's whole life;
+    0 where no system call tells.
+    """
     try:
         import resource
     except ImportError:  # Windows has no such module

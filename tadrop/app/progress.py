@@ -45,7 +45,9 @@ def overrides(config: DictConfig) -> list[list[str]] | None:
 
 
 def jobs(config: DictConfig) -> int | None:
-    """How many jobs Hydra's own sweeper makes of a command; None for another sweeper."""
+    """How many jobs Hydra's own sweeper makes of a command;
+    None for another sweeper.
+    """
     words = overrides(config)
     return None if words is None else len(words)
 

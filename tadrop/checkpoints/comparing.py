@@ -1,4 +1,6 @@
-"""A base and its experts side by side: settings, files and code that differ or repeat."""
+"""A base and its experts side by side: settings,
+files and code that differ or repeat.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -40,7 +40,9 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def differences(base: Mapping[str, Any], expert: Mapping[str, Any]) -> list[str]:
-    """`key: the base's value against the expert's` for what must be equal and is not."""
+    """`key: the base's value against the
+    expert's` for what must be equal and is not.
+    """
     return _unlike(base, expert, ARCHITECTURE)
 
 

@@ -74,7 +74,9 @@ class Family:
 
     @cached_property
     def settled(self) -> tuple[Checkpoint, dict[str, Checkpoint]]:
-        """The base and the experts by name. Raises TadropError for all that is wrong."""
+        """The base and the experts by name.
+        Raises TadropError for all that is wrong.
+        """
         self.private = self.options.private
         check(self.options, self.base_input, self.inputs)
         base = under_source(self.base_input.checkpoint)

@@ -1,4 +1,6 @@
-"""Whether experts fit their base: everything that does not, grouped and told at once."""
+"""Whether experts fit their base: everything that does not,
+grouped and told at once.
+"""
 
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence

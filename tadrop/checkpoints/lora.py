@@ -230,7 +230,9 @@ def materialised(
 
 
 def _maker(path: Path, module: Module, theta0: Tensor, transposed: bool) -> Maker:
-    """How one tensor is made. Raises TadropError for DoRA of what is no linear layer."""
+    """How one tensor is made. Raises TadropError
+    for DoRA of what is no linear layer.
+    """
     magnitude = module.parts.get("magnitude_vector")
     if magnitude is None:
         return lambda: theta0.float() + delta(module, theta0, transposed)

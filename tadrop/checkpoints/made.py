@@ -80,7 +80,9 @@ def with_made(
 
 
 class View(Mapping[str, Tensor]):
-    """Some tensors of a mapping under other names, {new: old}, made no sooner than there."""
+    """Some tensors of a mapping under other names, {new: old},
+    made no sooner than there.
+    """
 
     def __init__(self, source: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
         self.source, self.names = source, names

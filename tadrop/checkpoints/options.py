@@ -1,4 +1,6 @@
-"""What is said of a family beside its checkpoints, and whether it is about something."""
+"""What is said of a family beside its checkpoints,
+and whether it is about something.
+"""
 
 import fnmatch
 from collections.abc import Mapping

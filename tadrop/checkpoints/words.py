@@ -199,7 +199,9 @@ def _clashing(names: Sequence[str], places: Sequence[Place]) -> list[int]:
 
 
 def _longer(place: Place, depth: int) -> str:
-    """A name with so many folders above it; of a repository its owner and its commit."""
+    """A name with so many folders above it;
+    of a repository its owner and its commit.
+    """
     if place.repository is not None:
         owner = place.repository.replace("/", "-")
         return owner if depth == 1 else f"{owner}-{(place.commit or '')[:8]}"

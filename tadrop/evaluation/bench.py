@@ -89,7 +89,9 @@ class Bench:
     def samples(
         self, task: str, split: str, size: int, *words: object
     ) -> Iterator[Any]:
-        """Endless shuffled batches of inputs, on the device; the words decide the order."""
+        """Endless shuffled batches of inputs, on the device;
+        the words decide the order.
+        """
         for batch in samples.endless(self.tasks, task, split, size, *words):
             yield moved(batch, self.device)
 

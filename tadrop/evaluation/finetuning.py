@@ -108,7 +108,9 @@ def batch_at(
 def mirrored_at(
     count: int, step: int, recipe: FinetuneRecipe, words: tuple[object, ...]
 ) -> np.ndarray | None:
-    """Which of a step's images are mirrored, [count]; None where the recipe has none."""
+    """Which of a step's images are mirrored, [count];
+    None where the recipe has none.
+    """
     if not recipe.flip:
         return None
     return generator("flip", *words, step).random(count) < 0.5

@@ -41,7 +41,9 @@ class Selection:
 
 
 def check_rule(rule: str, tuned: str | None = None) -> None:
-    """Raises TadropError unless the rule is one of RULES, and nothing is chosen twice."""
+    """Raises TadropError unless the rule is one of RULES,
+    and nothing is chosen twice.
+    """
     if rule not in RULES:
         raise TadropError(f"select is {rule!r}; it must be one of {', '.join(RULES)}")
     if tuned and rule != "fixed":

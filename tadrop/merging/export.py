@@ -189,7 +189,9 @@ def _expand(
     own: Mapping[str, Tensor],
     plan: Plan,
 ) -> None:
-    """One task's full checkpoint in a folder of its name, from what was just written."""
+    """One task's full checkpoint in a folder of its name,
+    from what was just written.
+    """
     target = folder / task
     target.mkdir()
     with Full(target, base, own, plan) as sink:

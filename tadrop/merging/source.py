@@ -69,7 +69,9 @@ class Source:
 
 
 class WiderError(Exception):
-    """A piece does not fit the kind of file that was begun; `kind` is one that holds it."""
+    """A piece does not fit the kind of file that was begun;
+    `kind` is one that holds it.
+    """
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)

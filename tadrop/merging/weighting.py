@@ -56,7 +56,9 @@ def table(
 
 
 def check_rules(what: str, rules: Mapping[str, Any] | None, stream: Stream) -> None:
-    """Raises TadropError for a task that there is not, and a pattern that fits nothing."""
+    """Raises TadropError for a task that there is not,
+    and a pattern that fits nothing.
+    """
     for task, rule in (rules or {}).items():
         if task not in stream.tasks:
             raise TadropError(

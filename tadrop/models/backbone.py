@@ -60,7 +60,9 @@ class Backbone:
 
     @property
     def head_module(self) -> str | None:
-        """The submodule whose input is a task's features, by the module's name for it."""
+        """The submodule whose input is a task's features,
+        by the module's name for it.
+        """
         return self.head
 
     @property
@@ -82,7 +84,9 @@ class Backbone:
         return self.tasks.reported(self.name, experts)
 
     def slots(self, module: nn.Module) -> dict[str, Tensor]:
-        """Where each tensor of a checkpoint goes: to the module's tensor of its name."""
+        """Where each tensor of a checkpoint goes:
+        to the module's tensor of its name.
+        """
         return dict(module.state_dict(keep_vars=True))
 
     def open_base(self) -> Checkpoint:

@@ -63,7 +63,9 @@ class GlyphViT(nn.Module):
         _initialise(convolutions, blocks)
 
     def features(self, images: Tensor) -> Tensor:
-        """The mean token of the last layer, [batch, width]: what the frozen heads read."""
+        """The mean token of the last layer, [batch, width]:
+        what the frozen heads read.
+        """
         x = self.stem(images).flatten(2).transpose(1, 2) + self.position
         for block in self.blocks:
             x = block(x)
@@ -93,7 +95,9 @@ def build() -> GlyphViT:
 
 
 def equip(module: GlyphViT, private: PrivateTensors) -> None:
-    """Puts a task's frozen head in: head.weight [classes, width], head.bias [classes]."""
+    """Puts a task's frozen head in: head.weight [classes, width],
+    head.bias [classes].
+    """
     weight, bias = private["head.weight"].float(), private["head.bias"].float()
     classes, width = weight.shape
     module.head = nn.Linear(width, classes, device=module.position.device)

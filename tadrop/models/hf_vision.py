@@ -211,7 +211,9 @@ class HfVision:
         return self
 
     def build(self) -> Probe:
-        """The module, in float32 whatever the files are, without the library's pooler."""
+        """The module, in float32 whatever the files are,
+        without the library's pooler.
+        """
         from transformers import AutoModel
 
         encoder = AutoModel.from_config(
@@ -232,7 +234,9 @@ class HfVision:
         return slots
 
     def equip(self, module: Probe, private: PrivateTensors) -> None:
-        """Puts a task's head in: head.weight [classes, features], head.bias [classes]."""
+        """Puts a task's head in: head.weight [classes, features],
+        head.bias [classes].
+        """
         weight, bias = private["head.weight"].float(), private["head.bias"].float()
         classes, features = weight.shape
         device = module.normalise.mean.device

@@ -1,4 +1,6 @@
-"""Which merged tensors are matrices to per-matrix methods, as a model's YAML says it."""
+"""Which merged tensors are matrices to per-matrix methods,
+as a model's YAML says it.
+"""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase

@@ -36,5 +36,7 @@ class PrivateTensors(dict[str, Tensor]):
         raise missing(self.path, name)
 
     def should_have(self, name: str) -> bool:
-        """Whether a tensor of this name is private, so that the base does not fill it."""
+        """Whether a tensor of this name is private,
+        so that the base does not fill it.
+        """
         return is_private(name, self.patterns)

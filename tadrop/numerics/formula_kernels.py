@@ -64,7 +64,9 @@ def ties(taus, fallback, mean, out):
 @njit(nogil=True, cache=True, fastmath={"reassoc"})
 @no_type_check
 def _add_sums(tau, mask, largest, sums, t):
-    """Adds a tile to sums[:, t]; the order of addition is the compiler's, in float64."""
+    """Adds a tile to sums[:, t]; the order of addition is the compiler's,
+    in float64.
+    """
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
     for i in range(tau.size):
         x = abs(tau[i])

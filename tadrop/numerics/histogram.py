@@ -71,7 +71,9 @@ def _sum(tables: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _count(bins: Tensor, weights: Tensor | None = None) -> np.ndarray:
-    """How often each bin occurs, or the sums of its weights, which are whole numbers."""
+    """How often each bin occurs, or the sums of its weights,
+    which are whole numbers.
+    """
     counts = torch.bincount(bins, weights, minlength=BINS)
     return counts.cpu().numpy().astype(np.int64, copy=False)
 

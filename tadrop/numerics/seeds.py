@@ -1,4 +1,6 @@
-"""Randomness seeded by words: (seed, task, tensor name), never by the order of calls."""
+"""Randomness seeded by words: (seed, task, tensor name),
+never by the order of calls.
+"""
 
 import hashlib
 

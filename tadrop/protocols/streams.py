@@ -70,7 +70,9 @@ class Stream(Protocol):
 
     @property
     def matrix_layouts(self) -> Mapping[str, MatrixLayout]:
-        """What tensors are to per-matrix methods; one that is not in it is no matrix."""
+        """What tensors are to per-matrix methods;
+        one that is not in it is no matrix.
+        """
         ...
 
     @property
@@ -83,12 +85,16 @@ class Stream(Protocol):
         ...
 
     def cuts(self) -> Cuts:
-        """The cuts of its last sparsifier that are planned; empty where nothing cuts."""
+        """The cuts of its last sparsifier that are planned;
+        empty where nothing cuts.
+        """
         ...
 
     @property
     def found(self) -> Mapping[str, Any]:
-        """What a search settled on to make these vectors, for the record; often empty."""
+        """What a search settled on to make these vectors, for the record;
+        often empty.
+        """
         ...
 
     def plan(self) -> None:

@@ -150,7 +150,9 @@ class QuestionTasks(Protocol):
 
 @runtime_checkable
 class ReportedTasks(Protocol):
-    """What tasks can do beside whose individual models are reported by their authors."""
+    """What tasks can do beside whose individual
+    models are reported by their authors.
+    """
 
     def reported(self, model: str, experts: Mapping[str, str]) -> dict[str, float]:
         """Results in percent that the authors of these experts report, by task.

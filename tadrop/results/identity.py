@@ -167,7 +167,9 @@ def _without(node: Any, words: Collection[str]) -> Any:
 
 
 def identity(recorded: Config) -> dict[str, Any]:
-    """What of a record's settings names it: nothing that only describes, or is unread."""
+    """What of a record's settings names it: nothing that only describes,
+    or is unread.
+    """
     named = dict(recorded)
     for group, words in DESCRIPTIVE.items():
         named[group] = _leave_out(named[group], words)

@@ -7,7 +7,9 @@ from tadrop.results import identity
 
 
 def variant(config: Mapping[str, Any]) -> str:
-    """Nothing for a plain run, TADrop for the adaptive rule, else the control's name."""
+    """Nothing for a plain run, TADrop for the adaptive rule,
+    else the control's name.
+    """
     tadrop = identity.tadrop(config)
     if tadrop is None:
         return ""

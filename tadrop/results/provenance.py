@@ -1,4 +1,6 @@
-"""What made a record beside its configuration: code, library versions and the machine."""
+"""What made a record beside its configuration: code,
+library versions and the machine.
+"""
 
 import os
 import platform

@@ -121,7 +121,9 @@ def _rank(record: Record) -> tuple[bool, bool, bool]:
 
 
 def _method(record: Record) -> str:
-    """What the variants of a row share: all settings but what stands before the merge."""
+    """What the variants of a row share:
+    all settings but what stands before the merge.
+    """
     return without_seeds(record["config"], "tadrop", "before", "sparsify")
 
 
@@ -158,7 +160,9 @@ def _rows(groups: Groups) -> list[Row]:
 
 
 def _with_settings(rows: Sequence[Row], groups: Groups) -> list[Row]:
-    """Rows with the settings that tell them apart, where several would read the same."""
+    """Rows with the settings that tell them apart,
+    where several would read the same.
+    """
     alike: dict[object, list[int]] = {}
     for index, row in enumerate(rows):
         alike.setdefault(row.reading, []).append(index)
@@ -247,7 +251,9 @@ def _caption(records: Sequence[Record]) -> str:
 
 
 def _packaging(records: Sequence[Record]) -> str:
-    """A sentence on how q, k and v are packaged; nothing of models that have one way."""
+    """A sentence on how q, k and v are packaged;
+    nothing of models that have one way.
+    """
     titles: dict[str, list[str]] = {"split": [], "fused": []}
     for record in records:
         config = record["config"]

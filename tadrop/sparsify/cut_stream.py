@@ -158,7 +158,9 @@ class Sparse(Derived):
         return max(shape[-1], 1)
 
     def _taus_by_rows(self, name: str, start: int, stop: int | None) -> Taus:
-        """A piece, cut together with the rest of the rows that it begins and ends in."""
+        """A piece, cut together with the rest of
+        the rows that it begins and ends in.
+        """
         row = self._row(name)
         size = prod(self.shapes[name])
         stop = size if stop is None else stop

@@ -60,7 +60,9 @@ Forms = Mapping[str, Form]
 
 
 def form_of(name: str, dtype: torch.dtype, shape: Sequence[int]) -> Form:
-    """A tensor's form. Raises TadropError for a dtype that safetensors does not have."""
+    """A tensor's form. Raises TadropError for
+    a dtype that safetensors does not have.
+    """
     if dtype not in DTYPE_CODES:
         raise TadropError(
             f"tensor {name!r} is {dtype}, which safetensors cannot hold; "
@@ -182,7 +184,9 @@ def _shard_file(stem: str, number: int, count: int) -> str:
 
 
 def _starts(forms: Forms) -> tuple[dict[str, int], int]:
-    """Every tensor's first byte, counted from the end of the header, and their total."""
+    """Every tensor's first byte, counted from the end of the header,
+    and their total.
+    """
     starts: dict[str, int] = {}
     end = 0
     for name, form in forms.items():

@@ -105,7 +105,9 @@ class ParquetFile:
             yield from batch.to_pylist()
 
     def class_names(self, column: str) -> list[str] | None:
-        """The class names that the `datasets` library wrote into the file, if it did."""
+        """The class names that the `datasets` library wrote into the file,
+        if it did.
+        """
         written = (self.metadata.metadata or {}).get(b"huggingface")
         if written is None:
             return None
@@ -158,7 +160,9 @@ def tar_rows(path: Path) -> Iterator[dict[str, bytes]]:
 
 
 def _parted(name: str) -> tuple[str, str]:
-    """A member's path up to the first dot of its file name, and what follows the dot."""
+    """A member's path up to the first dot of its file name,
+    and what follows the dot.
+    """
     path = PurePosixPath(name)
     stem, _, suffix = path.name.partition(".")
     return str(path.parent / stem), suffix.lower()

@@ -34,7 +34,9 @@ def check(out: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
 
 
 def recover(out: Path) -> None:
-    """Puts right what a killed writer of `out` left: the old folder, or nothing of it."""
+    """Puts right what a killed writer of `out` left: the old folder,
+    or nothing of it.
+    """
     with suppress(OSError):
         if out.is_symlink():
             return
@@ -73,7 +75,9 @@ def staged(out: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> Iterator[
 
 @contextmanager
 def building(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out`, which is deleted if it still is there in the end."""
+    """A hidden folder beside `out`,
+    which is deleted if it still is there in the end.
+    """
     hidden.sweep(out, NEW)
     with hidden.new_folder(out, NEW) as staging:
         try:

@@ -94,7 +94,9 @@ def absent(
     reason: str | Exception,
     file: str = "",
 ) -> AbsentError:
-    """The error about something that is nowhere: where it was looked for, what to do."""
+    """The error about something that is nowhere: where it was looked for,
+    what to do.
+    """
     looked = "no local folder (paths.hub is not set)"
     if hub:
         looked = str(Path(hub) / kind / reference)
@@ -220,7 +222,9 @@ def check_id(reference: str) -> None:
 
 
 def _address(reference: str) -> _Address:
-    """Reads `org/name[/path/in/it][@revision]`. Raises TadropError if it is not that."""
+    """Reads `org/name[/path/in/it][@revision]`.
+    Raises TadropError if it is not that.
+    """
     check_id(reference)
     name, _, revision = reference.partition("@")
     organisation, _, rest = name.partition("/")

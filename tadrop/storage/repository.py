@@ -148,7 +148,9 @@ class OnHub:
         return self.downloaded(name, self.commit)
 
     def downloaded(self, name: str, revision: str | None) -> Path:
-        """A file, downloaded into the hub library's cache by this name of a revision."""
+        """A file, downloaded into the hub library's
+        cache by this name of a revision.
+        """
         from huggingface_hub import hf_hub_download
 
         try:

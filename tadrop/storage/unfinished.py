@@ -32,7 +32,9 @@ def making() -> Iterator[None]:
 
 
 def remove_unfinished() -> None:
-    """Deletes what is being written. The process ends after this: nothing new is begun."""
+    """Deletes what is being written. The process ends after this:
+    nothing new is begun.
+    """
     _making.acquire(timeout=PATIENCE)
     for path in tuple(_paths):
         with suppress(OSError):

@@ -278,7 +278,9 @@ class TextTasks:
 
 
 def _part_of_train(tokens: Tokens, task: str, split: str) -> Tokens:
-    """The seeded tenth of a training split that is held out for validation, or the rest."""
+    """The seeded tenth of a training split that is held out for validation,
+    or the rest.
+    """
     count = len(tokens.labels)
     size = min(round(HELD_OUT * count), MOST_HELD_OUT)
     order = generator("glue", VERSION, task, "validation").permutation(count)

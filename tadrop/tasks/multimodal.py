@@ -155,7 +155,9 @@ class MultimodalTasks:
         return resolve("datasets", self.sources[task]["data"], self.hub_dir, ["*"])
 
     def _whole(self, task: str, split: str) -> tuple[list[Example], list[str]]:
-        """A split, as the data set calls it, and what of it is not as it officially is."""
+        """A split, as the data set calls it,
+        and what of it is not as it officially is.
+        """
         source = self.sources[task]
         examples = _examples(task, self.root(task), split)
         expected = source.get("classes")
@@ -274,7 +276,9 @@ class MultimodalTasks:
     def measure(
         self, task: str, split: str, kept: Tensor
     ) -> Mapping[str, float] | None:
-        """Recalls of embeddings, metrics of captions and answers; None for the others."""
+        """Recalls of embeddings, metrics of captions and answers;
+        None for the others.
+        """
         measure = KINDS[task].measure
         if measure is None:
             return None

@@ -238,7 +238,9 @@ def _references(cfg: DictConfig, words: Sequence[str]) -> Iterator[Run]:
 
 
 def comment(path: Path) -> str:
-    """What the comment lines of a YAML file say; nothing of a file that is not there."""
+    """What the comment lines of a YAML file say;
+    nothing of a file that is not there.
+    """
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     comments: list[str] = []
     for line in lines:

@@ -124,6 +124,8 @@ def listing() -> str:
 
 
 def register() -> None:
-    """Makes `${rows:}` (for --help) and `${rows_of:NAME}` known to the configuration."""
+    """Makes `${rows:}` (for --help) and
+    `${rows_of:NAME}` known to the configuration.
+    """
     OmegaConf.register_new_resolver("rows", listing, replace=True)
     OmegaConf.register_new_resolver("rows_of", rows_of, replace=True)

@@ -92,7 +92,9 @@ def contents(
 
 
 def by_task_set(file: str, records: Sequence[Record]) -> dict[str, list[Record]]:
-    """The records of each task set, by file name; with the count where there are several."""
+    """The records of each task set, by file name;
+    with the count where there are several.
+    """
     groups: dict[int, list[Record]] = {}
     for one in records:
         groups.setdefault(len(one["config"]["tasks"]["names"]), []).append(one)

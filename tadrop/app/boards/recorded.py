@@ -123,7 +123,9 @@ def _is_choice(group: str, name: str) -> bool:
 
 
 def boards(folder: Path) -> Iterator[Board]:
-    """Every board on every model and task set that has records enough for it to stand."""
+    """Every board on every model and task set
+    that has records enough for it to stand.
+    """
     known = suites(folder)
     for name in board_names():
         if "file" not in said(name):

@@ -76,7 +76,9 @@ def write_all(
 
 
 def write_across(rankings: Mapping[str, Sequence[Table]], target: Path) -> list[Path]:
-    """A figure of the leaderboards of a model, by file name, where there are several."""
+    """A figure of the leaderboards of a model, by file name,
+    where there are several.
+    """
     paths: list[Path] = []
     for name, tables in rankings.items():
         if len(tables) > 1:

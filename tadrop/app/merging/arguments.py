@@ -132,7 +132,9 @@ def _outputs(group: Any) -> None:
 
 
 def request(read: argparse.ArgumentParser, options: argparse.Namespace) -> Request:
-    """What the arguments ask for. Ends the command with code 2 where they do not fit."""
+    """What the arguments ask for.
+    Ends the command with code 2 where they do not fit.
+    """
     out = options.out
     if out is None and not options.dry_run:
         read.error("say where to write: -o OUT")

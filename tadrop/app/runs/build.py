@@ -56,7 +56,9 @@ def _located(node: Any) -> Any:
 
 
 def rule(node: Any) -> Sparsifier | None:
-    """A sparsifier, from a node of conf/sparsify or conf/tadrop; None where it is off."""
+    """A sparsifier, from a node of conf/sparsify or conf/tadrop;
+    None where it is off.
+    """
     if node is not None and node.get("assign") == identity.OFF:
         return None
     return _built(node, RULE_WORDS)

@@ -45,7 +45,9 @@ def check(cfg: Any) -> None:
 
 
 def split_of(data: str) -> str | None:
-    """The split that a merge row's `data:` sees before it is evaluated; None for none."""
+    """The split that a merge row's `data:` sees before it is evaluated;
+    None for none.
+    """
     if data not in DATA:
         raise TadropError(
             f"merge.data is {data!r}; it must be one of {', '.join(DATA)}"
@@ -54,7 +56,9 @@ def split_of(data: str) -> str | None:
 
 
 def check_only_merges(cfg: Any) -> None:
-    """Raises TadropError for what a merge that is written and not evaluated cannot do."""
+    """Raises TadropError for what a merge that
+    is written and not evaluated cannot do.
+    """
     if not cfg.export.dir:
         raise TadropError("evaluate=false only merges: say where to, export.dir=OUT")
     if cfg.select != "fixed":

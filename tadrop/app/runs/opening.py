@@ -101,7 +101,9 @@ def tell_notes(base: Checkpoint) -> None:
 def _opened(
     model: Model, tasks: Sequence[str], device: torch.device
 ) -> tuple[Model, TaskVectors]:
-    """The model, with every private tensor named, and the task vectors of the others."""
+    """The model, with every private tensor named,
+    and the task vectors of the others.
+    """
     base = model.open_base()
     experts = {task: model.open_expert(task) for task in tasks}
     _check_private(model, base, experts)

@@ -63,7 +63,9 @@ def tell_of_cache(folder: Path) -> None:
 def transformations(
     cfg: Any, config: Mapping[str, Any], bench: Bench | None, progress: Progress
 ) -> list[Transformation]:
-    """What happens to the task vectors before the merge, in the order of application."""
+    """What happens to the task vectors before the merge,
+    in the order of application.
+    """
     known = {
         "search": partial(_searched, cfg, bench, progress),
         "tadrop": partial(_cut, cfg.tadrop, progress, None),
@@ -87,7 +89,9 @@ def _searched(
 
 
 def _cut(node: Any, progress: Progress, density: Any, stream: Stream) -> Stream:
-    """The stream behind a sparsifier, every cut planned. density: by expert, or None."""
+    """The stream behind a sparsifier, every cut planned. density: by expert,
+    or None.
+    """
     rule = build.rule(node)
     if rule is None:
         return stream

@@ -89,7 +89,9 @@ class Grid:
         scales: Sequence[float],
         known: Merged | None = None,
     ) -> list[Trial]:
-        """A trial for every scale with these knobs. known: their merge, if it is made."""
+        """A trial for every scale with these knobs. known: their merge,
+        if it is made.
+        """
         merged = self.merge(node, knobs) if known is None else known
         bench = self.prepared.evaluated()
         made: list[Trial] = []
@@ -103,7 +105,9 @@ class Grid:
     def knobs_by_task(
         self, knobs: Mapping[str, Any], tune: Mapping[str, Any]
     ) -> tuple[dict[str, Any], list[Trial]]:
-        """The knobs, with every one that has a value for each task tuned; the trials."""
+        """The knobs, with every one that has a value for each task tuned;
+        the trials.
+        """
         chosen, tried = dict(knobs), []
         for name, rule in tune.items():
             if not rules.is_per_task(rule):

@@ -1,1 +1,3 @@
-"""What every word of the configuration may be; checked without torch, before anything is read."""
+"""What every word of the configuration may be; checked without torch,
+before anything is read.
+"""

@@ -194,7 +194,9 @@ class Command:
     def _check_choice(
         self, words: Sequence[Override], choice: Override, usual: Sequence[Override]
     ) -> None:
-        """Checks another file of a group, and the settings with it if they may differ."""
+        """Checks another file of a group,
+        and the settings with it if they may differ.
+        """
         if choice.is_hydra_override():
             return
         options = self.loader.get_group_options(choice.key_or_group)
@@ -216,7 +218,9 @@ class Command:
         self.steps.append(identity.steps(resolved) if self.name == "config" else ())
 
     def _spelled(self, word: Override) -> str:
-        """A word as Hydra takes it: with `++` where a YAML file does not name its key."""
+        """A word as Hydra takes it: with `++`
+        where a YAML file does not name its key.
+        """
         if self._is_choice(word):
             return word.input_line or ""
         _, _, value = (word.input_line or "").partition("=")

@@ -95,7 +95,9 @@ def _strict(operators: Sequence[ast.cmpop]) -> bool:
 def _called(
     name: str, arguments: Sequence[ast.expr], find: Find, names: Mapping[str, ast.AST]
 ) -> Iterator[Limit]:
-    """The limits that a function sets which is called with parameters: check_keep(x)."""
+    """The limits that a function sets which is called with parameters:
+    check_keep(x).
+    """
     place = find(name) if "check" in name else None
     there, function = place or (find, None)
     if not isinstance(function, ast.FunctionDef):

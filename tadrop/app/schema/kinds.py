@@ -49,7 +49,9 @@ def within(kind: Any, *remarks: Any) -> Any:
 
 
 def narrowed(kind: Any, limit: Any) -> Any:
-    """A kind held to some words, or to a bound; of a union, the parts that it is for."""
+    """A kind held to some words, or to a bound; of a union,
+    the parts that it is for.
+    """
     if get_origin(kind) in (Union, UnionType):
         parts = map(partial(narrowed, limit=limit), get_args(kind))
         return Union[tuple(parts)]  # noqa: UP007  # of values, not of names

@@ -147,7 +147,9 @@ def _of_function(module: Source, node: ast.FunctionDef, name: str) -> Signature:
 
 
 def _of_class(module: Source, node: ast.ClassDef, name: str) -> Signature | None:
-    """What a class takes: its __init__, or the fields of a dataclass and of its bases."""
+    """What a class takes: its __init__,
+    or the fields of a dataclass and of its bases.
+    """
     methods = {
         part.name: part for part in node.body if isinstance(part, ast.FunctionDef)
     }

@@ -53,7 +53,9 @@ EXTRAS = {"joblib": "joblib", "ray": "ray", "submitit_slurm": "slurm"}
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether a name is for our own use: Hydra's words, and files that others build on."""
+    """Whether a name is for our own use: Hydra's words,
+    and files that others build on.
+    """
     return name.startswith("_")
 
 

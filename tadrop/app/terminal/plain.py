@@ -1,4 +1,6 @@
-"""Text of unknown origin as a terminal may show it: names of files, tasks and tensors."""
+"""Text of unknown origin as a terminal may show it: names of files,
+tasks and tensors.
+"""
 
 
 def harmless(text: str, but: str = "") -> str:

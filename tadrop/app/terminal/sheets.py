@@ -116,7 +116,9 @@ def _tasks(table: Table) -> list[Column]:
 
 
 def _summary(table: Table) -> list[Column]:
-    """The columns beside the tasks; those in which no row says anything are left out."""
+    """The columns beside the tasks;
+    those in which no row says anything are left out.
+    """
     columns = _columns(table)[len(table.columns) :]
     return list(filter(_content, columns))
 

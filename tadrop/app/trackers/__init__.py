@@ -1,1 +1,3 @@
-"""Trackers of experiments, one file each; imports the runs' parts, the results and below."""
+"""Trackers of experiments, one file each; imports the runs' parts,
+the results and below.
+"""

@@ -1,4 +1,6 @@
-"""What a tracker is told of: a run, a merge that was written, or what a sweep ended in."""
+"""What a tracker is told of: a run, a merge that was written,
+or what a sweep ended in.
+"""
 
 import importlib
 import sys
@@ -67,7 +69,9 @@ class Tracker(Protocol):
 
 
 def installed(name: str, extra: str) -> None:
-    """Raises TadropError saying how to install a library that is not. Imports nothing."""
+    """Raises TadropError saying how to install a library that is not.
+    Imports nothing.
+    """
     if name not in sys.modules and find_spec(name) is None:
         raise TadropError(f"{name} is not installed: pip install -e '.[{extra}]'")
 

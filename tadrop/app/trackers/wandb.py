@@ -61,7 +61,9 @@ class Wandb:
         )
 
     def _mode(self, wandb: Any) -> str:
-        """Online or offline; W&B's own variable says it, or whether somebody has a key."""
+        """Online or offline; W&B's own variable says it,
+        or whether somebody has a key.
+        """
         if self.mode != "auto":
             return self.mode
         said = os.environ.get("WANDB_MODE")

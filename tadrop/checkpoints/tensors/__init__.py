@@ -1,1 +1,3 @@
-"""What kinds of tensors a checkpoint holds, and what becomes of each kind in a merge."""
+"""What kinds of tensors a checkpoint holds,
+and what becomes of each kind in a merge.
+"""

@@ -1,4 +1,6 @@
-"""Tensors around the body: tied heads, heads that an expert lacks, heads of adapters."""
+"""Tensors around the body: tied heads, heads that an expert lacks,
+heads of adapters.
+"""
 
 import fnmatch
 from collections.abc import Mapping, Sequence
@@ -137,7 +139,9 @@ def adapter_names(adapter: Adapter, base: Checkpoint) -> dict[str, str]:
 
 
 def adapter_values(adapter: Adapter, base: Checkpoint) -> dict[str, Tensor]:
-    """Tensors that an adapter trained whole, under the base's names where it has them."""
+    """Tensors that an adapter trained whole,
+    under the base's names where it has them.
+    """
     values: dict[str, Tensor] = {}
     for name, tensor in adapter.values.items():
         options: list[str] = []

@@ -57,7 +57,9 @@ def _flat(model: Model, tensor: str) -> Tensor:
 
 
 def _common(models: Mapping[str, Model], goal: Target, tensor: str) -> Tensor:
-    """A row for every token, [rows, ...]: the base's, or the mean of those that know it."""
+    """A row for every token, [rows, ...]: the base's,
+    or the mean of those that know it.
+    """
     base = _flat(models[BASE], tensor)
     total = torch.zeros(goal.rows, *base.shape[1:])
     count = torch.zeros(goal.rows, *[1] * (base.dim() - 1))

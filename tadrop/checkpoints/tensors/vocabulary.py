@@ -50,7 +50,9 @@ class Model:
 
 
 def read_tokens(folder: Path) -> dict[str, int] | None:
-    """{token: row} as a folder's tokenizer has it; None where it has none that is read."""
+    """{token: row} as a folder's tokenizer has it;
+    None where it has none that is read.
+    """
     tokens: dict[str, int] = {}
     whole, words, lines = (
         folder / name for name in ("tokenizer.json", "vocab.json", "vocab.txt")
@@ -188,7 +190,9 @@ class Target:
 
 
 def target(word: str, models: Mapping[str, Model]) -> Target:
-    """What `base`, `union` or an expert's name means. The base is called "base" here."""
+    """What `base`, `union` or an expert's name means.
+    The base is called "base" here.
+    """
     if word == UNION:
         return _union(models)
     if word != BASE and word not in models:

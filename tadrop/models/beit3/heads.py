@@ -21,7 +21,9 @@ START, END = 0, 2  # token ids of <s> and </s>
 
 
 def affine(tensors: PrivateTensors, name: str, bias: bool = True) -> nn.Module:
-    """The linear or norm layer called `name`, told by the shape of its weight, filled."""
+    """The linear or norm layer called `name`, told by the shape of its weight,
+    filled.
+    """
     weight = tensors[f"{name}.weight"].float()
     if weight.dim() == 1:
         layer: nn.Linear | nn.LayerNorm = nn.LayerNorm(len(weight), EPSILON)

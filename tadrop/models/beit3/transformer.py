@@ -224,7 +224,9 @@ def _positioned(x: Tensor, embedding: nn.Embedding) -> Tensor:
 
 
 def _mask(size: int, split: int, ids: Tensor | None, causal: bool) -> Tensor | None:
-    """Which tokens may look where: None for everywhere, else [batch, 1, 1 or to, from]."""
+    """Which tokens may look where: None for everywhere, else [batch, 1, 1 or to,
+    from].
+    """
     if ids is None:
         return None
     images = ids.new_ones(len(ids), split, dtype=torch.bool)

@@ -13,7 +13,9 @@ from tadrop.types import TadropError
 
 @lru_cache(maxsize=8)
 def configuration(architecture: str) -> dict[str, Any]:
-    """open_clip's description of a model: one of its names, or a JSON file of that form."""
+    """open_clip's description of a model: one of its names,
+    or a JSON file of that form.
+    """
     import open_clip
 
     if architecture.endswith(".json"):

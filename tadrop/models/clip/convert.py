@@ -55,7 +55,9 @@ BARE = re.compile(r"^(?=(embeddings|encoder|pre_layrnorm|post_layernorm)\.)")
 
 
 def plain(name: str) -> str:
-    """A name without the prefixes that wrappers put before it, in version 4 spelling."""
+    """A name without the prefixes that wrappers put before it,
+    in version 4 spelling.
+    """
     return BARE.sub("vision_model.", WRAPPERS.sub("", name))
 
 

@@ -53,7 +53,9 @@ PARTS = ("q", "k", "v")
 
 @dataclass(frozen=True)
 class Pair:
-    """One fused tensor and its split ones: one of them, or q, k and v stacked by rows."""
+    """One fused tensor and its split ones: one of them, or q,
+    k and v stacked by rows.
+    """
 
     fused: str
     split: tuple[str, ...]

@@ -62,7 +62,9 @@ def accuracy_bars(table: Table) -> "Figure":
 
 
 def _variants(methods: Methods) -> list[str]:
-    """The variants that any of the methods has, in the order in which they are drawn."""
+    """The variants that any of the methods has,
+    in the order in which they are drawn.
+    """
     there = set().union(*methods.values())
     return [variant for variant in STYLES if variant in there]
 

@@ -1,4 +1,6 @@
-"""What TADrop does to each tensor, by layer and by depth; how alike task vectors are."""
+"""What TADrop does to each tensor, by layer and by depth;
+how alike task vectors are.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -20,7 +20,9 @@ DEEP = "config"  # the node whose own nodes are parts
 
 @dataclass
 class Column:
-    """One path: its distinct values, and the number of each record's value, [record]."""
+    """One path: its distinct values, and the number of each record's value,
+    [record].
+    """
 
     values: list[Any]
     numbers: np.ndarray

@@ -159,7 +159,9 @@ def _renewed(folder: Path, known: Index, stamps: Stamps) -> Index:
 
 
 def _targets(known: Index, stamps: Stamps) -> np.ndarray:
-    """The row of every known record among these files; NOWHERE where it holds no more."""
+    """The row of every known record among these files;
+    NOWHERE where it holds no more.
+    """
     rows = {key: row for row, key in enumerate(stamps)}
     targets = np.full(len(known.stamps), NOWHERE)
     for number, (key, stamp) in enumerate(known.stamps.items()):

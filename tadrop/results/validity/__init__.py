@@ -1,1 +1,3 @@
-"""How well the tables of one suite predict those of another: do they rank methods alike?"""
+"""How well the tables of one suite predict those of another:
+do they rank methods alike?
+"""

@@ -49,7 +49,9 @@ class Agreement:
 
 
 def _ranks(values: np.ndarray) -> list[int]:
-    """The rank of each value, 1 for the largest; equal ones are ranked as they stand."""
+    """The rank of each value, 1 for the largest;
+    equal ones are ranked as they stand.
+    """
     order = np.argsort(-values, kind="stable")
     ranks = np.empty(len(values), int)
     ranks[order] = np.arange(1, len(values) + 1)

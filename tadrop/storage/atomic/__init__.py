@@ -1,1 +1,3 @@
-"""What makes writing safe: hidden names, what killed writers left, what may be replaced."""
+"""What makes writing safe: hidden names, what killed writers left,
+what may be replaced.
+"""

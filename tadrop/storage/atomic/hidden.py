@@ -59,7 +59,9 @@ def held(path: Path) -> Iterator[bool]:
 
 
 def _lock(handle: int) -> bool | None:
-    """Takes the lock of an open file. False where it is taken; None if nobody can tell."""
+    """Takes the lock of an open file. False where it is taken;
+    None if nobody can tell.
+    """
     if fcntl is None:
         return None
     try:
@@ -73,7 +75,9 @@ def _lock(handle: int) -> bool | None:
 
 @contextmanager
 def abandoned(path: Path) -> Iterator[bool]:
-    """Whether no living process uses a file or folder; nobody begins to in the block."""
+    """Whether no living process uses a file or folder;
+    nobody begins to in the block.
+    """
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:

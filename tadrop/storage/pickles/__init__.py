@@ -1,1 +1,3 @@
-"""Pickles read as data: a program's objects as inert nodes. Imports torch's dtypes alone."""
+"""Pickles read as data: a program's objects as inert nodes.
+Imports torch's dtypes alone.
+"""

@@ -176,7 +176,9 @@ def _first_byte(data: mmap.mmap, header: int, name: bytes) -> int:
 
 
 def _refuse_overlaps(listed: list[Member], directory: Directory) -> None:
-    """Raises UnreadableError unless every member has its own bytes before the directory."""
+    """Raises UnreadableError unless every member
+    has its own bytes before the directory.
+    """
     end = 0
     for member in sorted(listed, key=lambda member: member.header):
         if member.header < end:

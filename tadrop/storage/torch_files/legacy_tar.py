@@ -23,7 +23,9 @@ COUNT = struct.Struct("<q")
 
 
 def is_tar(data: mmap.mmap) -> bool:
-    """Whether it begins with the header of a tar archive, as torch's reader asks first."""
+    """Whether it begins with the header of a tar archive,
+    as torch's reader asks first.
+    """
     try:
         tarfile.TarInfo.frombuf(data[:BLOCK], "utf-8", "surrogateescape")
     except tarfile.HeaderError:

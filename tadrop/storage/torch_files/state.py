@@ -114,7 +114,9 @@ def state(
 
 
 def _entries(node: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """The values that may be tensors of the state, and those that modules do not keep."""
+    """The values that may be tensors of the state,
+    and those that modules do not keep.
+    """
     modules = Modules(Named())
     if isinstance(node, Made) and modules.is_module(node):
         return modules.entries(node)
@@ -159,7 +161,9 @@ def _is_taken(labels: list[Any], node: Any, taken: set[StoredTensor]) -> bool:
 
 
 def _refuse_lost(lost: Mapping[str, str]) -> None:
-    """Raises UnreadableError naming the tensors that would be left out, unless there are none."""
+    """Raises UnreadableError naming the tensors that would be left out,
+    unless there are none.
+    """
     if not lost:
         return
     named: list[str] = []

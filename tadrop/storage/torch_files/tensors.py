@@ -92,7 +92,9 @@ def is_tensor(node: Any) -> bool:
 
 
 def other_kind(node: Any) -> str:
-    """What a node is that holds values but is no dense tensor; empty if it holds none."""
+    """What a node is that holds values but is no dense tensor;
+    empty if it holds none.
+    """
     if isinstance(node, Stored):
         return "a bare storage"
     if not isinstance(node, Made):
@@ -142,7 +144,9 @@ def attached(node: Made) -> list[Any]:
 
 
 def _within(node: Made) -> Any:
-    """The tensor that a parameter or a typed tensor is around; None for anything else."""
+    """The tensor that a parameter or a typed tensor is around;
+    None for anything else.
+    """
     path, arguments = node.maker.path, node.arguments
     if path in FROM_TYPE:
         return _of_type(arguments)

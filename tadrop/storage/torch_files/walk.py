@@ -50,7 +50,9 @@ def walk(root: Any) -> Iterator[tuple[list[Any], Any]]:
 
 
 def spelled(labels: Iterable[Any]) -> str:
-    """A name from labels; what the labels of a module's own dictionaries add is left out."""
+    """A name from labels; what the labels of a
+    module's own dictionaries add is left out.
+    """
     words: list[str] = []
     room = LONGEST
     for label in labels:

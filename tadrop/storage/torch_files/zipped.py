@@ -19,7 +19,9 @@ PICKLE = "data.pkl"
 
 
 def read(path: Path, data: mmap.mmap) -> Source:
-    """The objects of a zip file. Raises UnreadableError, or whatever damage leads to."""
+    """The objects of a zip file. Raises UnreadableError,
+    or whatever damage leads to.
+    """
     named = members(path, data)
     if PICKLE not in named:
         raise UnreadableError(f"a zip file without {PICKLE}, so not one of torch's")

@@ -104,7 +104,9 @@ def rouge(candidates: Sequence[Text], references: Sequence[Sequence[Text]]) -> f
 
 @dataclass(frozen=True)
 class Frequencies:
-    """In how many images' references each n-gram occurs, and how many images there are."""
+    """In how many images' references each n-gram occurs,
+    and how many images there are.
+    """
 
     documents: Counter[tuple[str, ...]]
     images: int

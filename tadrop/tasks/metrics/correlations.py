@@ -18,7 +18,9 @@ def matthews(predicted: np.ndarray, labels: np.ndarray) -> Mapping[str, float]:
 
 
 def correlation(predicted: np.ndarray, values: np.ndarray) -> Mapping[str, float]:
-    """The mean of Pearson's and Spearman's correlation; 0 where they are not defined."""
+    """The mean of Pearson's and Spearman's correlation;
+    0 where they are not defined.
+    """
     from scipy.stats import rankdata
 
     if predicted.std() == 0 or values.std() == 0:

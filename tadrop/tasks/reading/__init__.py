@@ -1,1 +1,3 @@
-"""How the data of tasks are found, chosen and read: images, texts, and files of both."""
+"""How the data of tasks are found, chosen and read: images, texts,
+and files of both.
+"""

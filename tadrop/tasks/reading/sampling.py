@@ -25,7 +25,9 @@ def validation_indices(count: int) -> set[int]:
 
 
 def usable(count: int, split: str) -> np.ndarray:
-    """The rows, ascending, of a source's train or test that are of the suite's split."""
+    """The rows, ascending, of a source's train
+    or test that are of the suite's split.
+    """
     rows = np.arange(count)
     if split == "test":
         return rows

@@ -1,4 +1,6 @@
-"""Texts from parquet files: read, tokenised once, cached, and put into padded batches."""
+"""Texts from parquet files: read, tokenised once, cached,
+and put into padded batches.
+"""
 
 import functools
 import hashlib

@@ -144,7 +144,9 @@ class Reader:
             )
 
     def check_read(self) -> None:
-        """Raises TadropError for a parameter that nothing takes; mergekit ignores it."""
+        """Raises TadropError for a parameter that nothing takes;
+        mergekit ignores it.
+        """
         for parameters in (self.parameters, *self.models.values()):
             for word in parameters:
                 if word not in (*self.read, "int8_mask"):

@@ -1,1 +1,3 @@
-"""What is shown of boards, a verb a file: tables, leaderboards, the whole of results/."""
+"""What is shown of boards, a verb a file: tables, leaderboards,
+the whole of results/.
+"""
