@@ -2,7 +2,8 @@
 
 VARIANT is empty for the plain row. COLUMN is average, difference (to the plain row) or
 versus (to the uniform control). `{{TABLE; versus}}` counts methods, `{{choice}}` is the
-table of methods to choose from. What names nothing stops the build.
+table of methods to choose from, and `{{tau: TABLE}}` says how alike ours and a published
+table rank methods. What names nothing stops the build.
 """
 
 import re
@@ -11,6 +12,7 @@ from docs.generate.catalogue import RESULTS, printed
 from docs.generate.choice import choice
 
 PLACE = re.compile(r"\{\{([^{}]+)\}\}")
+TAU = "tau: "
 AGAINST = "Against its uniform control at equal density TADrop "
 COLUMNS = {"average": "avg", "difference": "diff", "versus": "vs uniform"}
 
@@ -24,6 +26,8 @@ def filled(markdown: str, folder: str = "") -> str:
 
 def _value(match: re.Match[str]) -> str:
     """What one place names. Raises ValueError where a table does not have it."""
+    if match[1].startswith(TAU):
+        return tau(match[1].removeprefix(TAU))
     name, *words = (word.strip() for word in match[1].split(";"))
     if len(words) == 1:
         return sentence(name)
@@ -44,6 +48,16 @@ def _line(name: str, method: str, variant: str) -> dict[str, str]:
         if above == method and label == (variant or method):
             return line
     raise ValueError(f"results/{name}.md has no row {method} {variant}")
+
+
+def tau(table: str) -> str:
+    """Kendall's tau between ours and a published table, from results/validity.md."""
+    text = (RESULTS / "validity.md").read_text(encoding="utf-8")
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[0] == table:
+            return cells[2].partition(" ")[0]
+    raise ValueError(f"results/validity.md does not compare ours with {table}")
 
 
 def sentence(name: str) -> str:
