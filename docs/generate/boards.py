@@ -10,6 +10,7 @@ from tadrop.results.columns import COLUMNS
 from tadrop.results.figures.words import described
 
 FOLDER = "results"
+TEXTS = ("findings", "validity")  # pages that are no tables
 OPEN = {"table_": "Every method", "leaderboard_": "Leaderboard"}
 PAGE = """\
 ---
@@ -42,7 +43,7 @@ KINDS = (  # how tables are listed: a heading and how the names of the files beg
 
 def pages() -> dict[str, str]:
     """Every page of results/ but its first, by the name of its file."""
-    texts = {f"{FOLDER}/findings.md": findings()}
+    texts = {f"{FOLDER}/findings.md": findings(), f"{FOLDER}/validity.md": validity()}
     for path in tables():
         texts[f"{FOLDER}/{path.name}"] = page(path)
     for path in sorted(BENCHMARKS.glob("*.md")):
@@ -52,7 +53,7 @@ def pages() -> dict[str, str]:
 
 def tables() -> list[Path]:
     """The committed tables."""
-    return [path for path in sorted(RESULTS.glob("*.md")) if path.stem != "findings"]
+    return [path for path in sorted(RESULTS.glob("*.md")) if path.stem not in TEXTS]
 
 
 def pictures() -> dict[str, Path]:
@@ -68,6 +69,7 @@ def navigation() -> list[dict[str, str | list[dict[str, str]]]]:
     entries: list[dict[str, str | list[dict[str, str]]]] = []
     entries.append({"What they say": f"{FOLDER}/index.md"})
     entries.append({"Findings, table by table": f"{FOLDER}/findings.md"})
+    entries.append({"Published tables beside ours": f"{FOLDER}/validity.md"})
     for heading, beginning in KINDS:
         listed: list[dict[str, str]] = []
         for path in sorted(tables(), key=_natural):
@@ -88,6 +90,11 @@ def findings() -> str:
     """What every table says, from results/findings.md."""
     text = (RESULTS / "findings.md").read_text(encoding="utf-8")
     return f"# Findings, table by table\n\n{text}"
+
+
+def validity() -> str:
+    """How well our tables predict published ones, from results/validity.md."""
+    return (RESULTS / "validity.md").read_text(encoding="utf-8")
 
 
 def title(path: Path) -> str:

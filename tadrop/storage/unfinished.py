@@ -5,7 +5,7 @@ take them away.
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PATIENCE = 0.5  # seconds that a stop waits for a disk that is slow to make a file
@@ -35,7 +35,12 @@ def remove_unfinished() -> None:
     """Deletes what is being written. The process ends after this: nothing new is begun."""
     _making.acquire(timeout=PATIENCE)
     for path in tuple(_paths):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

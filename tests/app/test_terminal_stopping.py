@@ -50,17 +50,17 @@ stop_when_told()
 folder = Path(sys.argv[2])
 removed = {"unlink": Path.unlink, "rmdir": Path.rmdir}
 
-def slowly(path, *words, how):
+def slowly(path, how, **words):
     if threading.current_thread() is threading.main_thread():
         print("trying", flush=True)
         time.sleep(60)
-    removed[how](path, *words)
+    removed[how](path, **words)
 
 if sys.argv[1] == "file":
-    Path.unlink = lambda path, *words: slowly(path, *words, how="unlink")
+    Path.unlink = lambda path, **words: slowly(path, "unlink", **words)
     caching.is_writable(folder)
 else:
-    Path.rmdir = lambda path, *words: slowly(path, *words, how="rmdir")
+    Path.rmdir = lambda path: slowly(path, "rmdir")
     guards.check_place(folder / "out", False)
 """
 

@@ -23,11 +23,15 @@ from tadrop.app.verbs.boards import report
 from tadrop.app.verbs.boards.table import parser
 from tadrop.errors import TadropError
 from tadrop.results import findings, record
+from tadrop.results.figures import validity as drawn
+from tadrop.results.figures.style import save
 from tadrop.results.table import Table
+from tadrop.results.validity import page
 from tadrop.storage.files import write_text
 
 README = REPOSITORY / "README.md"
 FINDINGS = "findings.md"
+VALIDITY = "validity"
 
 
 def changed(
@@ -42,7 +46,7 @@ def changed(
         fresh = Path(scratch)
         _, tables = write_all(boards, sources, fresh, draw=False)
         if whole:
-            write_findings(fresh, tables)
+            write_pages(fresh, sources, tables)
         names = _texts(fresh)
         if whole:
             names |= _texts(target)
@@ -58,11 +62,24 @@ def changed(
         return differing
 
 
-def write_findings(target: Path, tables: Mapping[str, Table]) -> Path:
-    """What the tables say; returns the path."""
-    path = target / FINDINGS
-    write_text(path, findings.markdown(findings.findings(tables)))
-    return path
+def write_pages(
+    target: Path, sources: Sources, tables: Mapping[str, Table], draw: bool = False
+) -> list[Path]:
+    """What the tables say, and how well they predict published ones; returns the paths.
+
+    draw: with the figure of the second
+    """
+    said = target / FINDINGS
+    write_text(said, findings.markdown(findings.findings(tables)))
+    comparison = page.of(tables, sources.facts)
+    if not comparison.pairs:
+        return [said]
+    paths = [said, target / f"{VALIDITY}.md"]
+    write_text(paths[-1], page.markdown(comparison))
+    if draw:
+        figure = drawn.scatter(comparison.shown(), comparison.title)
+        paths += save(figure, target / VALIDITY)
+    return paths
 
 
 def _texts(folder: Path) -> set[str]:
@@ -113,7 +130,7 @@ def main(words: Sequence[str] | None = None) -> None:
         paths, tables = write_all(boards, sources, options.out)
         renew_page(README, tables)
         if not options.files:
-            paths.append(write_findings(options.out, tables))
+            paths += write_pages(options.out, sources, tables, draw=True)
             paths.append(options.out / "report.html")
             write_text(paths[-1], report.build(boards, sources, owed=False))
     say(f"written: {len(paths)} files in {options.out}")

@@ -1,0 +1,1 @@
+"""How well the tables of one suite predict those of another: do they rank methods alike?"""
