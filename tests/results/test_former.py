@@ -2,6 +2,7 @@
 
 import csv
 import json
+from operator import attrgetter
 
 import pytest
 
@@ -12,6 +13,7 @@ from tadrop.app.places import RECORDS
 from tadrop.app.showing import print_table
 from tadrop.errors import TadropError
 from tadrop.results import findings, formats, identity, record, table
+from tadrop.results.html.page import FORMER, html_record
 from tadrop.results.html.tables import html_table
 from tadrop.results.naming import label
 from tadrop.results.store import former
@@ -64,7 +66,13 @@ def test_a_former_record_is_shown_and_its_run_is_owed(renewed):
     assert list(found.owed) == [key]
     assert found.stands
     assert found.told().startswith(f"demo: 1 of {found.count} runs are not recorded")
-    assert [one["key"] for one in found.records if one.get("former")] == [old]
+    rows = table.build(found.records).rows
+    (plain,) = filter(attrgetter("former"), rows)
+    assert formats.marked(plain) == "TIES†"
+    assert plain.keys == (old,)
+    assert all(row.difference is not None for row in rows if row.variant)
+    (shown,) = (one for one in found.records if one.get("former"))
+    assert FORMER in html_record(shown, "", {})
     assert found.commands[old] == found.commands[key]
     assert f"{found.count - 1} recorded, 1 owed" in cost.dry_run(board, folder)
     assert cost.ahead(found).startswith(f"demo: 1 of {found.count} runs")

@@ -85,7 +85,8 @@ def recorded(board: Board, folder: Path) -> Recorded:
         if key in needed:
             owed[key] = run.config
         if key in formers:
-            found[key] = former.marked(formers[key])
+            settings = identity.settings(run.config)
+            found[key] = former.marked(formers[key], settings)
             commands[formers[key].stem] = commands[key]
     records = list(found.values())
     shown = owed.keys() & found.keys()

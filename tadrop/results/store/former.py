@@ -7,7 +7,9 @@ A run never takes it for its own.
 """
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tadrop.errors import TadropError
 from tadrop.results.record import Record, read
@@ -45,6 +47,10 @@ def stand_ins(folder: Path) -> dict[str, Path]:
     return files
 
 
-def marked(file: Path) -> Record:
-    """A record that stands in for another one, and says so."""
-    return {**read(file), "former": True}
+def marked(file: Path, settings: Mapping[str, Any]) -> Record:
+    """A record that stands in for that of a run with these settings, and says so.
+
+    It has these in the place of its own, so that its row stands beside, and is compared
+    with, those of today; its key, scores and side files are its own.
+    """
+    return {**read(file), "config": settings, "former": True}
