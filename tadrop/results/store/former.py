@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tadrop.errors import TadropError
+from tadrop.results.identity import identity
 from tadrop.results.record import Record, read
 
 FILE = "former.csv"
@@ -50,7 +51,13 @@ def stand_ins(folder: Path) -> dict[str, Path]:
 def marked(file: Path, settings: Mapping[str, Any]) -> Record:
     """A record that stands in for that of a run with these settings, and says so.
 
-    It has these in the place of its own, so that its row stands beside, and is compared
+    It has these where its own differ, so that its row stands beside, and is compared
     with, those of today; its key, scores and side files are its own.
     """
-    return {**read(file), "config": settings, "former": True}
+    one = read(file)
+    mine, named = identity(one["config"]), identity(settings)
+    config: dict[str, Any] = {}
+    for name, node in settings.items():
+        alike = mine.get(name) == named.get(name)
+        config[name] = one["config"].get(name) if alike else node
+    return {**one, "config": config, "former": True}
