@@ -6,6 +6,7 @@ from operator import attrgetter
 
 import pytest
 
+from docs.generate import catalogue
 from tadrop.app.boards import cost
 from tadrop.app.boards.board import Board
 from tadrop.app.boards.recorded import collect, recorded
@@ -142,6 +143,14 @@ def test_a_table_without_former_records_has_no_mark():
     for form in (formats.markdown, formats.csv, formats.latex, html_table):
         assert former.MARK not in form(made)
     assert "former" not in formats.csv(made)
+
+
+def test_pages_take_the_dagger_from_the_name_to_the_numbers(tmp_path, monkeypatch):
+    (tmp_path / "tiny.md").write_text(formats.markdown(one_former()))
+    monkeypatch.setattr(catalogue, "RESULTS", tmp_path)
+    first, second = catalogue.printed("tiny")
+    assert (first["method"], first["avg"], first["diff"]) == ("TIES", "80.0†", "")
+    assert (second["method"], second["avg"]) == ("+ TADrop", "80.0")
 
 
 def test_sentences_about_former_records_are_marked():

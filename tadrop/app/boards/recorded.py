@@ -1,6 +1,6 @@
 """What of a board is recorded, and which boards stand.
 
-A board stands when at least three fifths of its runs are recorded. Its table then shows
+A board stands when more than three fifths of its runs are recorded. Its table then shows
 the rows that are. What is owed is told in the terminal and not in what is written, so
 that a new method makes no file stale. (Half would not do: the runs of a leaderboard are
 more than half of a table of a few methods on the same tasks.) Where a former record
@@ -152,7 +152,7 @@ def boards(folder: Path) -> Iterator[Board]:
 
 def enough(there: int, count: int) -> bool:
     """Whether so many records of so many runs are enough for a table."""
-    return there > 0 and 5 * there >= 3 * count
+    return there > 0 and 5 * there > 3 * count
 
 
 def standing(folder: Path, files: Sequence[str] = ()) -> list[Recorded]:

@@ -4,9 +4,9 @@
     tadrop results demo table_glyph8 only these files
     tadrop results --check           writes nothing; names each table that would change
 
-A board is rendered when three fifths of its runs are recorded, and shows the rows
-that are. What is owed is said here and not in the files. Nothing is run. The README's
-tables are renewed too.
+A board is rendered when more than three fifths of its runs are recorded, and shows
+the rows that are. What is owed is said here and not in the files. Nothing is run. The
+README's tables are renewed too.
 """
 
 import tempfile
