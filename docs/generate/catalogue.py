@@ -112,6 +112,11 @@ def printed(name: str) -> list[dict[str, str]]:
     return lines
 
 
+def number(text: str) -> float:
+    """A printed number, with or without a dagger."""
+    return float(text.removesuffix(MARK))
+
+
 def averages(name: str) -> dict[str, str]:
     """The averages of the rows without TADrop as a table prints them, by title."""
     found: dict[str, str] = {}
