@@ -9,9 +9,11 @@ import pytest
 from docs.generate import catalogue
 from tadrop.app.boards import cost
 from tadrop.app.boards.board import Board
+from tadrop.app.boards.contents import Sources
 from tadrop.app.boards.recorded import collect, recorded
 from tadrop.app.places import RECORDS
 from tadrop.app.showing import print_table
+from tadrop.app.verbs.boards import results
 from tadrop.errors import TadropError
 from tadrop.results import findings, formats, identity, record, table
 from tadrop.results.html.page import FORMER, html_record
@@ -105,6 +107,16 @@ def test_a_file_of_other_columns_is_refused(renewed):
     message = r"former.csv: its columns must be key,former,why"
     with pytest.raises(TadropError, match=message):
         recorded(Board("demo", WORDS), folder)
+
+
+def test_the_file_of_former_records_is_no_table_that_is_checked(renewed):
+    folder, key, old = renewed
+    named(folder, [(key, old)])
+    (folder.parent / "gone.csv").write_text("a table of no board\n")
+    sources = Sources(folder, folder / "none")
+    differing = results.changed([], sources, folder.parent)
+    assert "gone.csv" in differing
+    assert former.FILE not in differing
 
 
 def one_former():
