@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tadrop.app.boards.catalogue import MERGE, MergeRow, declared, merge_rows
+from tadrop.results.store.former import MARK
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
@@ -91,7 +92,8 @@ def table(name: str) -> list[dict[str, str]]:
 def printed(name: str) -> list[dict[str, str]]:
     """The lines of a table of results/ as people read them, by heading.
 
-    Pages show these texts: a number that is rounded twice may come out otherwise.
+    Pages show these texts: a number that is rounded twice may come out otherwise. The
+    dagger of a row made with former formulas goes from its name to its numbers.
     """
     lines: list[dict[str, str]] = []
     headings: list[str] = []
@@ -103,8 +105,16 @@ def printed(name: str) -> list[dict[str, str]]:
             headings = cells
             continue
         cells[0] = cells[0].removeprefix("&nbsp;&nbsp;")
+        if cells[0].endswith(MARK):
+            numbers = [cell and cell + MARK for cell in cells[1:]]
+            cells = [cells[0].removesuffix(MARK), *numbers]
         lines.append(dict(zip(headings, cells, strict=True)))
     return lines
+
+
+def number(text: str) -> float:
+    """A printed number, with or without a dagger."""
+    return float(text.removesuffix(MARK))
 
 
 def averages(name: str) -> dict[str, str]:

@@ -69,7 +69,7 @@ published scale, without TADrop. A dash: it does not stand there.
 MEASURED = """
 ## Measured
 
-Averages over tasks, in percent.
+Averages over tasks, in percent. A dagger: made with former formulas or defaults.
 
 | table | plain | + TADrop | + uniform control |
 |:--|--:|--:|--:|

@@ -21,6 +21,7 @@ from docs.generate.catalogue import (
     averages,
     merging_rows,
     models,
+    number,
 )
 from docs.generate.choice import choice
 from docs.generate.picture import PICTURE, picture, written
@@ -81,7 +82,7 @@ def methods() -> str:
             f"[{one.row.title}](conf/merge/{one.row.name}.yaml)" for one in rows
         )
         ours = [measured[one.row.title] for one in rows if one.row.title in measured]
-        best = max(ours, key=float, default="–")
+        best = max(ours, key=number, default="–")
         sees = _once(one.row.data for one in rows)
         cells = (names, arxiv(paper) or "–", _stores(rows), sees, best)
         lines.append(f"| {' | '.join(cells)} |")

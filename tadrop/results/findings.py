@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from tadrop.results.columns import gain
-from tadrop.results.formats import label, settings
+from tadrop.results.formats import marked, settings
 from tadrop.results.intervals import Interval, side
 from tadrop.results.row import Row
+from tadrop.results.store import former
 from tadrop.results.table import Table
 
 MOST_NAMED, FEW = 5, 3  # differences, and averages, in one sentence
@@ -81,7 +82,9 @@ def markdown(found: Iterable[Finding]) -> str:
     for one in found:
         lines.append(f"- [{one.title}]({one.file}.md) ({one.file})")
         lines += map("    - {}".format, one.sentences)
-    return HEAD + "\n".join(lines) + "\n"
+    text = "\n".join(lines)
+    note = f"{former.CAPTION}\n\n" if former.MARK in text else ""
+    return f"{HEAD}{note}{text}\n"
 
 
 def best(table: Table) -> Iterator[str]:
@@ -124,7 +127,7 @@ def _named(rows: Iterable[Row]) -> str:
     """Rows with their averages."""
     words: list[str] = []
     for row in rows:
-        words.append(f"{label(row)} {row.measured:.1f}")
+        words.append(f"{marked(row)} {row.measured:.1f}")
     return ", ".join(words)
 
 
@@ -155,7 +158,8 @@ def _gains(table: Table, points: str, interval: str) -> Iterator[Gain]:
 def _name(method: str, row: Row) -> str:
     """The method of a row, with what tells it from its other rows."""
     apart = ", ".join(filter(None, (row.standing, settings(row))))
-    return f"{method} ({apart})" if apart else method
+    name = f"{method} ({apart})" if apart else method
+    return name + former.MARK if row.former else name
 
 
 def _told(gains: Sequence[Gain], subject: str) -> str:

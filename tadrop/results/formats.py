@@ -5,9 +5,15 @@ Rendering is the last step: it reads the values of rows and nothing is read back
 
 from tadrop.results.columns import Value, all_cells, cells, headings
 from tadrop.results.row import Row
-from tadrop.results.table import Table
+from tadrop.results.store import former
+from tadrop.results.table import Table, has_former
 
-LATEX = {"±": r"$\pm$", "_": r"\_", "%": r"\%"}  # how characters are written in LaTeX
+LATEX = {
+    "±": r"$\pm$",
+    former.MARK: r"$^\dagger$",
+    "_": r"\_",
+    "%": r"\%",
+}  # how characters are written in LaTeX
 
 
 def label(row: Row) -> str:
@@ -24,9 +30,14 @@ def label(row: Row) -> str:
     return name
 
 
+def marked(row: Row) -> str:
+    """The label of a row, with a dagger if it was made with former formulas."""
+    return label(row) + former.MARK if row.former else label(row)
+
+
 def indented(row: Row, indentation: str = "  ") -> str:
     """The label of a row, moved to the right where it stands below another."""
-    return indentation + label(row) if row.below else label(row)
+    return indentation + marked(row) if row.below else marked(row)
 
 
 def settings(row: Row) -> str:
@@ -54,13 +65,18 @@ def markdown(table: Table) -> str:
 
 
 def csv(table: Table) -> str:
-    """Every column in full precision, one line a row, with the records' keys."""
+    """Every column in full precision, one line a row, with the records' keys.
+
+    Where any of these were made with former formulas, a last column names them again.
+    """
     lines: list[str] = []
     for row in table.rows:
         values: dict[str, Value] = {"method": label(row)}
         for cell in all_cells(table, row):
             values |= cell.values
         values |= {"records": " ".join(row.keys), "source": row.source}
+        if has_former(table):
+            values["former"] = values["records"] if row.former else ""
         if not lines:
             lines.append(",".join(values))
         lines.append(",".join(map(_field, values.values())))
@@ -95,4 +111,6 @@ def latex(table: Table) -> str:
         lines.append(line + r" \\")
         if row.ends_section:
             lines.append(r"\midrule")
+    if has_former(table):
+        lines.insert(1, f"% {former.CAPTION}")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"

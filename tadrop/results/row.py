@@ -35,6 +35,7 @@ class Row:
     scales:     ascending; there are several where the seeds chose different ones
     data:       what the method saw of the tasks' data beside the models
     keys:       of its records
+    former:     whether these were made with former formulas (store/former.py)
     source, mark: of a published row, which has no records: where it was printed, and
                 the number of its note in the caption
 
@@ -60,6 +61,7 @@ class Row:
     scales: tuple[float, ...] = ()
     data: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    former: bool = False
     source: str = ""
     mark: str = ""
     deviation: float | None = None
@@ -118,6 +120,7 @@ def from_records(
         before=steps(config),
         below=below,
         keys=tuple(map(itemgetter("key"), group)),
+        former=any(record.get("former") for record in group),
         values=_means(by_record) | _means(list(map(details, group))),
         average=mean(averages),
         deviation=stdev(averages) if len(group) > 1 else None,

@@ -24,6 +24,7 @@ from tadrop.results.row import (
     is_reference,
     without_seeds,
 )
+from tadrop.results.store import former
 
 Groups = Sequence[Sequence[Record]]  # the records of each row
 
@@ -59,6 +60,11 @@ class Table:
 def task_count(table: Table) -> int:
     """How many tasks a table has."""
     return len(table.tasks)
+
+
+def has_former(table: Table) -> bool:
+    """Whether any row was made with former formulas (tadrop/results/store/former.py)."""
+    return any(row.former for row in table.rows)
 
 
 def build(
@@ -247,7 +253,14 @@ def _caption(records: Sequence[Record]) -> str:
         "[a, b]: 95 % interval, paired bootstrap over test examples; "
         "it does not cover seeds or tasks. "
         "kept: fraction of task-vector entries not zero when merged."
+        f"{_former(records)}"
     )
+
+
+def _former(records: Sequence[Record]) -> str:
+    """A sentence on rows that were made with former formulas, where there are any."""
+    marked = any(record.get("former") for record in records)
+    return f" {former.CAPTION}" if marked else ""
 
 
 def _packaging(records: Sequence[Record]) -> str:

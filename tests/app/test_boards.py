@@ -269,7 +269,7 @@ def two_boards(monkeypatch):
 
 
 @pytest.mark.usefixtures("two_boards")
-def test_a_board_stands_when_two_thirds_of_it_are_recorded(tmp_path):
+def test_a_board_stands_when_more_than_three_fifths_of_it_are_recorded(tmp_path):
     few, many = tmp_path / "few", tmp_path / "many"
     words = ("tasks=glyph2",)
     synthetic.fill(few, "core", words, skip=2)

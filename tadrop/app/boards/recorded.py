@@ -1,13 +1,14 @@
 """What of a board is recorded, and which boards stand.
 
-A board stands when at least two thirds of its runs are recorded. Its table then shows
+A board stands when more than three fifths of its runs are recorded. Its table then shows
 the rows that are. What is owed is told in the terminal and not in what is written, so
 that a new method makes no file stale. (Half would not do: the runs of a leaderboard are
-more than half of a table of a few methods on the same tasks.)
+more than half of a table of a few methods on the same tasks.) Where a former record
+stands in for a run, the run is owed all the same (tadrop/results/store/former.py).
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,7 @@ from tadrop.errors import TadropError
 from tadrop.results import identity, record
 from tadrop.results.naming import label
 from tadrop.results.record import Record
-from tadrop.results.store import index
+from tadrop.results.store import former, index
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Recorded:
     records: in the board's order, references first, each once
     needed: how many of its runs are recorded, without rows that are only compared with
     owed: the configuration of every run that is not recorded, by key
+    former: the keys of those that a former record stands in for until they are run
     commands: what makes each run alone, by key
     """
 
@@ -37,6 +39,7 @@ class Recorded:
     records: list[Record] = field(default_factory=list)
     needed: int = 0
     owed: dict[str, Config] = field(default_factory=dict)
+    former: Set[str] = frozenset()
     commands: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -47,7 +50,7 @@ class Recorded:
     @property
     def stands(self) -> bool:
         """Whether there is enough of it for a table."""
-        return enough(self.needed, self.count)
+        return enough(self.needed + len(self.former), self.count)
 
     def told(self) -> str:
         """What is owed, in a line; nothing where nothing is."""
@@ -69,18 +72,26 @@ def recorded(board: Board, folder: Path) -> Recorded:
         runs.setdefault(key, run)
         if run.needed:
             needed.add(key)
+    formers = former.stand_ins(folder)
     found: dict[str, Record] = {}
     owed: dict[str, Config] = {}
     commands: dict[str, str] = {}
     for key, run in runs.items():
         file = folder / f"{key}.json"
+        commands[key] = board.command_of(run)
         if file.exists():
             found[key] = record.read(file)
-        elif key in needed:
+            continue
+        if key in needed:
             owed[key] = run.config
-        commands[key] = board.command_of(run)
+        if key in formers:
+            settings = identity.settings(run.config)
+            found[key] = former.marked(formers[key], settings)
+            commands[formers[key].stem] = commands[key]
+    records = list(found.values())
+    shown = owed.keys() & found.keys()
     return Recorded(
-        board, folder, list(found.values()), len(needed & found.keys()), owed, commands
+        board, folder, records, len(needed) - len(owed), owed, shown, commands
     )
 
 
@@ -90,7 +101,7 @@ def collect(board: Board, folder: Path, partial: bool = False) -> Recorded:
     Raises TadropError where a record is missing, or with partial where all are.
     """
     found = recorded(board, folder)
-    missing = next(iter(found.owed), None)
+    missing = next((key for key in found.owed if key not in found.former), None)
     if missing is not None and not (partial and found.records):
         raise TadropError(
             f"{folder / missing}.json is not there; make it with: {board.command} "
@@ -143,7 +154,7 @@ def boards(folder: Path) -> Iterator[Board]:
 
 def enough(there: int, count: int) -> bool:
     """Whether so many records of so many runs are enough for a table."""
-    return there > 0 and 3 * there >= 2 * count
+    return there > 0 and 5 * there > 3 * count
 
 
 def standing(folder: Path, files: Sequence[str] = ()) -> list[Recorded]:

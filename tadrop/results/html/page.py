@@ -21,6 +21,7 @@ from tadrop.results.table import Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FORMER = "made with former formulas or defaults; the configuration is today's"
 ASSETS = Path(__file__).parents[2] / "assets" / "report"
 
 
@@ -163,6 +164,8 @@ def html_record(record: Record, how: str, numbers: dict[str, int]) -> str:
         + escape(record["device"]),
         "configuration": f'<pre data-parts="{" ".join(parts)}"></pre>',
     }
+    if record.get("former"):
+        facts["†"] = FORMER
     lines = ""
     for name, value in facts.items():
         lines += f"<dt>{name}<dd>{value}"

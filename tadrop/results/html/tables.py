@@ -8,7 +8,7 @@ from html import escape
 from typing import TypeVar
 
 from tadrop.results.columns import COLUMNS, Cell, cells, headings
-from tadrop.results.formats import label
+from tadrop.results.formats import label, marked
 from tadrop.results.row import Row
 from tadrop.results.table import Table
 
@@ -52,7 +52,7 @@ def html_row(row: Row, table: Table, method: str) -> str:
     method: whose variant the row is, which shows where sorting has taken it away from
     the row of that method
     """
-    name = escape(label(row))
+    name = escape(marked(row))
     if row.below:
         name = f'<span class="of">{escape(method)} </span>{name}'
     if row.keys:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tadrop.results.intervals import Interval
 from tadrop.results.published import Published
-from tadrop.results.table import Table
+from tadrop.results.table import Table, has_former
 from tadrop.results.validity.agreement import Agreement, agreement
 from tadrop.results.validity.suites import Suite, own_suites, published_suites
 
@@ -32,6 +32,10 @@ OURS = """
 | published table | rows | tau | r | held-out rows | held-out tau |
 |:--|--:|--:|--:|--:|--:|
 {rows}
+"""
+FORMER = """
+Some rows of ours were made with former formulas or defaults, named in CHANGELOG.md, and
+are to be made anew.
 """
 CEILING = """
 ## Published tables among themselves
@@ -102,12 +106,14 @@ class Comparison:
     ceiling: of published tables with one another
     suites: all of them
     titles: what tables call each row, by its stable name
+    former: whether any row of ours was made with former formulas
     """
 
     pairs: Sequence[Compared]
     ceiling: Sequence[Compared]
     suites: Sequence[Suite]
     titles: Mapping[str, str]
+    former: bool = False
 
     def title(self, name: str) -> str:
         """What people call a row."""
@@ -126,6 +132,7 @@ def of(tables: Mapping[str, Table], facts: Iterable[Published]) -> Comparison:
         ceiling=among(published),
         suites=[*own, *published],
         titles=_titles(tables.values()),
+        former=any(map(has_former, tables.values())),
     )
 
 
@@ -149,6 +156,7 @@ def markdown(comparison: Comparison) -> str:
         (
             HEAD.format(calibration=named),
             OURS.format(rows="\n".join(map(_ours, pairs))),
+            FORMER if comparison.former else "",
             CEILING.format(rows="\n".join(map(_ceiling, comparison.ceiling))),
             APART.format(lines="\n".join(apart)),
             GROWTH.format(

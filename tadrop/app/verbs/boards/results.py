@@ -4,9 +4,9 @@
     tadrop results demo table_glyph8 only these files
     tadrop results --check           writes nothing; names each table that would change
 
-A board is rendered when two thirds of its runs are recorded, and shows the rows that
-are. What is owed is said here and not in the files. Nothing is run. The README's tables
-are renewed too.
+A board is rendered when more than three fifths of its runs are recorded, and shows
+the rows that are. What is owed is said here and not in the files. Nothing is run. The
+README's tables are renewed too.
 """
 
 import tempfile
@@ -25,6 +25,7 @@ from tadrop.errors import TadropError
 from tadrop.results import findings, record
 from tadrop.results.figures import validity as drawn
 from tadrop.results.figures.style import save
+from tadrop.results.store import former
 from tadrop.results.table import Table
 from tadrop.results.validity import page
 from tadrop.storage.files import write_text
@@ -84,7 +85,8 @@ def write_pages(
 
 def _texts(folder: Path) -> set[str]:
     """The names of the tables in a folder."""
-    return {path.name for path in folder.iterdir() if path.suffix in FORMS}
+    tables = {path.name for path in folder.iterdir() if path.suffix in FORMS}
+    return tables - {former.FILE}
 
 
 def _bytes(path: Path) -> bytes | None:
