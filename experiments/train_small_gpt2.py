@@ -90,9 +90,7 @@ def open_tasks(hub: str, out: Path) -> TextTasks:
 
 
 def train_tokenizer(tasks: TextTasks, hub: str, folder: Path) -> None:
-    """A byte-level BPE in GPT-2's files,
-    trained on the training sentences of all tasks.
-    """
+    """A byte-level BPE in GPT-2's files, trained on the training sentences of all tasks."""
     from tokenizers import ByteLevelBPETokenizer
 
     texts: list[str] = []

@@ -276,9 +276,7 @@ class MultimodalTasks:
     def measure(
         self, task: str, split: str, kept: Tensor
     ) -> Mapping[str, float] | None:
-        """Recalls of embeddings, metrics of captions and answers;
-        None for the others.
-        """
+        """Recalls of embeddings, metrics of captions and answers, or None."""
         measure = KINDS[task].measure
         if measure is None:
             return None

@@ -49,7 +49,8 @@ class TaskVectors:
     See Stream for what can be asked of it. private: patterns of tensors' names.
 
     Tasks are in the order of their names, whatever the order of `experts`, so that sums
-    over tasks have the same bits in any order.
+    over tasks have the same bits in any order. given: the tasks in the user's order,
+    which is that of `experts` unless it is said
     """
 
     base: Checkpoint
@@ -57,6 +58,7 @@ class TaskVectors:
     private: tuple[str, ...] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     matrix_layouts: Mapping[str, MatrixLayout] = field(default_factory=dict)
+    given: tuple[str, ...] = ()
     tasks: tuple[str, ...] = field(init=False)
     order: tuple[int, ...] = field(init=False)
     names: tuple[str, ...] = field(init=False)
@@ -81,7 +83,9 @@ class TaskVectors:
                 f"{self.base.path}: no floating-point tensor has an entry to merge"
             )
         tasks = tuple(experts)
-        order = tuple(map(tasks.index, self.experts))
+        given = self.given or tuple(self.experts)
+        object.__setattr__(self, "given", given)
+        order = tuple(map(tasks.index, given))
         object.__setattr__(self, "experts", experts)
         object.__setattr__(self, "tasks", tasks)
         object.__setattr__(self, "order", order)

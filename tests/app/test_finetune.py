@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -105,7 +104,7 @@ def tuned(hub, tmp_path, *overrides, task="mnist"):
     cfg = configured(hub, tmp_path, *SMALL, *overrides)
     config = OmegaConf.to_container(cfg, resolve=True)
     suite = build.tasks(config["tasks"])
-    return Run(cfg, instantiate(config["model"]).bound(suite), suite, task)
+    return Run(cfg, build.model(config["model"]).bound(suite), suite, task)
 
 
 def test_recipe_is_chosen_by_the_word_that_says_so():
@@ -315,7 +314,7 @@ def test_clip_is_fine_tuned_and_what_came_out_merges(
         cfg = compose("finetune", spelled([*words, *steps]))
     config = OmegaConf.to_container(cfg, resolve=True)
     suite = build.tasks(config["tasks"])
-    backbone = instantiate(config["model"]).bound(suite)
+    backbone = build.model(config["model"]).bound(suite)
     base = backbone.open_base()
     for task in suite.names:
         run = Run(cfg, backbone, suite, task)

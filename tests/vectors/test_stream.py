@@ -3,6 +3,7 @@ by name.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,12 @@ def test_private_and_integer_tensors_are_not_merged():
     assert TaskVectors(
         Checkpoint(Path("b"), (), theta0), experts, ("head.*",)
     ).names == ("w",)
+
+
+def test_a_changed_copy_keeps_the_order_that_the_user_gave():
+    stream = golden("t3", "t1")
+    assert stream.tasks == ("t1", "t3")
+    assert stream.order == replace(stream, matrix_layouts={}).order == (1, 0)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)

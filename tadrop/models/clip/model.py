@@ -106,9 +106,7 @@ class Clip:
         """The tasks are those of `tasks=`."""
 
     def bound(self, tasks: Tasks) -> "Clip":
-        """This model for these tasks: their names in each lineage,
-        their class names.
-        """
+        """This model for these tasks: their names in each lineage, their class names."""
         if not isinstance(tasks, ImageTasks):
             raise TadropError(
                 f"model={self.name} needs tasks of images with class names, "
@@ -257,9 +255,7 @@ class Clip:
         return module
 
     def slots(self, module: Classifier) -> dict[str, Tensor]:
-        """Where each tensor goes: to the module's own, or to views of their q,
-        k and v.
-        """
+        """Where each tensor goes: to the module's own, or to views of their q, k and v."""
         own = dict(module.named_parameters()) | module.leftovers
         slots: dict[str, Tensor] = {}
         for pair in self.pairs:

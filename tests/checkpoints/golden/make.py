@@ -92,6 +92,8 @@ RECIPES = {
 }
 ONES = both(weight=(1.0, 1.0))
 WHOLE = {"density": 1.0}
+# Here TIES' trim follows the drop, which is not so there.
+KEPT_WHOLE = ["--set", "sparsify.keep=1.0", "--set", "sparsify.trim.keep=1.0"]
 # Cases of methods that draw, where nothing is left to chance, and of others that no
 # recipe is mapped to; and the words of `tadrop merge` that mean the same.
 ROWS = {
@@ -101,7 +103,7 @@ ROWS = {
     ),
     "dare_ties_of_all": (
         {"merge_method": "dare_ties", "parameters": {**WHOLE, "normalize": True}},
-        ["-m", "dare_ties", "--set", "keep=1.0"],
+        ["-m", "dare_ties", *KEPT_WHOLE],
     ),
     "della_of_all": (
         {"merge_method": "della", "parameters": {**WHOLE, "epsilon": 0.0}},
