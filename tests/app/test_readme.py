@@ -91,7 +91,7 @@ def test_commands_name_boards_choices_and_modules_that_exist():
     for board in re.findall(r"\+board=(\w+)", text):
         assert board in board_names()
     for module in re.findall(r"-m (experiments(?:\.\w+)+)", text):
-        assert (ROOT / f"{module.replace(".", '/')}.py").exists()
+        assert (ROOT / f"{module.replace('.', '/')}.py").exists()
     for group, choice in re.findall(r"(?<![.\w])(model|merge|tasks)=(\w+)", text):
         if choice != "my_method":
             assert (ROOT / f"conf/{group}/{choice}.yaml").exists(), f"{group}={choice}"
