@@ -50,7 +50,7 @@ class TaskVectors:
 
     Tasks are in the order of their names, whatever the order of `experts`, so that sums
     over tasks have the same bits in any order. given: the tasks in the user's order,
-    which is that of `experts` unless it is said
+    which is that of `experts` unless a copy of a stream has it from there
     """
 
     base: Checkpoint
@@ -83,7 +83,7 @@ class TaskVectors:
                 f"{self.base.path}: no floating-point tensor has an entry to merge"
             )
         tasks = tuple(experts)
-        given = self.given or tuple(self.experts)
+        given = self.given if self._is_copy(tasks) else tuple(self.experts)
         object.__setattr__(self, "given", given)
         order = tuple(map(tasks.index, given))
         object.__setattr__(self, "experts", experts)
@@ -91,6 +91,10 @@ class TaskVectors:
         object.__setattr__(self, "order", order)
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "shapes", shapes)
+
+    def _is_copy(self, tasks: tuple[str, ...]) -> bool:
+        """Whether the experts are those of another stream, which has sorted them."""
+        return tuple(self.experts) == tasks and set(self.given) == set(tasks)
 
     def uncut(self) -> Stream:
         """See Stream."""

@@ -58,6 +58,8 @@ def test_a_changed_copy_keeps_the_order_that_the_user_gave():
     stream = golden("t3", "t1")
     assert stream.tasks == ("t1", "t3")
     assert stream.order == replace(stream, matrix_layouts={}).order == (1, 0)
+    other = {task: stream.experts[task] for task in ("t3",)}
+    assert replace(stream, experts=other).order == (0,)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
