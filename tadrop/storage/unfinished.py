@@ -32,16 +32,21 @@ def making() -> Iterator[None]:
 
 
 def remove_unfinished() -> None:
-    """Deletes what is being written. The process ends after this:
-    nothing new is begun.
+    """Deletes what is being written. The process ends after this.
+
+    Nothing new is begun: what makes files waits for a lock that is never given back.
     """
     _making.acquire(timeout=PATIENCE)
     for path in tuple(_paths):
         with suppress(OSError):
-            _remove(path)
+            remove(path)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Deletes a file, or a folder as far as that can be done.
+
+    Raises OSError for a file that cannot be deleted; one that is not there is no error.
+    """
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:

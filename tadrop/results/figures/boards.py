@@ -235,8 +235,9 @@ def accuracy_against_tasks(tables: Sequence[Table], most: int = 8) -> "Figure":
 
 
 def _together(lines: Mapping[str, Sequence[float]]) -> dict[str, str]:
-    """The lines to draw, and what each is called: `EMR,
-    EMR (code)` where they coincide.
+    """The lines to draw, and what each is called.
+
+    Lines that coincide are one, with both names: `EMR, EMR (code)`.
     """
     labels: dict[str, str] = {}
     for name, values in lines.items():

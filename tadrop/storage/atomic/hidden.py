@@ -9,13 +9,12 @@ that ends, and there is no file of it.
 import hashlib
 import os
 import secrets
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from tadrop.storage.unfinished import making, unfinished
+from tadrop.storage.unfinished import making, remove, unfinished
 
 if sys.platform == "win32":
     fcntl = None
@@ -135,7 +134,7 @@ def _made(
         except FileNotFoundError:
             pass
         except BaseException:
-            _remove(made)
+            remove(made)
             raise
         opened.close()
     raise FileExistsError(path)
@@ -146,11 +145,4 @@ def sweep(path: Path, word: str) -> None:
     for leftover in left(path, word):
         with abandoned(leftover) as dead:
             if dead:
-                _remove(leftover)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+                remove(leftover)
