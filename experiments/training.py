@@ -1,4 +1,4 @@
-"""How the embedded models are trained: AdamW on a schedule with a warm-up."""
+"""How the embedded models are trained: on a schedule with a warm-up."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 WARM_UP = 0.1  # share of the steps
+MOMENTUM = 0.9
 
 
 class Rates(TypedDict):
@@ -25,16 +26,21 @@ def optimise(
     name: str,
     betas: tuple[float, float] = (0.9, 0.999),
     on_step: Callable[[float], object] = lambda loss: None,
+    kind: str = "adamw",
 ) -> None:
     """Takes a step for every loss: warm-up, cosine to zero, gradients clipped at 1.
 
+    kind: adamw, or sgd with a momentum of MOMENTUM; betas are AdamW's alone
     losses are computed as they are asked for. on_step is told each of them. Raises
     FloatingPointError, with the name of what is trained, if one is not finite.
     """
     trained = list(parameters)
-    optimizer = torch.optim.AdamW(
-        trained, rates["rate"], betas=betas, weight_decay=rates["decay"]
-    )
+    rate, decay = rates["rate"], rates["decay"]
+    optimizer: torch.optim.Optimizer
+    if kind == "sgd":
+        optimizer = torch.optim.SGD(trained, rate, MOMENTUM, weight_decay=decay)
+    else:
+        optimizer = torch.optim.AdamW(trained, rate, betas, weight_decay=decay)
 
     def share_of_rate(step: int) -> float:
         rising = (step + 1) / (WARM_UP * steps)

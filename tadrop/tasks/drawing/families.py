@@ -37,124 +37,116 @@ def span(first: str, last: str, skip: str = "") -> str:
 FAMILIES: dict[str, Family] = {
     # the first eight, with handwritten_digits: glyph8
     "latin_upper": Family(
-        span("A", "Z"), LATIN, Look(background="ramp", texture=70, noise=22)
+        span("A", "Z"), LATIN, Look(noise=10, effects=(("rows", 2),))
     ),
     "greek_lower": Family(
-        span("α", "ω", "ς"), LATIN, Look(invert=True, noise=30, rotate=14)
+        span("α", "ω", "ς"), LATIN, Look(noise=6, effects=(("blur", 8),))
     ),
     "cyrillic_upper": Family(
         span("А", "Я"),
         LATIN,
-        Look(background="stripes", texture=60, contrast=(110, 180)),
+        Look(noise=60, contrast=(110, 180)),
     ),
     "hebrew": Family(
-        span("א", "ת"), SANS, Look(invert=True, background="checks", texture=50, turn=1)
+        span("א", "ת"), SANS, Look(effects=(("pixelate", 4),))
     ),
     "arabic": Family(
         span("ء", "غ") + span("ف", "ي"),
         UPRIGHT,
-        Look(contrast=(60, 110), noise=8, rotate=5, zoom=(0.95, 1.15)),
+        Look(effects=(("thin", 1),)),
     ),
     "math": Family(
         "∀∂∃∅∆∇∈∉∋∏∑−∓∕∗∘√∝∞∠∣∥∧∨∩∪∫∬∮∴∼≃≅≈≠≡≤≥≪≫⊂⊃⊆⊇⊕⊗⊙⊥",
         (*SANS, "STIXGeneral", "STIXGeneralBol"),
-        Look(background="blobs", texture=80, noise=16, shift=3.0),
+        Look(effects=(("wave", 4),)),
     ),
     "braille": Family(
         "⠁⠃⠉⠙⠑⠋⠛⠓⠊⠚⠅⠇⠍⠝⠕⠏⠟⠗⠎⠞⠥⠧⠺⠭⠽⠵⠯⠿⠷⠮⠾⠡",
         SANS + SERIF,
-        Look(
-            invert=True,
-            background="ramp",
-            texture=60,
-            contrast=(70, 130),
-            rotate=4,
-            shift=1.0,
-            zoom=(0.95, 1.05),
-        ),
+        Look(background="checks", texture=140, contrast=(110, 160), rotate=4, shift=1.0),
         anchor="line",
     ),
     # with these, glyph14
     "latin_lower": Family(
         span("a", "z"),
         LATIN,
-        Look(invert=True, background="stripes", texture=70, noise=18),
+        Look(effects=(("columns", 2),)),
     ),
     "armenian_upper": Family(
-        span("Ա", "Ֆ"), DEJAVU, Look(noise=34, contrast=(140, 200))
+        span("Ա", "Ֆ"), DEJAVU, Look(effects=(("holes", 7),))
     ),
     "georgian": Family(
-        span("ა", "ჰ"), SANS + SERIF, Look(background="checks", texture=60, mirror=True)
+        span("ა", "ჰ"), SANS + SERIF, Look(contrast=(60, 110), effects=(("hollow", 1),))
     ),
     "arrows": Family(
         "←↑→↓↔↕↖↗↘↙↚↛↜↝↞↟↠↡↢↣↤↥↦↧↩↪↫↬↰↱↲↳↶↷↺↻⇐⇑⇒⇓",
         DEJAVU,
-        Look(invert=True, background="blobs", texture=60, rotate=10, noise=14),
+        Look(effects=(("salt", 15),)),
     ),
     "currency": Family(
         "$¢£¤¥₠₡₢₣₤₥₦₧₨₩₪₫€₭₮₯₰₱₲₳₴₵₸₹",
         SANS,
-        Look(background="stripes", texture=80, turn=2, noise=14),
+        Look(background="stripes", texture=140),
     ),
     "syllabics": Family(
         "ᐁᐃᐅᐊᐯᐱᐳᐸᑌᑎᑐᑕᑫᑭᑯᑲᒉᒋᒍᒐᒣᒥᒧᒪᓀᓂᓄᓇᓓᓕᓗᓚᓭᓯᓱᓴ",
         SANS,
-        Look(contrast=(80, 140), noise=24, rotate=5),
+        Look(effects=(("lattice", 2),)),
     ),
     # with these, glyph20
     "cyrillic_lower": Family(
         span("а", "я"),
         LATIN,
-        Look(invert=True, contrast=(60, 120), noise=14, shear=0.2),
+        Look(contrast=(20, 30), noise=5),
     ),
     "armenian_lower": Family(
-        span("ա", "ֆ"), DEJAVU, Look(background="ramp", texture=90, turn=3)
+        span("ա", "ֆ"), DEJAVU, Look(background="blobs", texture=180)
     ),
     "phonetic": Family(
         "ɐɑɓɔɕɖɗɘəɚɛɜɞɟɠɡɣɤɥɦɪɬɭɮɯɰɱɲɳɵɷɸɹɻɽʀʁʂʃʄʉʊʋʌʍʎʏʐʒʔʘʞ",
         (*DEJAVU, "STIXGeneral", "STIXGeneralBol"),
-        Look(invert=True, background="checks", texture=40, noise=20),
+        Look(effects=(("rows", 3), ("blur", 2))),
     ),
     "geometric": Family(
         "■□▢▣▤▥▦▧▨▩▬▭▮▯▰▱▲△▶▷▼▽◀◁◆◇◈◉◊○◌◍◎●◐◑◒◓◔◕◖◗◢◣◤◥",
         SANS + MONO[:2] + SERIF[:2],
-        Look(background="blobs", texture=90, contrast=(120, 170), rotate=7),
+        Look(zoom=(0.3, 0.4), shift=5.0),
     ),
     "playing_cards": Family(
         span("🂡", "🂮") + span("🂱", "🂾") + span("🃁", "🃎"),
         SANS,
-        Look(noise=8, rotate=3, shift=1.0, zoom=(0.98, 1.06), shear=0.03),
+        Look(rotate=45, shift=1.0),
     ),
     "box_drawing": Family(
         "─━│┃┄┆┌┏┐┓└┗┘┛├┣┤┫┬┳┴┻┼╋═║╔╗╚╝╠╣╦╩╬╭╮╯╰╱╲╳",
         DEJAVU,
-        Look(invert=True, background="ramp", texture=40, noise=26, rotate=5, shift=1.5),
+        Look(effects=(("strokes", 2),)),
         anchor="line",
     ),
     # with these, glyph30
     "greek_upper": Family(
-        span("Α", "Ω", "\u03a2"), LATIN, Look(contrast=(70, 130), mirror=True, noise=16)
+        span("Α", "Ω", "\u03a2"), LATIN, Look(effects=(("lattice", 1),))
     ),
     "digits": Family(
         span("0", "9"),
         LATIN,
-        Look(background="blobs", texture=110, noise=30, rotate=15),
+        Look(noise=40, effects=(("shadow", 5),)),
     ),
     "lao": Family(
         "ກຂຄງຈຊຍດຕຖທນບປຜຝພຟມຢຣລວສຫອຮ",
         SANS,
-        Look(invert=True, background="stripes", texture=50, mirror=True),
+        Look(effects=(("wave", 3), ("blur", 3))),
     ),
     "old_italic": Family(
-        span("𐌀", "𐌞"), SANS, Look(noise=30, background="ramp", texture=50, rotate=12)
+        span("𐌀", "𐌞"), SANS, Look(effects=(("columns", 3),))
     ),
     "lisu": Family(
-        span("ꓐ", "ꓷ"), SANS, Look(invert=True, turn=2, contrast=(90, 150), noise=18)
+        span("ꓐ", "ꓷ"), SANS, Look(effects=(("pixelate", 4), ("salt", 5)))
     ),
     "hexagrams": Family(
         span("䷀", "䷿"),
         SANS,
-        Look(contrast=(170, 240), noise=5, rotate=2, shift=1.0, shear=0.02),
+        Look(noise=70, shift=1.0),
     ),
     "pieces_and_planets": Family(
         span("♔", "♟")
@@ -163,30 +155,22 @@ FAMILIES: dict[str, Family] = {
         + span("☿", "♇")
         + span("☰", "☷"),
         SANS,
-        Look(invert=True, background="ramp", texture=60, noise=14, turn=1),
+        Look(noise=30, effects=(("levels", 2),)),
     ),
     "number_forms": Family(
         "⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞ⅠⅡⅢⅣⅤⅥⅦⅧⅨⅩⅪⅫⅬⅭⅮⅯ",
         SANS + SERIF,
-        Look(background="checks", texture=60, contrast=(120, 190), rotate=5),
+        Look(shear=0.6),
     ),
     "dingbats": Family(
         "✁✂✆✈✉✌✍✏✐✒✓✔✕✖✗✘✙✚✛✜✝✞✟✠✡✢✣✤✥✦✧✩✪✫✬✭✮✯✰✶❄❖❤❦",
         SANS,
-        Look(invert=True, background="blobs", texture=70, noise=20, rotate=12),
+        Look(zoom=(1.5, 1.9), shift=4.0),
     ),
     "emoticons": Family(
         "😀😁😂😃😄😅😆😇😈😉😊😋😌😍😎😏😐😒😓😔😖😘😚😜😝😞😠😡😢😣😥😨😩😪😫😭😰😱😲😳",
         SANS,
-        Look(
-            background="ramp",
-            texture=40,
-            noise=5,
-            rotate=4,
-            shift=1.0,
-            zoom=(0.98, 1.06),
-            shear=0.03,
-        ),
+        Look(noise=20, effects=(("holes", 5),)),
     ),
 }
 # What the base is trained on: every second one of some blocks of characters, of which
@@ -209,4 +193,5 @@ PRETRAINING = Family(
     ),
 )
 HANDWRITTEN = "handwritten_digits"
+DIGITS = "0123456789"
 NAMES = (*FAMILIES, HANDWRITTEN)

@@ -8,14 +8,7 @@ from PIL import Image
 
 from tadrop.tasks.drawing.rendering import MASTER, Look, paint, warp
 
-LOOK = Look(
-    background="stripes",
-    texture=40,
-    noise=16,
-    rotate=10,
-    contrast=(120, 200),
-    shift=1.5,
-)
+LOOK = Look(zoom=(0.45, 0.6), shift=5.0)
 # Train, validation and test are runs of the file that do not overlap.
 RUNS = {"train": (0, 1000), "validation": (1000, 1200), "test": (1200, 1797)}
 

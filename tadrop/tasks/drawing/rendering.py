@@ -14,7 +14,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from tadrop.tasks.drawing.effects import INK, PICTURE, Effect
+
 SIZE = 28  # pixels of an image
+CLASSES = 10  # of a task
 MASTER = 56  # pixels of the clean rendering that an image is warped from
 
 # Faces that training never sees, for families of eight faces or more.
@@ -38,8 +41,8 @@ class Look:
     shift:      largest translation either way, in pixels of the image
     zoom:       least and largest magnification
     shear:      largest shear either way
-    mirror:     the whole family is shown mirrored
-    turn:       quarter turns applied to the whole family
+    effects:    what else is done, in order: names of tadrop/tasks/drawing/effects.py
+                with how strong each is
     """
 
     invert: bool = False
@@ -51,14 +54,14 @@ class Look:
     shift: float = 2.0
     zoom: tuple[float, float] = (0.85, 1.1)
     shear: float = 0.1
-    mirror: bool = False
-    turn: int = 0
+    effects: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
 class Family:
-    """The classes of one task, the faces they are drawn with, and the images' look.
+    """The characters of one family, the faces they are drawn with, the images' look.
 
+    chars:  all of them; a task has CLASSES of these
     anchor: glyph centres each character; line keeps its position on the line
     """
 
@@ -66,6 +69,11 @@ class Family:
     faces: tuple[str, ...]
     look: Look
     anchor: str = "glyph"
+
+    def shown(self) -> str:
+        """The task's classes: CLASSES characters, evenly spaced in the family."""
+        count = len(self.chars)
+        return "".join(self.chars[at * count // CLASSES] for at in range(CLASSES))
 
     def faces_of(self, split: str) -> tuple[str, ...]:
         """The faces of a split: all of them where a family has less than eight."""
@@ -129,10 +137,7 @@ def warp(image: Image.Image, look: Look, rng: np.random.Generator) -> np.ndarray
     view = image.transform(
         (SIZE, SIZE), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
     )
-    array = np.asarray(view)
-    if look.mirror:
-        array = array[:, ::-1]
-    return np.rot90(array, look.turn)
+    return np.asarray(view)
 
 
 def background(look: Look, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -173,10 +178,11 @@ def _blobs(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def paint(ink: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarray:
-    """Puts ink on paper: background, contrast, inversion, noise.
+    """Puts ink on paper: background, contrast, inversion, noise; and the look's effects.
 
     Takes and gives [count, SIZE, SIZE] uint8.
     """
+    ink = _after(ink, look, INK, rng)
     count = len(ink)
     least, largest = look.contrast
     contrast = rng.integers(least, largest + 1, size=(count, 1, 1)).astype(np.float32)
@@ -188,7 +194,18 @@ def paint(ink: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarray:
     if look.invert:
         image = 255 - image
     image = image + rng.standard_normal(ink.shape, dtype=np.float32) * look.noise
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    image = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return _after(image, look, PICTURE, rng)
+
+
+def _after(
+    images: np.ndarray, look: Look, kind: dict[str, Effect], rng: np.random.Generator
+) -> np.ndarray:
+    """The images after those of the look's effects that are of this kind."""
+    for name, strength in look.effects:
+        if name in kind:
+            images = kind[name](images, strength, rng)
+    return images
 
 
 def render(
