@@ -2,14 +2,16 @@
 
 VARIANT is empty for the plain row. COLUMN is average, difference (to the plain row) or
 versus (to the uniform control). `{{TABLE; versus}}` counts methods, `{{choice}}` is the
-table of methods to choose from, and `{{tau: TABLE}}` says how alike ours and a published
-table rank methods. What names nothing stops the build.
+table of methods to choose from, `{{trials}}` that of the calibration's trials, and
+`{{tau: TABLE}}` says how alike ours and a published table rank methods. What names
+nothing stops the build.
 """
 
 import re
 
 from docs.generate.catalogue import RESULTS, printed
 from docs.generate.choice import choice
+from docs.generate.trials import trials
 
 PLACE = re.compile(r"\{\{([^{}]+)\}\}")
 TAU = "tau: "
@@ -21,6 +23,8 @@ def filled(markdown: str, folder: str = "") -> str:
     """A page with its numbers. folder: how the page reaches the site's top."""
     if "{{choice}}" in markdown:
         markdown = markdown.replace("{{choice}}", choice(f"{folder}methods/"))
+    if "{{trials}}" in markdown:
+        markdown = markdown.replace("{{trials}}", trials())
     return PLACE.sub(_value, markdown)
 
 

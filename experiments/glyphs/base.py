@@ -5,6 +5,7 @@ that belong to no task: what photographs with captions are to CLIP. Its classifi
 are the heads of the tasks, as CLIP's heads are the embeddings of class names.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
@@ -12,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from experiments.glyphs.loop import train
+from experiments.glyphs.loop import drawn, train
 from experiments.glyphs.recipe import BaseRecipe
 from tadrop.models.glyph_vit import GlyphViT
 from tadrop.numerics.seeds import generator
@@ -71,12 +73,17 @@ def train_base(path: Path, recipe: BaseRecipe, seed: int) -> None:
     """Trains and saves the base, with its classifier (head.*), as float16 safetensors."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    pictures, labels = images(recipe.images, generator("train_glyphs", "base", seed))
     model = GlyphViT(len(alphabet()))
-    losses = train(model, pictures, labels, recipe, ("base", seed))
+    loss = train(model, _losses(model, recipe, seed), recipe, "base")
     half: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         half[name] = tensor.half().contiguous()
     facts = {"recipe": asdict(recipe), "seed": seed, "classes": len(alphabet())}
     words = {key: str(value) for key, value in facts.items()}
-    write_tensors(path, half, words | {"loss": f"{losses[-1]:.3f}"})
+    write_tensors(path, half, words | {"loss": f"{loss:.3f}"})
+
+
+def _losses(model: GlyphViT, recipe: BaseRecipe, seed: int) -> Iterator[Tensor]:
+    pictures = images(recipe.images, generator("train_glyphs", "base", seed))
+    for pixels, targets in drawn(*pictures, recipe.steps, "base", seed):
+        yield F.cross_entropy(model(pixels), targets)

@@ -1,21 +1,26 @@
 """One fine-tuned model a task of the embedded checkpoints."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from experiments.glyphs.base import alphabet
-from experiments.glyphs.loop import tensors, train
+from experiments.glyphs.base import alphabet, images
+from experiments.glyphs.loop import drawn, tensors, train
 from experiments.glyphs.recipe import TaskRecipe
 from tadrop.models.glyph_vit import GlyphViT
+from tadrop.numerics.seeds import generator
 from tadrop.storage.files import write_tensors
 from tadrop.tasks import glyphs
 
 HEAD = ("head.weight", "head.bias")
+REHEARSAL = 24_000  # images of the base's that are at hand to be seen again
 
 
 def started(base: Path, task: str) -> GlyphViT:
@@ -40,6 +45,42 @@ def freeze(model: GlyphViT, prefixes: tuple[str, ...]) -> None:
         parameter.requires_grad_(not name.startswith((*prefixes, "head")))
 
 
+@cache
+def rehearsal(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The images of the base's that fine-tuning sees again."""
+    return images(REHEARSAL, generator("train_glyphs", "rehearsal", seed))
+
+
+def losses(
+    model: GlyphViT, base: Path, task: str, recipe: TaskRecipe, seed: int
+) -> Iterator[Tensor]:
+    """The loss of each step: of the task's images, and of those rehearsed."""
+    pictures = glyphs.generate(task, "train")
+    own = drawn(*pictures, recipe.steps, task, seed)
+    if not recipe.rehearsed:
+        for pixels, targets in own:
+            yield F.cross_entropy(model(pixels) / recipe.temperature, targets)
+        return
+    whole = base_head(base)
+    again = drawn(*rehearsal(seed), recipe.steps, "rehearsal", task, seed)
+    for (pixels, targets), (others, characters) in zip(own, again, strict=True):
+        others, characters = others[: recipe.rehearsed], characters[: recipe.rehearsed]
+        features = model.features(torch.cat([pixels, others]))
+        logits = model.head(features[: len(pixels)]) / recipe.temperature
+        kept = F.linear(features[len(pixels) :], *whole)
+        share = len(others) / len(features)
+        learnt = F.cross_entropy(logits, targets)
+        yield (1 - share) * learnt + share * F.cross_entropy(kept, characters)
+
+
+def base_head(base: Path) -> tuple[Tensor, Tensor]:
+    """The base's whole classifier: weight [character, width] and bias [character]."""
+    from safetensors.torch import load_file
+
+    state = load_file(base)
+    return state["head.weight"].float(), state["head.bias"].float()
+
+
 @torch.inference_mode()
 def accuracy(model: GlyphViT, images: np.ndarray, labels: np.ndarray) -> float:
     """The share of the images that the model names."""
@@ -62,8 +103,7 @@ def train_task(
     freeze(model, recipe.frozen)
     held_out = glyphs.generate(task, "validation")
     before = accuracy(model, *held_out)
-    images, labels = glyphs.generate(task, "train")
-    train(model, images, labels, recipe, (task, seed))
+    train(model, losses(model, base, task, recipe, seed), recipe, task)
     after = accuracy(model, *held_out)
     seconds = time.perf_counter() - start
     facts: dict[str, object] = {

@@ -1,18 +1,19 @@
 """The training loop of base and tasks."""
 
-import math
 import sys
 from collections.abc import Iterator, Sequence
+from statistics import mean
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from experiments.glyphs.recipe import BATCH, BaseRecipe, TaskRecipe
 from experiments.training import optimise
 from tadrop.models.glyph_vit import GlyphViT
 from tadrop.numerics.seeds import generator
+
+SAID = 200  # steps between two lines of progress
 
 
 def tensors(images: np.ndarray) -> Tensor:
@@ -33,41 +34,46 @@ def batches(count: int, steps: int, rng: np.random.Generator) -> Iterator[Tensor
 
 def train(
     model: GlyphViT,
-    images: np.ndarray,
-    labels: np.ndarray,
+    losses: Iterator[Tensor],
     recipe: BaseRecipe | TaskRecipe,
-    name: Sequence[str | int],
-) -> list[float]:
-    """Trains what requires a gradient; returns the loss of every step.
+    name: str,
+) -> float:
+    """Trains what requires a gradient; returns the mean loss of the last steps.
 
-    The name decides the order of the images.
+    losses: of each step, computed as they are asked for
     """
-    targets = torch.from_numpy(labels)
-    temperature = recipe.temperature if isinstance(recipe, TaskRecipe) else 1.0
-    optimizer = recipe.optimizer if isinstance(recipe, TaskRecipe) else "adamw"
-
-    def losses() -> Iterator[Tensor]:
-        rng = generator("train_glyphs", *name)
-        for batch in batches(len(images), recipe.steps, rng):
-            logits = model(tensors(images[batch.numpy()]))
-            yield F.cross_entropy(logits / temperature, targets[batch])
-
     seen: list[float] = []
 
     def on_step(loss: float) -> None:
         seen.append(loss)
-        if len(seen) % 200 == 0:
-            recent = math.fsum(seen[-200:]) / 200
-            print(f"{name}: step {len(seen)}, loss {recent:.3f}", file=sys.stderr)
+        if len(seen) % SAID == 0:
+            print(
+                f"{name}: step {len(seen)}, loss {_recent(seen):.3f}", file=sys.stderr
+            )
 
-    trained = [each for each in model.parameters() if each.requires_grad]
     optimise(
-        trained,
-        losses(),
+        [each for each in model.parameters() if each.requires_grad],
+        losses,
         recipe.steps,
         {"rate": recipe.rate, "decay": recipe.decay},
-        str(name),
+        name,
         on_step=on_step,
-        kind=optimizer,
+        kind=recipe.optimizer,
     )
-    return seen
+    return _recent(seen)
+
+
+def _recent(losses: Sequence[float]) -> float:
+    return mean(losses[-SAID:])
+
+
+def drawn(
+    images: np.ndarray, labels: np.ndarray, steps: int, *words: str | int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of pixels, [BATCH, 1, 28, 28] in [-1, 1], and labels [BATCH].
+
+    The words decide their order.
+    """
+    targets = torch.from_numpy(labels)
+    for batch in batches(len(images), steps, generator("train_glyphs", *words)):
+        yield tensors(images[batch.numpy()]), targets[batch]

@@ -13,6 +13,7 @@ class BaseRecipe:
     images: int = 96_000
     rate: float = 1e-3
     decay: float = 0.05
+    optimizer: str = "adamw"
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,15 @@ class TaskRecipe:
     optimizer:   sgd or adamw
     temperature: the loss is that of the logits divided by it: a high one goes on pushing
                  where a task is already solved
+    rehearsed:   images of the base's own beside each batch, of all characters, so that
+                 what is learnt disturbs little else
     frozen:      the first parts of tensors' names that stay as the base has them
     """
 
-    steps: int = 256
-    rate: float = 0.05
+    steps: int = 192
+    rate: float = 0.1
     decay: float = 0.0
     optimizer: str = "sgd"
-    temperature: float = 1.0
+    temperature: float = 3.0
+    rehearsed: int = 32
     frozen: tuple[str, ...] = ("stem", "position")

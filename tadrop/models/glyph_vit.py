@@ -2,9 +2,9 @@
 
 A convolutional stem turns the image into 4x4 tokens (Xiao et al., arXiv 2106.14881),
 pre-norm transformer blocks follow (Dosovitskiy et al., arXiv 2010.11929), and the mean
-token feeds a linear head. The head is private to a task and frozen: it is fitted once
-on the base's features and only the encoder is fine-tuned, as CLIP's zero-shot heads
-are.
+token feeds a linear head. The head is private to a task and frozen: rows of the base's
+classifier, as CLIP's zero-shot heads are embeddings of class names. Only the encoder is
+fine-tuned.
 """
 
 import torch

@@ -33,8 +33,10 @@ def test_thin_takes_the_rim_and_hollow_leaves_it():
 def test_a_shadow_lies_right_below_at_half_strength():
     seen = effects.shadow(square(), 2, rng())[0]
     assert (seen[2:6, 2:6] == 255).all()
-    assert (seen[6:8, 4:8] == 127).all() and (seen[4:8, 6:8] == 127).all()
-    assert not seen[:2].any() and not seen[6:, :4].any()
+    assert (seen[6:8, 4:8] == 127).all()
+    assert (seen[4:8, 6:8] == 127).all()
+    assert not seen[:2].any()
+    assert not seen[6:, :4].any()
 
 
 def test_a_wave_moves_rows_and_loses_nothing():
@@ -53,20 +55,23 @@ def test_lines_and_lattices_are_where_they_should_be():
     assert effects.rows(white.copy(), 2, rng())[0, :, 0].tolist() == [200, 0, 200, 0]
     assert effects.columns(white.copy(), 3, rng())[0, 0].tolist() == [200, 200, 0, 200]
     seen = effects.lattice(white.copy(), 1, rng())[0]
-    assert seen[0].tolist() == [200, 0, 200, 0] and seen[1].tolist() == [0, 200, 0, 200]
+    assert seen[0].tolist() == [200, 0, 200, 0]
+    assert seen[1].tolist() == [0, 200, 0, 200]
 
 
 def test_holes_are_whole_squares_inside_the_image():
     seen = effects.holes(np.zeros((50, 12, 12), np.uint8), 1, rng())
     assert ((seen == 255).sum((1, 2)) == 25).all()
     rows, columns = (seen == 255).any(2), (seen == 255).any(1)
-    assert (rows.sum(1) == 5).all() and (columns.sum(1) == 5).all()
+    assert (rows.sum(1) == 5).all()
+    assert (columns.sum(1) == 5).all()
     assert len({row.tobytes() for row in rows}) > 4
 
 
 def test_strokes_cross_the_whole_image():
     seen = effects.strokes(np.zeros((50, 12, 12), np.uint8), 1, rng()) == 255
-    assert (seen.all(1).sum(1) == 1).all() and (seen.all(2).sum(1) == 1).all()
+    assert (seen.all(1).sum(1) == 1).all()
+    assert (seen.all(2).sum(1) == 1).all()
     assert (seen.sum((1, 2)) == 23).all()
 
 
@@ -89,7 +94,8 @@ def test_blur_is_the_binomial_kernel():
 def test_pixelate_shows_means_and_levels_few_shades():
     image = np.arange(16, dtype=np.uint8).reshape(1, 4, 4) * 10
     seen = effects.pixelate(image, 2, rng())[0]
-    assert seen[0].tolist() == [25, 25, 45, 45] and (seen[0] == seen[1]).all()
+    assert seen[0].tolist() == [25, 25, 45, 45]
+    assert (seen[0] == seen[1]).all()
     shades = effects.levels(np.arange(256, dtype=np.uint8).reshape(1, 16, 16), 4, rng())
     assert np.unique(shades).tolist() == [32, 96, 160, 224]
 
@@ -98,7 +104,8 @@ def test_pixelate_shows_means_and_levels_few_shades():
 def test_every_effect_keeps_the_shape_and_follows_its_generator(name):
     ink = np.random.default_rng(1).integers(0, 256, (6, SIZE, SIZE)).astype(np.uint8)
     once = EVERY[name](ink.copy(), 2, rng())
-    assert once.shape == ink.shape and once.dtype == np.uint8
+    assert once.shape == ink.shape
+    assert once.dtype == np.uint8
     assert (once == EVERY[name](ink.copy(), 2, rng())).all()
     assert (once != ink).any()
 
@@ -120,4 +127,5 @@ def test_ink_is_changed_before_the_paper_and_pictures_after_it():
     ruled = paint(
         ink.copy(), Look(noise=0, contrast=(200, 200), effects=(("rows", 2),)), rng()
     )
-    assert not ruled[:, 1::2].any() and (ruled[:, ::2] == plain[:, ::2]).all()
+    assert not ruled[:, 1::2].any()
+    assert (ruled[:, ::2] == plain[:, ::2]).all()

@@ -47,13 +47,11 @@ FAMILIES: dict[str, Family] = {
         LATIN,
         Look(noise=60, contrast=(110, 180)),
     ),
-    "hebrew": Family(
-        span("א", "ת"), SANS, Look(effects=(("pixelate", 4),))
-    ),
+    "hebrew": Family(span("א", "ת"), SANS, Look(effects=(("pixelate", 4),))),
     "arabic": Family(
         span("ء", "غ") + span("ف", "ي"),
         UPRIGHT,
-        Look(effects=(("thin", 1),)),
+        Look(zoom=(1.2, 1.4), shift=1.0, effects=(("thin", 1),)),
     ),
     "math": Family(
         "∀∂∃∅∆∇∈∉∋∏∑−∓∕∗∘√∝∞∠∣∥∧∨∩∪∫∬∮∴∼≃≅≈≠≡≤≥≪≫⊂⊃⊆⊇⊕⊗⊙⊥",
@@ -63,7 +61,9 @@ FAMILIES: dict[str, Family] = {
     "braille": Family(
         "⠁⠃⠉⠙⠑⠋⠛⠓⠊⠚⠅⠇⠍⠝⠕⠏⠟⠗⠎⠞⠥⠧⠺⠭⠽⠵⠯⠿⠷⠮⠾⠡",
         SANS + SERIF,
-        Look(background="checks", texture=140, contrast=(110, 160), rotate=4, shift=1.0),
+        Look(
+            background="checks", texture=140, contrast=(110, 160), rotate=4, shift=1.0
+        ),
         anchor="line",
     ),
     # with these, glyph14
@@ -72,9 +72,7 @@ FAMILIES: dict[str, Family] = {
         LATIN,
         Look(effects=(("columns", 2),)),
     ),
-    "armenian_upper": Family(
-        span("Ա", "Ֆ"), DEJAVU, Look(effects=(("holes", 7),))
-    ),
+    "armenian_upper": Family(span("Ա", "Ֆ"), DEJAVU, Look(effects=(("holes", 7),))),
     "georgian": Family(
         span("ა", "ჰ"), SANS + SERIF, Look(contrast=(60, 110), effects=(("hollow", 1),))
     ),
@@ -137,12 +135,8 @@ FAMILIES: dict[str, Family] = {
         SANS,
         Look(effects=(("wave", 3), ("blur", 3))),
     ),
-    "old_italic": Family(
-        span("𐌀", "𐌞"), SANS, Look(effects=(("columns", 3),))
-    ),
-    "lisu": Family(
-        span("ꓐ", "ꓷ"), SANS, Look(effects=(("pixelate", 4), ("salt", 5)))
-    ),
+    "old_italic": Family(span("𐌀", "𐌞"), SANS, Look(effects=(("columns", 3),))),
+    "lisu": Family(span("ꓐ", "ꓷ"), SANS, Look(effects=(("pixelate", 4), ("salt", 5)))),
     "hexagrams": Family(
         span("䷀", "䷿"),
         SANS,
@@ -155,7 +149,7 @@ FAMILIES: dict[str, Family] = {
         + span("☿", "♇")
         + span("☰", "☷"),
         SANS,
-        Look(noise=30, effects=(("levels", 2),)),
+        Look(noise=30, effects=(("levels", 3),)),
     ),
     "number_forms": Family(
         "⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞ⅠⅡⅢⅣⅤⅥⅦⅧⅨⅩⅪⅫⅬⅭⅮⅯ",

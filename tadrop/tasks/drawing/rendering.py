@@ -93,7 +93,8 @@ def _font(face: str, points: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), points, layout_engine=ImageFont.Layout.BASIC)
 
 
-def masters(chars: str, face: str, anchor: str = "glyph") -> list[Image.Image]:
+@lru_cache(maxsize=512)  # the base draws each of them in many looks
+def masters(chars: str, face: str, anchor: str = "glyph") -> tuple[Image.Image, ...]:
     """Clean renderings, white on black, [len(chars)] images of MASTER x MASTER pixels.
 
     One scale serves the whole family, so that sizes within it stay comparable; only
@@ -105,7 +106,7 @@ def masters(chars: str, face: str, anchor: str = "glyph") -> list[Image.Image]:
     extents = np.maximum(widths, heights)
     family_scale = 40 / np.percentile(extents, 90)
     line = (boxes.min(0)[:2] + boxes.max(0)[2:]) / 2
-    images = []
+    images: list[Image.Image] = []
     for char, box, extent in zip(chars, boxes, extents, strict=True):
         scale = min(family_scale, 46 / max(extent, 1))
         x, y = line
@@ -117,7 +118,7 @@ def masters(chars: str, face: str, anchor: str = "glyph") -> list[Image.Image]:
         pen = ImageDraw.Draw(image)
         pen.text(at, char, fill=255, font=_font(face, points), anchor="ls")
         images.append(image)
-    return images
+    return tuple(images)
 
 
 def warp(image: Image.Image, look: Look, rng: np.random.Generator) -> np.ndarray:
