@@ -10,6 +10,16 @@ if (
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def choices_once():
+    """Hydra reads the files behind the same choices once: see tests/choices.py."""
+    from tests import choices
+
+    with pytest.MonkeyPatch.context() as patch:
+        choices.remember(patch)
+        yield
+
+
 @pytest.fixture(scope="session")
 def repository():
     """The folder that holds run.py and conf/."""
