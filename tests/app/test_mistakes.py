@@ -78,7 +78,7 @@ def test_any_task_of_the_registry_can_be_fine_tuned_not_those_of_the_default_set
     monkeypatch,
 ):
     monkeypatch.setattr(sys, "argv", ["finetune", *FINETUNE, "task=kmnist"])
-    with pytest.raises(SystemExit, match="^error: .*/nowhere") as info:
+    with pytest.raises(SystemExit, match=r"^error: .*/nowhere") as info:
         finetune.main()
     assert "\n" not in info.value.code
 
