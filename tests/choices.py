@@ -23,7 +23,7 @@ load_config = FileConfigSource.load_config
 def state(path: str) -> Hashable:
     """What changes when a file is written, or any file below a folder."""
     if not os.path.isdir(path):
-        status = os.stat(path)
+        status = os.stat(path, follow_symlinks=os.path.exists(path))
         return path, status.st_mtime_ns, status.st_size, status.st_ino
     with os.scandir(path) as entries:
         return frozenset(state(entry.path) for entry in entries)
