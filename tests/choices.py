@@ -17,6 +17,7 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 
 create_defaults_list = loading.create_defaults_list
 compose = loading.ConfigLoaderImpl._compose_config_from_defaults_list
+group_options = loading.ConfigLoaderImpl.get_group_options
 load_config = FileConfigSource.load_config
 
 
@@ -54,7 +55,7 @@ def parted(repo, words):
 
 def remember(patch: pytest.MonkeyPatch) -> None:
     """Puts those steps of a composition behind a memory that read files."""
-    lists, configs, results = {}, {}, {}
+    lists, configs, results, groups = {}, {}, {}, {}
 
     def defaults_of(repo, config_name, overrides_list, **how):
         choices, values = parted(repo, overrides_list)
@@ -80,7 +81,16 @@ def remember(patch: pytest.MonkeyPatch) -> None:
             results[key] = load_config(self, config_path)
         return copy.deepcopy(results[key])
 
+    def options(self, *words, **named):
+        if named:
+            return group_options(self, *words, **named)
+        key = (words, sources(self.repository))
+        if key not in groups:
+            groups[key] = group_options(self, *words)
+        return list(groups[key])
+
     impl = loading.ConfigLoaderImpl
     patch.setattr(loading, "create_defaults_list", defaults_of)
     patch.setattr(impl, "_compose_config_from_defaults_list", composed)
+    patch.setattr(impl, "get_group_options", options)
     patch.setattr(FileConfigSource, "load_config", loaded)

@@ -2,6 +2,7 @@
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from tadrop.app.places import CONF
@@ -30,6 +31,7 @@ def plainly(monkeypatch):
             patch.setattr(loading, "create_defaults_list", choices.create_defaults_list)
             name = "_compose_config_from_defaults_list"
             patch.setattr(loader, name, choices.compose)
+            patch.setattr(loader, "get_group_options", choices.group_options)
             patch.setattr(choices.FileConfigSource, "load_config", choices.load_config)
             return composed(words)
 
@@ -63,3 +65,15 @@ def test_a_file_that_is_written_anew_is_read_anew(tmp_path):
     assert composed([], tmp_path).name == "second"
     (row / "two.yaml").write_text("value: 2\n")
     assert composed(["row=two"], tmp_path).row.value == 2
+
+
+def test_a_file_that_is_added_to_a_group_is_found_and_lists_are_copies(tmp_path):
+    (tmp_path / "row").mkdir()
+    (tmp_path / "row" / "one.yaml").touch()
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        loader.get_group_options("row").clear()
+        assert loader.get_group_options("row") == ["one"]
+        (tmp_path / "row" / "two.yaml").touch()
+        assert loader.get_group_options("row") == ["one", "two"]
+        assert loader.get_group_options("nothing") == []
