@@ -55,7 +55,13 @@ def parted(repo, words):
 
 def remember(patch: pytest.MonkeyPatch) -> None:
     """Puts those steps of a composition behind a memory that read files."""
-    lists, configs, results, groups = {}, {}, {}, {}
+    remember_files(patch)
+    remember_compositions(patch)
+
+
+def remember_compositions(patch: pytest.MonkeyPatch) -> None:
+    """Which files are composed, and what comes of them before settings are put in."""
+    lists, configs = {}, {}
 
     def defaults_of(repo, config_name, overrides_list, **how):
         choices, values = parted(repo, overrides_list)
@@ -71,6 +77,15 @@ def remember(patch: pytest.MonkeyPatch) -> None:
         if key not in configs:
             configs[key] = compose(self, defaults=defaults, repo=repo)
         return copy.deepcopy(configs[key])
+
+    impl = loading.ConfigLoaderImpl
+    patch.setattr(loading, "create_defaults_list", defaults_of)
+    patch.setattr(impl, "_compose_config_from_defaults_list", composed)
+
+
+def remember_files(patch: pytest.MonkeyPatch) -> None:
+    """What each file says, and which files a group has."""
+    results, groups = {}, {}
 
     def loaded(self, config_path):
         file = os.path.join(self.path, self._normalize_file_name(config_path))
@@ -89,8 +104,5 @@ def remember(patch: pytest.MonkeyPatch) -> None:
             groups[key] = group_options(self, *words)
         return list(groups[key])
 
-    impl = loading.ConfigLoaderImpl
-    patch.setattr(loading, "create_defaults_list", defaults_of)
-    patch.setattr(impl, "_compose_config_from_defaults_list", composed)
-    patch.setattr(impl, "get_group_options", options)
+    patch.setattr(loading.ConfigLoaderImpl, "get_group_options", options)
     patch.setattr(FileConfigSource, "load_config", loaded)
