@@ -1,3 +1,4 @@
+import gc
 import os
 
 import pytest
@@ -8,6 +9,27 @@ if (
     "PYTEST_XDIST_WORKER" in os.environ
 ):  # read when torch is first imported: workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What was imported and collected stays: garbage is not looked for in it again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def choices_once():
+    """Hydra reads the files behind the same choices once: see tests/choices.py."""
+    from tests import choices
+
+    with pytest.MonkeyPatch.context() as patch:
+        choices.remember(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

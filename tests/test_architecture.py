@@ -75,10 +75,15 @@ def layer(module):
     return len(ROOMS) if module == "run" else None
 
 
+@cache
+def tree(path):
+    """A file's syntax tree, parsed once for all that look at it."""
+    return ast.parse(path.read_text())
+
+
 def imports(path, top_level_only=False):
     """(module, imported) pairs, all of them or only those run on import."""
-    tree = ast.parse(path.read_text())
-    nodes = tree.body if top_level_only else ast.walk(tree)
+    nodes = tree(path).body if top_level_only else ast.walk(tree(path))
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -173,7 +178,7 @@ def test_no_branch_on_a_methods_name():
     for path in SOURCES:
         if path.parent.name in ("baselines",):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.Compare):
                 words = {
                     n.value
@@ -207,11 +212,11 @@ def test_files_are_short():
 
 def test_every_room_says_what_it_is_for():
     for path in ROOT.glob("tadrop/*/**/__init__.py"):
-        tree = ast.parse(path.read_text())
-        assert ast.get_docstring(tree), (
+        room = ast.parse(path.read_text())
+        assert ast.get_docstring(room), (
             f"{path}: one sentence says what the room is for"
         )
-        assert len(tree.body) == 1, (
+        assert len(room.body) == 1, (
             f"{path}: a room's __init__ says what it is for and no more"
         )
 
@@ -220,9 +225,11 @@ def test_no_comprehension_inside_another():
     kinds = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
     nested = []
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree(path)):
+            if not isinstance(node, kinds):
+                continue
             inner = [n for n in ast.walk(node) if isinstance(n, kinds)]
-            if isinstance(node, kinds) and (len(inner) > 1 or len(node.generators) > 1):
+            if len(inner) > 1 or len(node.generators) > 1:
                 nested.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert nested == []
 
@@ -233,7 +240,7 @@ def test_nothing_asks_what_an_object_can_do():
     """
     asked = []
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "hasattr":
                 asked.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert asked == []
@@ -247,7 +254,7 @@ def test_no_prints_in_the_library():
 
 def test_functions_stay_small():
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.FunctionDef):
                 assert node.end_lineno - node.lineno < 50, (
                     f"{path}: {node.name} is too long"

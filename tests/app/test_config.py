@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from tadrop.app.boards.board import Board
+from tadrop.app.boards.composing import configured
 from tadrop.app.runs import build
 from tadrop.merging.method import Method
 
@@ -26,7 +27,8 @@ def composed(*overrides):
 @pytest.mark.parametrize("name", choices("merge"))
 @pytest.mark.parametrize("tadrop", ["on", "off", "uniform"])
 def test_merge_rows(name, tadrop):
-    cfg = composed(f"merge={name}", f"tadrop={tadrop}")
+    """Hydra composes each row once, and `configured` crosses it with TADrop's choices."""
+    cfg = configured([f"merge={name}", f"tadrop={tadrop}"])
     assert cfg.merge.name == name
     assert cfg.merge.title
     build.rule(cfg.sparsify)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tadrop.app.main import run_words
 from tadrop.results.record import read_tensors
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,24 @@ def folder(tmp_path_factory):
 def run(folder, *words):
     paths = (f"paths.records={folder}/records", f"paths.cache={folder}/cache")
     return python("run.py", *words, *SMALL, *paths)
+
+
+@pytest.fixture
+def ended(monkeypatch):
+    """A run in this process that ends before it loads a model, and with what it ends.
+
+    What a process of its own makes of that is tested with one command of each kind.
+    """
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+
+    def ended(folder, *words):
+        monkeypatch.setattr(sys, "argv", ["run.py"])
+        paths = (f"paths.records={folder}/records", f"paths.cache={folder}/cache")
+        with pytest.raises(SystemExit) as end:
+            run_words([*words, SMALL[1], *paths])
+        return end.value.code
+
+    return ended
 
 
 @pytest.fixture(scope="module")
@@ -168,19 +187,20 @@ def test_selection_on_a_grid_sees_validation_only(tmp_path):
         (("device=cuda:9",), "cuda"),
     ],
 )
-def test_mistakes_are_one_line(tmp_path, words, expected):
-    done = python(
-        "run.py",
-        *SMALL[1:],
-        *words,
-        f"paths.records={tmp_path}/r",
-        f"paths.cache={tmp_path}/c",
-    )
+def test_mistakes_are_one_line(tmp_path, ended, words, expected):
+    said = ended(tmp_path, *words)
+    assert expected in said
+    assert "\n" not in said
+    assert not list(tmp_path.glob("records/*.json"))
+
+
+def test_a_mistake_found_late_is_the_last_line_of_its_process(tmp_path):
+    done = run(tmp_path, "model.base=nowhere.safetensors")
     assert done.returncode != 0
     lines = done.stderr.strip().splitlines()
-    assert expected in lines[-1]
+    assert "no checkpoint at nowhere.safetensors" in lines[-1]
     assert not any("Traceback" in line for line in lines)
-    assert not list(tmp_path.glob("r/*.json"))
+    assert not list(tmp_path.glob("records/*.json"))
 
 
 @pytest.mark.slow
@@ -235,13 +255,25 @@ def test_a_dry_run_runs_nothing(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "17 runs, 0 recorded, 17 owed" in done.stdout
     assert not (tmp_path / "records").exists()
-    done = run(tmp_path, "merge=ties", "--dry-run")
-    assert done.returncode == 0, done.stderr
-    assert "3 runs, 0 recorded, 3 owed" in done.stdout
-    assert "all at hand, nothing to download" in done.stdout
-    done = run(tmp_path, "-m", "merge=ties,emr", "tadrop=off,on", "--dry-run")
-    assert "6 runs, 0 recorded, 6 owed" in done.stdout
-    done = run(tmp_path, "merge=ties", "evaluate=false", "--dry-run")
-    assert done.returncode == 1
-    assert "tadrop merge --dry-run tells" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("merge=ties",), "3 runs, 0 recorded, 3 owed"),
+        (("merge=ties",), "all at hand, nothing to download"),
+        (("-m", "merge=ties,emr", "tadrop=off,on"), "6 runs, 0 recorded, 6 owed"),
+    ],
+)
+def test_a_dry_run_says_what_a_run_and_a_sweep_owe(
+    tmp_path, ended, capsys, words, expected
+):
+    assert not ended(tmp_path, *words, SMALL[0], "--dry-run")
+    assert expected in capsys.readouterr().out
+    assert not (tmp_path / "records").exists()
+
+
+def test_a_dry_run_of_a_merge_alone_is_another_command(tmp_path, ended):
+    said = ended(tmp_path, SMALL[0], "evaluate=false", "--dry-run")
+    assert "tadrop merge --dry-run tells" in said
     assert not (tmp_path / "records").exists()

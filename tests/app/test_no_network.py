@@ -108,7 +108,10 @@ def fetched(folder, **variables):
     return agents
 
 
-@pytest.mark.parametrize("variables", [{}, {"HF_HUB_DISABLE_TELEMETRY": "1"}])
+SAID = pytest.param({"HF_HUB_DISABLE_TELEMETRY": "1"}, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("variables", [{}, SAID])
 def test_a_hub_that_is_asked_learns_no_versions(tmp_path, variables):
     agents = fetched(tmp_path, **variables)
     assert agents

@@ -58,15 +58,16 @@ def with_a_method(folder):
 UNCHANGED = "every table in results is what the records give"
 CHECK = ("-m", "tadrop", "results", "--check")
 ROWS = "from tadrop.app.boards.catalogue import rows_of; print(rows_of('table_30'))"
+PAGES = "from docs.generate import methods; print(*methods.pages())"
 
 
 def test_a_method_is_added_and_no_page_is_stale(tmp_path):
     """The tables too: the next test."""
     folder = with_a_method(tmp_path)
     copies.python(folder, "-m", "docs.generate.readme", "--check")
-    assert "my_method" in copies.python(folder, "-c", ROWS)
-    pages = "from docs.generate import methods; print(*methods.pages())"
-    assert "methods/my_method.md" in copies.python(folder, "-c", pages)
+    rows, pages = copies.python(folder, "-c", f"{ROWS}\n{PAGES}").splitlines()
+    assert "my_method" in rows
+    assert "methods/my_method.md" in pages
 
 
 @pytest.mark.slow
