@@ -98,6 +98,7 @@ class Command:
         self.bases: list[DictConfig] = []
         self.given: Sequence[str] = ()
         self.steps: list[Sequence[str]] = []  # before the merge, of what was checked
+        self.groups: dict[str, bool] = {}  # whether files stand there, for names asked
 
     def checked(self) -> list[str]:
         """The words as Hydra takes them. Raises TadropError for the first wrong one."""
@@ -111,8 +112,10 @@ class Command:
 
     def _is_choice(self, word: Override) -> bool:
         """Whether a word chooses a file, or is Hydra's own."""
-        is_group = self.loader.get_group_options(word.key_or_group, None)
-        return word.is_hydra_override() or bool(is_group) or bool(word.package)
+        group = word.key_or_group
+        if group not in self.groups:
+            self.groups[group] = bool(self.loader.get_group_options(group, None))
+        return word.is_hydra_override() or self.groups[group] or bool(word.package)
 
     def _check_word(self, word: Override) -> None:
         """Raises TadropError for what can be told without composing anything."""
