@@ -173,3 +173,22 @@ class Sparsifier(Protocol):
         None, as for most rules, where these cuts are the ones to apply.
         """
         ...
+
+
+@runtime_checkable
+class Redealt(Sparsifier, Protocol):
+    """A method's own rule whose density TADrop can share out among the vectors anew."""
+
+    @property
+    def density(self) -> float:
+        """The share of entries kept, over all vectors."""
+        ...
+
+    def redealt(
+        self, table: Mapping[tuple[str, str], Facts], scope: str
+    ) -> "Sparsifier | None":
+        """The rule with the share of each vector that the table says, by (task, vector).
+
+        None for a rule that keeps the largest magnitudes: TADrop's cut does that.
+        """
+        ...

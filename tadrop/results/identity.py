@@ -62,6 +62,7 @@ MATRICES = "matrices"
 USUAL = {"dtype": "float32", "tuned": None}
 
 STEPS = ("search", "tadrop", "sparsify")
+NATIVE = "native"  # the density of TADrop that is that of the row's own rule
 OFF = "none"  # what `assign` says in the node of tadrop=off, whose settings are unread
 
 
@@ -69,10 +70,22 @@ def tadrop(config: Config) -> Any:
     """The tadrop node of a configuration or of its record; None where TADrop is off.
 
     The node of tadrop=off has settings so that a sweep may cross off with those of on.
-    Records hold null for it: all such runs are one.
+    Records hold null for it: all such runs are one. A density that is not set is no
+    part of the node.
     """
     node = config["tadrop"]
-    return None if node is None or node.get("assign") == OFF else node
+    if node is None or node.get("assign") == OFF:
+        return None
+    is_set = node.get("density") is not None
+    return node if is_set or "density" not in node else _leave_out(node, ("density",))
+
+
+def is_native(config: Config) -> bool:
+    """Whether TADrop shares out anew what the row's own rule keeps, which is then read
+    though it does not cut by itself.
+    """
+    node = tadrop(config)
+    return node is not None and node.get("density") == NATIVE
 
 
 def steps(config: Config) -> list[str]:
@@ -90,6 +103,8 @@ def steps(config: Config) -> list[str]:
     own = ["sparsify"] if config["sparsify"] is not None else []
     if tadrop(config) is None:
         return search + own
+    if is_native(config):
+        _check_native(config, given)
     if given is None:
         return [*search, "tadrop"]
     for word in (*search, "tadrop"):
@@ -98,6 +113,20 @@ def steps(config: Config) -> list[str]:
                 f"before is {list(given)}, which leaves out {word}; it must name it"
             )
     return [word for word in given if word in (*search, "tadrop", *own)]
+
+
+def _check_native(config: Config, given: Sequence[str] | None) -> None:
+    """Raises TadropError where a row has no rule whose density TADrop could take."""
+    if config["sparsify"] is None:
+        raise TadropError(
+            f"tadrop.density=native: the row {config['merge']['name']} has no sparsifier "
+            "of its own, hence no density; say a number"
+        )
+    if "sparsify" in (given or ()):
+        raise TadropError(
+            f"before is {list(given or ())}, but with tadrop.density=native TADrop shares "
+            "out what the row's own sparsifier keeps; leave sparsify out"
+        )
 
 
 def with_tadrop(config: Config, node: Any) -> dict[str, Any]:
@@ -122,8 +151,8 @@ def settings(config: Config) -> dict[str, Any]:
     """The part of a resolved configuration that can change a result, as it is recorded.
 
     A rule that TADrop stands in for is no part of it: such runs are one, whatever the
-    rule's settings. The seed is part of it only where a node takes one (`seed: ${seed}`):
-    a run without chance is the same for all seeds.
+    rule's settings, unless TADrop takes its density. The seed is part of it only where
+    a node takes one (`seed: ${seed}`): a run without chance is the same for all seeds.
     """
     kept: dict[str, Any] = {}
     config = {**config, "tadrop": tadrop(config)}
@@ -131,7 +160,7 @@ def settings(config: Config) -> dict[str, Any]:
         if name not in CIRCUMSTANCES and USUAL.get(name, ...) != node:
             kept[name] = _without(_told(name, node), REMARKS)
     kept["before"] = steps(config)
-    if "sparsify" not in kept["before"]:
+    if "sparsify" not in kept["before"] and not is_native(config):
         kept["sparsify"] = None
     random = any(takes_seed(node) for name, node in kept.items() if name != "seed")
     if not random:

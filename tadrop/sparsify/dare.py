@@ -5,12 +5,13 @@ drop rate p is 1 - keep. The draw of an entry depends on (seed, task, tensor nam
 index) alone, so the same entries stay whatever the order, the pieces or the machine.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from tadrop.protocols.streams import Sparsifier
 from tadrop.sparsify.random_cut import RandomCut
 from tadrop.sparsify.rule import Rule
-from tadrop.types import Vector, check_keep, check_scope
+from tadrop.types import Facts, Vector, check_keep, check_scope
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,40 @@ class Dare(Rule):
         """See Sparsifier."""
         return self.trim
 
+    @property
+    def density(self) -> float:
+        """See Redealt."""
+        return self.keep
+
+    def redealt(self, table: Mapping[tuple[str, str], Facts], scope: str) -> "Shared":
+        """See Redealt."""
+        return Shared(self, table, scope)
+
     def plan(self, vector: Vector) -> RandomCut:
         """See Sparsifier."""
         words = ("dare", self.seed, vector.task, vector.name)
         factor = 1 / self.keep if self.rescale else 1.0
         return RandomCut(words, vector.size, self.keep, factor)
+
+
+@dataclass(frozen=True)
+class Shared(Rule):
+    """The random drop with another share kept of each vector, and its own rescale.
+
+    table: of which the kept and all entries of a vector say its share, on average
+    """
+
+    rule: Dare
+    table: Mapping[tuple[str, str], Facts]
+    scope: str
+
+    @property
+    def following(self) -> Sparsifier | None:
+        """See Sparsifier."""
+        return self.rule.following
+
+    def plan(self, vector: Vector) -> RandomCut:
+        """See Sparsifier."""
+        facts = self.table[vector.task, vector.name]
+        keep = facts.kept / facts.size if facts.size else 1.0
+        return replace(self.rule, keep=keep).plan(vector)

@@ -14,13 +14,13 @@ Otherwise the count is exact. Among entries as large as the last of them an orde
 for (task, vector) decides, see top_cut.py; equals=all keeps all of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tadrop.numerics.quantile import spectrum
 from tadrop.sparsify.rule import Rule
 from tadrop.sparsify.top_cut import TopCut, check_equals, check_norm, restored, top
-from tadrop.types import TadropError, Vector, check_keep, check_scope
+from tadrop.types import Facts, TadropError, Vector, check_keep, check_scope
 
 
 def _nearest(keep: float, size: int) -> int:
@@ -67,6 +67,14 @@ class Magnitude(Rule):
             raise TadropError(
                 f"count is {self.count!r}; it must be one of {', '.join(COUNTS)}"
             )
+
+    @property
+    def density(self) -> float:
+        """See Redealt."""
+        return self.keep
+
+    def redealt(self, table: Mapping[tuple[str, str], Facts], scope: str) -> None:
+        """See Redealt."""
 
     def plan(self, vector: Vector) -> TopCut:
         """See Sparsifier."""

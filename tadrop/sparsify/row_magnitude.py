@@ -9,6 +9,7 @@ magnitudes at the end of a row's count an order drawn for (task, tensor) decides
 top_cut.py.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -97,6 +98,14 @@ class RowMagnitude(Rule):
     @property
     def by_rows(self) -> bool:
         return True
+
+    @property
+    def density(self) -> float:
+        """See Redealt; the formula's outliers are among what is kept."""
+        return min(self.keep + self.outliers, 1.0)
+
+    def redealt(self, table: Mapping[tuple[str, str], Facts], scope: str) -> None:
+        """See Redealt."""
 
     def plan(self, vector: Vector) -> RowCut:
         """See Sparsifier."""

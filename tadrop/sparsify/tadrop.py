@@ -5,20 +5,27 @@ description. With v = |tau| of one task's tensor, R = Q_lo(v) / Q_hi(v) in [0, 1
 small for a heavy tail, which should keep more, and large for a dense, even one. The
 fraction dropped is s = R (or a map of it), the smallest magnitudes go, and the
 survivors are rescaled to the norm of the whole tensor.
+
+With a `density` the sparsities say how the entries that are kept are shared out, and no
+longer how many they are: see shares/density.py.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import floor
+from typing import Annotated, Literal
 
 from tadrop.numerics.quantile import spectrum
 from tadrop.numerics.spectrum import Bounds, Spectrum
-from tadrop.protocols.streams import Cuts, Sparsifier
+from tadrop.protocols.streams import Cuts, Redealt, Sparsifier
 from tadrop.sparsify.rule import Rule
+from tadrop.sparsify.shares.assigned import Assigned, Table
+from tadrop.sparsify.shares.density import Order, as_found, shared
 from tadrop.sparsify.top_cut import TopCut, check_equals, check_norm, restored, top
 from tadrop.types import TadropError, Vector, check_scope
 
 MAPS = ("identity", "power", "affine")
+NATIVE = "native"
 
 # A control of TADrop: from the rule and its cuts, the rule that deals the same number of
 # entries out otherwise.
@@ -40,6 +47,9 @@ class TADrop(Rule):
     deal:       how the control deals it out (tadrop/sparsify/controls)
     scope:      what has a sparsity of its own: a tensor, a layer or the whole model
     seed:       of controls that draw
+    density:    the share of every task vector that is kept, in (0, 1]; native, which is
+                that of the method's own rule; None: what the sparsities give
+    own:        that rule, where density is native
     """
 
     q_lo: float
@@ -56,6 +66,8 @@ class TADrop(Rule):
     seed: int = 0
     deal: Deal | None = None
     equals: str = "drawn"
+    density: Annotated[float, "(0, 1]"] | Literal["native"] | None = None
+    own: Redealt | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.q_lo < self.q_hi <= 1:
@@ -77,6 +89,8 @@ class TADrop(Rule):
             raise TadropError(
                 f"map is {self.map!r}; it must be one of {', '.join(MAPS)}"
             )
+        if isinstance(self.density, int | float) and not 0 < self.density <= 1:
+            raise TadropError(f"density is {self.density}; it must be in (0, 1]")
         self._check_control()
 
     def _check_control(self) -> None:
@@ -122,12 +136,14 @@ class TADrop(Rule):
     def plan(self, vector: Vector) -> TopCut:
         """Keeps k = n - floor(s n) entries, at least one.
 
-        A tensor of one entry is left alone.
+        A tensor of one entry is left alone. With a density nothing is cut yet.
         """
         size = vector.size
         if size <= 1:
             return TopCut(size, size, -1.0, ratio=0.0)
         magnitudes = spectrum(vector)
+        if self.density is not None:  # how much to keep is known when all are planned
+            return TopCut(size, size, -1.0, ratio=self.ratio(magnitudes))
         fractions = [self.q_lo, self.q_hi]
         magnitudes.foresee(fractions, lambda bounds: self._ranks(bounds, size))
         ratio = self.ratio(magnitudes)
@@ -136,5 +152,28 @@ class TADrop(Rule):
         return restored(magnitudes, replace(cut, ratio=ratio), self.norm)
 
     def stand_in(self, cuts: Cuts) -> Sparsifier | None:
-        """The control, where there is one."""
-        return None if self.deal is None else self.deal(self, cuts)
+        """The control, where there is one; with a density, the rule that keeps it."""
+        if self.deal is not None:
+            return self.deal(self, cuts)
+        return None if self.density is None else self.keeping(self.shared(cuts))
+
+    def shared(self, cuts: Cuts, order: Order = as_found) -> Table:
+        """What every vector keeps at the density that is set.
+
+        order: of a task's sparsities over its vectors, which a control changes
+        """
+        density = self.density if self.own is None else self.own.density
+        if not isinstance(density, int | float):
+            raise TadropError(
+                f"density is {density}, and no rule says how much that is"
+            )
+        return shared(cuts, self.sparsity, density, order)
+
+    def keeping(self, table: Table, scope: str | None = None) -> Sparsifier:
+        """The rule that keeps so much of every vector: its largest magnitudes.
+
+        A method's own rule that draws what it keeps, as DARE does, draws here too.
+        """
+        scope = scope or self.scope
+        redealt = self.own.redealt(table, scope) if self.own is not None else None
+        return redealt or Assigned(table, self.norm, scope, self.equals)

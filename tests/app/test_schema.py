@@ -21,6 +21,7 @@ NO_SETTING = (
     "this is no setting, and records do not tell formulas apart by it: "
     "give the formula a row of its own (conf/merge/NAME.yaml)"
 )
+DENSITY = "a number above 0 and at most 1, native or null"
 MISTAKES = [
     # names
     ("limt=50", "no setting is called limt; did you mean limit?"),
@@ -31,7 +32,7 @@ MISTAKES = [
     ("q_lo=0.5", "no setting is called q_lo; did you mean tadrop.q_lo?"),
     ("merge=emrr", f"{NO_ROW} emr? {HELP}"),
     ("merge=null", f"conf/merge has no such file; {HELP}"),
-    ("tadrop=true", "tadrop is on, off, uniform, inverted or shuffled"),
+    ("tadrop=true", "tadrop is on, off, uniform, inverted, pooled or shuffled"),
     ("tracker=wandbb", "tracker is mlflow, none, tensorboard, trackio or wandb"),
     ("+merge.weights=[0.3,0.7]", f"no setting is called merge.weights; {EMR}"),
     ("merge.weights=[0.3,0.7]", f"no setting is called merge.weights; {EMR}"),
@@ -64,6 +65,9 @@ MISTAKES = [
     ("merge.scale_grid=[]", "merge.scale_grid is a list of numbers"),
     ("tadrop.q_lo=abc", "tadrop.q_lo is a number above 0 and below 1"),
     ("tadrop.q_lo=2", "tadrop.q_lo is a number above 0 and below 1"),
+    ("tadrop.density=0", f"tadrop.density is {DENSITY}"),
+    ("tadrop.density=2", f"tadrop.density is {DENSITY}"),
+    ("tadrop.density=nativ", f"tadrop.density is {DENSITY}"),
     ("tadrop.gamma=0", "tadrop.gamma is a number above 0"),
     ("references.individual.scale=x", "references.individual.scale is a number"),
     # words
@@ -126,6 +130,16 @@ TOGETHER = [
     ),
     (["merge=ties", "merge.search.bands=3"], "no setting is called merge.search.bands"),
     (["tadrop=off", "tadrop.q_lo=0.5"], f"tadrop.q_lo=0.5: {OFF}"),
+    (["tadrop=off", "tadrop.density=0.2"], f"tadrop.density=0.2: {OFF}"),
+    (
+        ["merge=emr", "tadrop.density=native"],
+        "tadrop.density=native: the row emr has no sparsifier of its own, hence no",
+    ),
+    (
+        ["merge=ties", "tadrop.density=native", "before=[tadrop,sparsify]"],
+        "before is .*, but with tadrop.density=native .* leave sparsify out",
+    ),
+    (["merge=ties", "tadrop.density=0.2", "sparsify.keep=0.1"], REPLACED),
     (["merge=ties,emr"], "several values are a sweep, which -m runs"),
     (
         ["tasks=offline8"],
@@ -151,6 +165,15 @@ def test_a_wrong_word_is_told_in_one_line(word, said):
     with pytest.raises(TadropError) as info:
         checked([word])
     assert str(info.value).removeprefix("+") == f"{word.lstrip('+')}: {said}"
+
+
+def test_a_rule_whose_density_tadrop_takes_has_settings():
+    checked(["merge=ties", "tadrop.density=native", "sparsify.keep=0.1"])
+
+
+def test_densities_are_swept():
+    words = ["merge=ties", "tadrop=off,on,uniform", "tadrop.density=0.05,native"]
+    assert checked(words, sweeping=True) == words
 
 
 @pytest.mark.parametrize(("words", "said"), TOGETHER, ids=lambda part: str(part)[:40])

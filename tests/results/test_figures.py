@@ -92,6 +92,26 @@ def test_a_figure_of_settings_draws_each_of_them():
     assert contents.accuracy(table.build(list(many))) is None
 
 
+def test_a_density_that_is_set_is_the_axis_of_a_figure():
+    records = [hand.record("ties", (0.4, 0.2)), hand.record("emr")]
+    for density, value in ((0.5, 0.9), (0.1, 0.6), (0.1, 0.8)):
+        for assign in ("adaptive", "pooled"):
+            node = {"density": density, "assign": assign}
+            records.append(hand.record("ties", (value, value), tadrop=node))
+    figure = sweeps.density_curves(records, "two tasks")
+    (axes,) = figure.axes
+    assert axes.get_title() == "TIES"
+    level, adaptive, pooled = axes.get_lines()
+    assert list(level.get_ydata()) == pytest.approx([30, 30])
+    for line in (adaptive, pooled):
+        assert list(line.get_xdata()) == [0.1, 0.5]
+        assert list(line.get_ydata()) == pytest.approx([70, 90])
+    texts = [text.get_text() for text in figure.legends[0].texts]
+    assert texts == ["plain", "+ TADrop", "+ one threshold"]
+    assert sweeps.density_curves([records[0], *records[-2:]]) is None
+    assert sweeps.density_curves([hand.record("ties", tadrop={})]) is None
+
+
 LONG = [
     "attention.attention.query.weight",
     "attention.output.dense.weight",
@@ -269,7 +289,7 @@ def test_labels_hide_neither_points_nor_lines_nor_one_another():
         assert (label.arrow_patch is not None) == (np.hypot(*label.xyann) > LEADER)
 
 
-CONTROLS = ("uniform", "inverted", "shuffled")
+CONTROLS = ("uniform", "inverted", "shuffled", "pooled")
 
 
 def every_setting():

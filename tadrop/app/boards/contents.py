@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tadrop.app.boards.recorded import Recorded
 from tadrop.results import published, record, table
@@ -148,6 +148,7 @@ def figures_of(
     for what, figure in (
         ("accuracy", accuracy(shown)),
         ("lambda", sweeps.lambda_curves(records, shown.title)),
+        ("density", sweeps.density_curves(records, shown.title)),
     ):
         if figure is not None:
             drawn[what] = figure
@@ -206,5 +207,7 @@ def tensor_figures(
     return []
 
 
-def _rule(tadrop: Mapping[str, float]) -> str:
-    return f"TADrop {tadrop['q_lo']:g}/{tadrop['q_hi']:g}, mean over tasks"
+def _rule(tadrop: Mapping[str, Any]) -> str:
+    density = tadrop.get("density")
+    at = "" if density is None else f" at density {density}"
+    return f"TADrop {tadrop['q_lo']:g}/{tadrop['q_hi']:g}{at}, mean over tasks"

@@ -6,6 +6,7 @@ classes never see them.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from hydra.utils import instantiate
@@ -14,9 +15,10 @@ from omegaconf import OmegaConf
 from tadrop.app.places import importable
 from tadrop.app.schema.configuration import STABLE
 from tadrop.models.model import Model
-from tadrop.protocols.streams import Sparsifier
+from tadrop.protocols.streams import Redealt, Sparsifier
 from tadrop.protocols.tasks import Tasks
 from tadrop.results import identity
+from tadrop.types import TadropError
 
 MODEL_WORDS, RULE_WORDS = STABLE["model"], STABLE["sparsify"]
 TASKS_WORDS = STABLE["tasks"]
@@ -62,6 +64,25 @@ def rule(node: Any) -> Sparsifier | None:
     if node is not None and node.get("assign") == identity.OFF:
         return None
     return _built(node, RULE_WORDS)
+
+
+def tadrop(cfg: Mapping[str, Any]) -> Sparsifier | None:
+    """TADrop as a configuration has it, or None.
+
+    Raises TadropError where its density is native and the row's own rule has none.
+    """
+    if not identity.is_native(cfg):
+        return rule(cfg["tadrop"])
+    node = cfg["sparsify"]
+    own = rule(node)
+    if not isinstance(own, Redealt):
+        raise TadropError(
+            f"tadrop.density=native: {node['name']}, the own sparsifier of the row "
+            f"{cfg['merge']['name']}, has no density that tensors could share otherwise; "
+            "say a number"
+        )
+    adaptive: Any = _built(cfg["tadrop"])
+    return replace(adaptive, own=own)
 
 
 def tasks(node: Mapping[str, Any]) -> Tasks:

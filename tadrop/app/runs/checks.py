@@ -35,7 +35,7 @@ def check(cfg: Any) -> None:
     dtype_of(cfg.dtype)
     identity.steps(resolved(cfg))
     build.rule(cfg.sparsify)
-    build.rule(cfg.tadrop)
+    build.tadrop(cfg)
     model, tasks = build.model(cfg.model), build.tasks(cfg.tasks)
     if cfg.evaluate:
         model.bound(tasks)

@@ -21,7 +21,7 @@ from tadrop.evaluation.bench import Bench
 from tadrop.evaluation.selection import Selection
 from tadrop.evaluation.statistics import TaskStatistics, gather
 from tadrop.merging.weighting import varied
-from tadrop.protocols.streams import Stream
+from tadrop.protocols.streams import Sparsifier, Stream
 from tadrop.results import identity
 from tadrop.sparsify.chain import Transformation, chain, sparsified
 from tadrop.storage.atomic import caching
@@ -66,10 +66,11 @@ def transformations(
     """What happens to the task vectors before the merge,
     in the order of application.
     """
+    own = build.rule(cfg.sparsify)
     known = {
         "search": partial(_searched, cfg, bench, progress),
-        "tadrop": partial(_cut, cfg.tadrop, progress, None),
-        "sparsify": partial(_cut, cfg.sparsify, progress, cfg.model.get("density")),
+        "tadrop": partial(_cut, build.tadrop(cfg), progress, None),
+        "sparsify": partial(_cut, own, progress, cfg.model.get("density")),
     }
     steps = identity.steps(config)
     if cfg.model.get("density") and "sparsify" not in steps:
@@ -88,11 +89,12 @@ def _searched(
     return search(stream, bench, progress.bar("search", None))
 
 
-def _cut(node: Any, progress: Progress, density: Any, stream: Stream) -> Stream:
+def _cut(
+    rule: Sparsifier | None, progress: Progress, density: Any, stream: Stream
+) -> Stream:
     """The stream behind a sparsifier, every cut planned. density: by expert,
     or None.
     """
-    rule = build.rule(node)
     if rule is None:
         return stream
     if density:

@@ -97,7 +97,7 @@ class Command:
         self.words, self.sweeping = list(overrides), sweeping
         self.bases: list[DictConfig] = []
         self.given: Sequence[str] = ()
-        self.steps: list[Sequence[str]] = []  # before the merge, of what was checked
+        self.steps: list[Sequence[str]] = []  # whose settings are read, as checked
         self.groups: dict[str, bool] = {}  # whether files stand there, for names asked
 
     def checked(self) -> list[str]:
@@ -218,7 +218,7 @@ class Command:
         where = telling.Context(self.name, declared, settings, self.loader, self.given)
         idle.check_followers(declared, settings)
         resolved = telling.check(config, where)
-        self.steps.append(identity.steps(resolved) if self.name == "config" else ())
+        self.steps.append(_read(resolved) if self.name == "config" else ())
 
     def _spelled(self, word: Override) -> str:
         """A word as Hydra takes it: with `++`
@@ -230,6 +230,12 @@ class Command:
         key = word.key_or_group
         has = [OmegaConf.select(base, key, default=ABSENT) for base in self.bases]
         return f"{'++' if ABSENT in has else ''}{key}={value}"
+
+
+def _read(config: identity.Config) -> list[str]:
+    """The steps before the merge, and the row's own rule where TADrop reads it."""
+    own = ["sparsify"] if identity.is_native(config) else []
+    return identity.steps(config) + own
 
 
 def _without(words: Sequence[Override], key: str) -> list[Override]:

@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 GROUP = 0.84  # the width of a method's bars together
 THREE = 3  # bars of a method, whose numbers are printed in full size; of more, smaller
 # How far a variant's point stands from its method's line, so that equal ones are seen.
-OFFSETS = {"TADrop": 0.18, "uniform": -0.18, "inverted": -0.34, "shuffled": 0.34}
+OFFSETS = {
+    "TADrop": 0.18,
+    "uniform": -0.18,
+    "inverted": -0.34,
+    "shuffled": 0.34,
+    "pooled": -0.26,
+}
 ALL = "plain, with TADrop, with its control"
 
 

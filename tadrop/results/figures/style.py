@@ -34,6 +34,7 @@ STYLES = {
     "uniform": Style("+ uniform control", "#0072b2", "^", "--"),
     "inverted": Style("+ inverted", "#cc79a7", "v", ":"),
     "shuffled": Style("+ shuffled", "#009e73", "D", "-."),
+    "pooled": Style("+ one threshold", "#e69f00", "P", "-."),
 }
 REFERENCE = "#009e73"  # the colour of a model before merging
 PATCH = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # behind a text

@@ -1,6 +1,7 @@
-"""Figures of sweeps: over lambda, over the number of tasks, over pairs of quantiles."""
+"""Figures of sweeps: over lambda, density, the number of tasks, pairs of quantiles."""
 
 from collections.abc import Sequence
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from tadrop.results.figures.methods import methods_of
@@ -14,6 +15,7 @@ from tadrop.results.figures.style import (
 )
 from tadrop.results.naming import variant
 from tadrop.results.record import Record
+from tadrop.results.row import average
 from tadrop.results.table import Table, task_count
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+# Averages in percent by variant and density.
+Densities = dict[str, dict[float, list[float]]]
 LEAST_PAIRS = 4  # of quantiles: fewer are no grid
 
 
@@ -56,6 +60,49 @@ def _lambda_curve(axes: "Axes", word: str, record: Record) -> None:
     draw_line(axes, word, list(averages), list(averages.values()))
     best = record["selection"]["scale"]
     axes.plot(best, averages[best], "o", ms=9, mfc="none", mec=STYLES[word].colour)
+
+
+def density_curves(records: Sequence[Record], title: str = "") -> "Figure | None":
+    """Average against the density that is set, one panel a method; plain as a level.
+
+    Of several records at one density, as of seeds, the mean. None where fewer than two
+    densities are set.
+    """
+    methods: dict[str, Densities] = {}
+    levels: dict[str, float] = {}
+    for record in records:
+        config = record["config"]
+        density = (config["tadrop"] or {}).get("density")
+        name, word = config["merge"]["title"], variant(config)
+        if not word:
+            levels.setdefault(name, average(record))
+        elif word in STYLES and isinstance(density, int | float):
+            points = methods.setdefault(name, {}).setdefault(word, {})
+            points.setdefault(density, []).append(average(record))
+    if max(map(_most, methods.values()), default=0) < 2:
+        return None
+    figure, panels = panels_of(len(methods))
+    for axes, (name, variants) in zip(panels, methods.items(), strict=True):
+        if name in levels:
+            colour = STYLES[""].colour
+            axes.axhline(levels[name], color=colour, linewidth=1, label="plain")
+        for word, points in variants.items():
+            densities = sorted(points)
+            means = [mean(points[density]) for density in densities]
+            draw_line(axes, word, densities, means)
+        axes.set_xscale("log")
+        axes.set_title(name, fontsize=9)
+        axes.set_xlabel("density")
+    panels[0].set_ylabel("average accuracy, %")
+    legend(figure, panels)
+    said = "accuracy against density"
+    figure.suptitle(f"{title}: {said}" if title else said, fontsize=9)
+    return figure
+
+
+def _most(variants: Densities) -> int:
+    """The most densities that a variant has."""
+    return max(map(len, variants.values()))
 
 
 def task_counts(tables: Sequence[Table]) -> "Figure | None":

@@ -10,6 +10,8 @@ SHOWS = {
     "merged tasks grows, a panel for each method",
     "lambda": "accuracy on validation data against lambda, without TADrop, with it and "
     "with its control, the chosen value ringed, a panel for each method",
+    "density": "average accuracy against the density that is set, with TADrop and with "
+    "its controls, without it as a level line, a panel for each method",
     "sparsity": "map of the fraction that TADrop drops, a line for each kind of tensor "
     "and a column for each block",
     "profile": "quantile ratio, fraction dropped and rescale factor of each kind of "

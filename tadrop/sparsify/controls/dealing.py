@@ -2,72 +2,31 @@
 
 Tensors differ in size, so dealing sparsities out anew changes the density. A task
 therefore gets s ** gamma instead of s, with the one gamma that keeps exactly as many
-entries of the task as the adaptive rule does.
+entries of the task as the adaptive rule does. Where a density is set, its one c does
+that instead (shares/density.py).
 """
-
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
-from tadrop.numerics.quantile import spectrum
-from tadrop.protocols.streams import Cuts
-from tadrop.sparsify.rule import Rule
+from tadrop.protocols.streams import Cuts, Sparsifier
+from tadrop.sparsify.shares.assigned import Assigned, by_task, counted
+from tadrop.sparsify.shares.density import Order
 from tadrop.sparsify.tadrop import TADrop
-from tadrop.sparsify.top_cut import TopCut, restored, top
-from tadrop.types import Facts, Vector
-
-# From a task and the sparsities of its vectors, the same sparsities in another order.
-Order = Callable[[str, np.ndarray], np.ndarray]
+from tadrop.types import Facts
 
 
-@dataclass(frozen=True)
-class Assigned(Rule):
-    """Keeps the largest magnitudes of each vector, as many as the table says.
-
-    kept: by (task, vector)
-    """
-
-    kept: Mapping[tuple[str, str], int]
-    norm: str
-    scope: str = "tensor"
-    equals: str = "drawn"
-
-    def plan(self, vector: Vector) -> TopCut:
-        """See Sparsifier."""
-        magnitudes = spectrum(vector)
-        cut = top(vector, magnitudes, self.kept[vector.task, vector.name], self.equals)
-        return restored(magnitudes, cut, self.norm)
-
-
-def counted(cuts: Cuts) -> dict[tuple[str, str], Facts]:
-    """The facts of cuts all of which can be counted, as those of TADrop can."""
-    facts: dict[tuple[str, str], Facts] = {}
-    for key, cut in cuts.items():
-        told = cut.facts()
-        assert told is not None, "TADrop's cuts are counted"
-        facts[key] = told
-    return facts
-
-
-def reordered(rule: TADrop, cuts: Cuts, order: Order) -> Assigned:
+def reordered(rule: TADrop, cuts: Cuts, order: Order) -> Sparsifier:
     """The rule that gives each task its sparsities in another order."""
-    kept: dict[tuple[str, str], int] = {}
-    for task, facts in _by_task(counted(cuts)).items():
+    if rule.density is not None:
+        return rule.keeping(rule.shared(cuts, order))
+    table: dict[tuple[str, str], Facts] = {}
+    for task, facts in by_task(counted(cuts)).items():
         sizes = np.array([fact.size for fact in facts.values()])
         counts = np.array([fact.kept for fact in facts.values()])
         dealt = _dealt(task, sizes, counts, order)
         for name, count in zip(facts, dealt.tolist(), strict=True):
-            kept[task, name] = count
-    return Assigned(kept, rule.norm, rule.scope, rule.equals)
-
-
-def _by_task(facts: Mapping[tuple[str, str], Facts]) -> dict[str, dict[str, Facts]]:
-    """The facts of each task's cuts, by task and then by vector."""
-    tasks: dict[str, dict[str, Facts]] = {}
-    for (task, name), fact in facts.items():
-        tasks.setdefault(task, {})[name] = fact
-    return tasks
+            table[task, name] = Facts(facts[name].size, count, factor=1.0)
+    return Assigned(table, rule.norm, rule.scope, rule.equals)
 
 
 def _dealt(

@@ -5,12 +5,12 @@ The tensor that lost most loses least. See dealing.py for how the density is kep
 
 import numpy as np
 
-from tadrop.protocols.streams import Cuts
-from tadrop.sparsify.controls.dealing import Assigned, reordered
+from tadrop.protocols.streams import Cuts, Sparsifier
+from tadrop.sparsify.controls.dealing import reordered
 from tadrop.sparsify.tadrop import TADrop
 
 
-def deal(rule: TADrop, cuts: Cuts) -> Assigned:
+def deal(rule: TADrop, cuts: Cuts) -> Sparsifier:
     """The rule that gives the largest sparsity to the tensor that had the smallest."""
     return reordered(rule, cuts, _inverted)
 

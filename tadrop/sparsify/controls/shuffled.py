@@ -6,12 +6,12 @@ The order is seeded by (seed, task). See dealing.py for how the density is kept.
 import numpy as np
 
 from tadrop.numerics.seeds import generator
-from tadrop.protocols.streams import Cuts
-from tadrop.sparsify.controls.dealing import Assigned, reordered
+from tadrop.protocols.streams import Cuts, Sparsifier
+from tadrop.sparsify.controls.dealing import reordered
 from tadrop.sparsify.tadrop import TADrop
 
 
-def deal(rule: TADrop, cuts: Cuts) -> Assigned:
+def deal(rule: TADrop, cuts: Cuts) -> Sparsifier:
     """The rule that gives each tensor the sparsity of another one."""
 
     def shuffled(task: str, sparsity: np.ndarray) -> np.ndarray:
