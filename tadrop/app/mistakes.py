@@ -5,12 +5,17 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from tadrop.app.terminal.plain import harmless
 from tadrop.errors import TadropError
 
 UNDER = "\n       "
 NO_SPELLINGS: Mapping[str, str] = {}
+# Those of the command that runs, for what is said on the way.
+_SPELLINGS: ContextVar[Mapping[str, str]] = ContextVar(
+    "spellings", default=NO_SPELLINGS
+)
 # Words of the command line that have another name now.
 RENAMED = {
     "experiment": "board",
@@ -52,6 +57,7 @@ def told_in_one_line(spellings: Mapping[str, str] = NO_SPELLINGS) -> Iterator[No
     A mistake is a TadropError, or words that Hydra cannot compose.
     spellings: patterns of settings, and how a command without settings spells them
     """
+    usual = _SPELLINGS.set(spellings)
     try:
         yield
     except Exception as error:
@@ -59,11 +65,23 @@ def told_in_one_line(spellings: Mapping[str, str] = NO_SPELLINGS) -> Iterator[No
         if cause is None and not _is_of_words(error):
             raise
         words = re.split("See https://|Config search path", str(error))[0].split()
-        told = str(cause or " ".join(words))
-        for pattern, spelling in spellings.items():
-            told = re.sub(pattern, spelling, told)
+        told = spelled(str(cause or " ".join(words)), spellings)
         # Several that are told at once stand under each other.
         sys.exit(f"error: {UNDER.join(map(harmless, told.split(UNDER)))}")
+    finally:
+        _SPELLINGS.reset(usual)
+
+
+def spelled(text: str, spellings: Mapping[str, str] | None = None) -> str:
+    """A text with settings as a command spells them.
+
+    spellings: {pattern: what stands for it}; None for those of the command that runs
+    """
+    if spellings is None:
+        spellings = _SPELLINGS.get()
+    for pattern, spelling in spellings.items():
+        text = re.sub(pattern, spelling, text)
+    return text
 
 
 def _is_of_words(error: Exception) -> bool:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from tadrop.checkpoints.configs import differences, doubts
 from tadrop.checkpoints.opening import Input
-from tadrop.merging.beside import modules
+from tadrop.merging.modules import WEIGHTS, folders_of, modules
 from tadrop.types import TadropError
 
 FORCE = "if the base's settings are meant for all, say --force (model.force=true)"
 SIZES = ("hidden_size", "d_model", "n_embd", "num_hidden_layers", "n_layer")
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # of a module
 CHUNK = 1 << 20  # bytes of two files that are compared at a time
 
 Inputs = Mapping[str, Input]
@@ -108,7 +107,7 @@ def _same_bytes(one: Path, other: Path) -> bool:
 def beside(base: Input, experts: Inputs) -> list[str]:
     """A line for what is copied from the base and is not the same in all experts.
 
-    Programs, and weights in folders of their own: modules of sentence-transformers.
+    Programs, and weights in folders that sentence-transformers does not name itself.
     """
     notes: list[str] = []
     for file in sorted(base.folder.glob("*.py")):
@@ -116,8 +115,9 @@ def beside(base: Input, experts: Inputs) -> list[str]:
             notes.append(
                 f"{file.name} is not the same in {unlike}: the base's is copied"
             )
+    merged = folders_of(base.checkpoint.tensors)
     for folder in modules(base.folder):
-        for name in WEIGHTS:
+        for name in () if folder in merged else WEIGHTS:
             if unlike := _unlike(base, experts, base.folder / folder / name):
                 notes.append(
                     f"{folder}/{name} is not the same in {unlike}: these weights are "

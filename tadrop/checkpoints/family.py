@@ -29,6 +29,7 @@ from tadrop.checkpoints.tensors import (
 )
 from tadrop.checkpoints.tensors.tied import under_names_of, under_source
 from tadrop.checkpoints.words import Place, named, place
+from tadrop.merging.modules import folder_of
 from tadrop.storage.checkpoint import Beside, Checkpoint
 from tadrop.types import MatrixLayout, TadropError
 
@@ -55,7 +56,7 @@ class Family:
             places.append(place(word, self.hub))
         found: dict[str, Input] = {}
         for name, one in named(places).items():
-            found[name] = opened(one)
+            found[name] = opened(one, self.options.key)
         return found
 
     @cached_property
@@ -64,7 +65,7 @@ class Family:
         if self.base_word is None:
             first = next(iter(self.inputs.values()))
         else:
-            first = opened(place(self.base_word, self.hub))
+            first = opened(place(self.base_word, self.hub), self.options.key)
         if first.adapter is not None:
             raise TadropError(
                 f"{first.place.path}: an adapter without a base; name the model that it "
@@ -139,12 +140,7 @@ class Family:
             new = by_rules(name, rules, list(checkpoint.tensors))
             checkpoint = renamed(checkpoint, new)
         expert = under_names_of(base, checkpoint)
-        shapes: dict[str, tuple[int, ...]] = {}
-        for key in expert.tensors:
-            shapes[key] = tuple(expert.like(key).shape)
-        ours: dict[str, tuple[int, ...]] = {}
-        for key in base.tensors:
-            ours[key] = tuple(base.like(key).shape)
+        ours, shapes = _shapes(base), _shapes(expert)
         prefix = prefix_map(ours, shapes, self.private)
         if prefix is None:
             return expert
@@ -269,3 +265,12 @@ class Family:
         folders = self._talking(vocabulary.BASE)
         text = talking.template(word, folders)
         return replace(base, beside=replace(base.beside, template=text))
+
+
+def _shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
+    """Shapes of the model's own tensors; those of modules have no other prefix."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in checkpoint.tensors:
+        if not folder_of(name):
+            shapes[name] = tuple(checkpoint.like(name).shape)
+    return shapes

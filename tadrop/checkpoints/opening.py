@@ -9,9 +9,11 @@ import torch
 
 from tadrop.checkpoints import lora
 from tadrop.checkpoints.configs import read_config
+from tadrop.checkpoints.fitting import some
 from tadrop.checkpoints.made import Maker, with_made
 from tadrop.checkpoints.tensors.kinds import check_not_quantised
 from tadrop.checkpoints.words import Place
+from tadrop.merging.modules import modules, with_modules
 from tadrop.storage.checkpoint import (
     INDEX,
     Beside,
@@ -55,8 +57,11 @@ class Input:
         return path if path.is_dir() else path.parent
 
 
-def opened(place: Place) -> Input:
-    """Opens a place. Raises TadropError naming what cannot be read, and why."""
+def opened(place: Place, key: str | None = None) -> Input:
+    """Opens a place. Raises TadropError naming what cannot be read, and why.
+
+    key: the entry of a torch file to take of several that could hold the state
+    """
     path = place.path
     folder = path if path.is_dir() else path.parent
     _refuse_foreign(path)
@@ -65,13 +70,14 @@ def opened(place: Place) -> Input:
         return Input(place, Checkpoint(path, adapter.files, {}), {}, adapter)
     config = read_config(folder)
     try:
-        checkpoint = open_checkpoint(path)
+        checkpoint = open_checkpoint(path, key)
     except TadropError as error:
         if place.repository is None:
             raise
         raise TadropError(
             f"{error}; fetch it: hf download {place.repository}"
         ) from error
+    checkpoint = with_modules(checkpoint, folder, modules(folder))
     check_not_quantised(path, config, checkpoint.tensors)
     notes: list[str] = []
     file = checkpoint.files[0]
@@ -136,3 +142,21 @@ def _refuse_folder(path: Path) -> None:
                 f"{file}: a part of a model that DeepSpeed saved; join its parts: "
                 "python zero_to_fp32.py"
             )
+    if inner := _checkpoints_in(path):
+        raise TadropError(
+            f"{path}: holds no weights itself but checkpoints in folders; name one: "
+            f"{some(inner)}"
+        )
+
+
+def _checkpoints_in(folder: Path) -> list[str]:
+    """The folders directly in a folder that hold a checkpoint or an adapter."""
+    found: list[str] = []
+    for inner in sorted(filter(Path.is_dir, folder.iterdir())):
+        try:
+            if not lora.is_adapter(inner):
+                locate(inner)
+        except TadropError:
+            continue
+        found.append(inner.name)
+    return found

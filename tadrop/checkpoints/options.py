@@ -24,6 +24,7 @@ class Options:
     force: bool = False
     chat_template: str | None = None
     rename: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    key: str | None = None
 
 
 def check(options: Options, base: Input, inputs: Mapping[str, Input]) -> None:

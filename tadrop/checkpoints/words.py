@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tadrop.errors import AbsentError, TadropError
-from tadrop.storage.checkpoint import STEMS, first_line
+from tadrop.storage.checkpoint import STEMS, SUFFIXES, first_line
 from tadrop.storage.hub import LOG_IN, PICKLES, resolve
 
 NAME = re.compile(r"[\w.-]+")
@@ -83,7 +83,8 @@ def place(word: str, hub: str | None = None) -> Place:
         path = Path(word).expanduser()
         return Place(name or own_name(path), given, path, is_named=name is not None)
     reference = word.removeprefix(SCHEME)
-    if not HUB_ID.fullmatch(reference) or word.startswith(("/", ".", "~")):
+    is_path = word.startswith(("/", ".", "~")) or Path(word).suffix in SUFFIXES
+    if not HUB_ID.fullmatch(reference) or is_path:
         raise TadropError(
             f"{word}: there is no such file or folder, and it is no hub id of the form "
             "ORG/NAME[@REVISION]"

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from tadrop.merging.modules import WEIGHTS, folders_of, modules
 from tadrop.storage.checkpoint import INDEX, Beside, Checkpoint
 from tadrop.storage.folders import NOTE
 from tadrop.storage.torch_files.refusal import reading
@@ -66,7 +67,6 @@ TOKENIZER = (
     ),
     *("target_vocab.json", "source.spm", "dict.txt"),
 )
-MODULES = "modules.json"  # of sentence-transformers: the folders of its modules
 
 
 def copied(checkpoint: Checkpoint) -> list[Path]:
@@ -74,6 +74,16 @@ def copied(checkpoint: Checkpoint) -> list[Path]:
     found: list[Path] = []
     for _, file in _chosen(checkpoint):
         found.append(file)
+    return found
+
+
+def names_beside(checkpoint: Checkpoint) -> set[str]:
+    """What files and folders copied beside a checkpoint's weights are called."""
+    found: set[str] = set()
+    for name, _ in _chosen(checkpoint):
+        found.add(name.parts[0])
+    if checkpoint.beside.template is not None:
+        found.add("chat_template.jinja")
     return found
 
 
@@ -120,8 +130,11 @@ def _chosen(checkpoint: Checkpoint) -> Iterator[tuple[Path, Path]]:
     if not folder.is_dir():
         return
     donor = beside.tokenizer
+    merged = folders_of(checkpoint.tensors)
     for name in _names(folder):
-        if donor is None or not _fits(name.parts[0], TOKENIZER):
+        is_merged = name.parts[0] in merged and name.name in WEIGHTS
+        is_donor_s = donor is not None and _fits(name.parts[0], TOKENIZER)
+        if not is_merged and not is_donor_s:
             yield name, folder / name
     if donor is not None:
         for name in _names(donor):
@@ -142,23 +155,6 @@ def _names(folder: Path) -> Iterator[Path]:
 
 def _fits(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def modules(folder: Path) -> list[str]:
-    """The folders that sentence-transformers has beside its first module."""
-    file = folder / MODULES
-    if not file.is_file():
-        return []
-    with reading(file):
-        entries = json.loads(file.read_text(encoding="utf-8"))
-        paths: list[str] = []
-        for entry in entries:
-            paths.append(str(entry["path"]))
-    found: list[str] = []
-    for path in paths:
-        if path and Path(path).name == path != "..":
-            found.append(path)
-    return found
 
 
 def _change_config(config: Path, changes: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ written into a hidden folder beside OUT and renamed at the end, so OUT is there 
 not at all.
 """
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,18 +21,29 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tadrop.merging.beside import copy_beside
+from tadrop.merging.beside import copy_beside, names_beside
 from tadrop.merging.compact import COMPACT, Compact, read
 from tadrop.merging.engine import Summary
 from tadrop.merging.full import Full, full_size
+from tadrop.merging.modules import folders_of, with_modules
 from tadrop.merging.refusing import check_scale
 from tadrop.merging.source import Plan, Source, WiderError, held
 from tadrop.numerics.threads import in_order
 from tadrop.storage.atomic.finite import json_text
 from tadrop.storage.atomic.guards import check_room
-from tadrop.storage.checkpoint import Checkpoint, check_unchanged, open_checkpoint
+from tadrop.storage.checkpoint import (
+    INDEX,
+    MANIFEST,
+    Checkpoint,
+    check_unchanged,
+    open_checkpoint,
+)
 from tadrop.storage.folders import NOTE, staged
+from tadrop.types import TadropError
 from tadrop.vectors.passes import PIECE
+
+PAGES = ("README.md", "tadrop.yaml")
+WEIGHTS = (".safetensors", INDEX)
 
 Span = tuple[str, int, int]  # a tensor's name, and the flat indices start and stop
 
@@ -70,6 +82,8 @@ def export(
     then.
     """
     check_scale(plan.scale)
+    if plan.expand:
+        check_names(source.tasks, base)
     with staged(plan.out, plan.overwrite, plan.inputs) as folder:
         if plan.expand:
             check_room(folder, (1 + len(source.tasks)) * full_size(base, plan))
@@ -93,6 +107,19 @@ def export(
         size = _bytes_in(folder)
     expanded = {task: plan.out / task for task in source.tasks} if plan.expand else {}
     return Written(plan.out, kind, expanded, size, summary.density)
+
+
+def check_names(tasks: Iterable[str], base: Checkpoint) -> None:
+    """Raises TadropError for a task whose folder would have the name of a file of OUT."""
+    taken = {COMPACT, NOTE, MANIFEST, *PAGES, *folders_of(base.tensors)}
+    taken.update(names_beside(base))
+    for task in tasks:
+        is_weights = task.startswith(base.stem) and task.endswith(WEIGHTS)
+        if task in taken or is_weights:
+            raise TadropError(
+                f"an expert is called {task}, and so is what lies in OUT beside its "
+                "folder; call it otherwise: NAME=PATH"
+            )
 
 
 def expanded(
@@ -132,8 +159,15 @@ def _write(source: Source, base: Checkpoint, folder: Path, plan: Plan) -> Summar
             return _attempt(source, base, folder, plan, kind)
         except WiderError as wider:
             kind = wider.kind
-            for file in folder.iterdir():
-                file.unlink()
+            _empty(folder)
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _attempt(
@@ -215,7 +249,9 @@ def _expand_compact(folder: Path, task: str, sink: Full) -> None:
 
 def _expand_full(folder: Path, sink: Full) -> None:
     """Copies the shared checkpoint, but for the task's own tensors."""
-    shared = open_checkpoint(folder)
+    shared = with_modules(
+        open_checkpoint(folder), folder, folders_of(sink.base.tensors)
+    )
 
     def work(span: Span) -> None:
         name, start, stop = span

@@ -3,17 +3,19 @@ share, or for one task alone.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from tadrop.merging.modules import folder_of, folders_of
 from tadrop.merging.refusing import check_copied, check_finite
 from tadrop.merging.source import Plan, WiderError, dense, kind_of
 from tadrop.storage.atomic.finite import json_text
 from tadrop.storage.atomic.guards import check_room
 from tadrop.storage.checkpoint import Checkpoint
-from tadrop.storage.checkpoint_writer import CheckpointWriter, Form, form_of
+from tadrop.storage.checkpoint_writer import STEM, CheckpointWriter, Form, form_of
 from tadrop.types import Masked, MergedPiece
 from tadrop.vectors.passes import PIECE
 
@@ -43,9 +45,22 @@ class Full:
             "tadrop": json_text(plan.made, str(plan.out), indent=None),
         }
         check_room(folder, sum(form.nbytes for form in self.forms.values()))
-        self.writer = CheckpointWriter(
-            folder, self.forms, metadata, aliases, plan.shard, base.stem
-        )
+        self.writers: dict[str, CheckpointWriter] = {}  # by the module's folder
+        with ExitStack() as stack:
+            for inner in ("", *folders_of(self.forms)):
+                forms = _inside(self.forms, inner)
+                (folder / inner).mkdir(exist_ok=True)
+                writer = CheckpointWriter(
+                    folder / inner,
+                    forms,
+                    metadata,
+                    {} if inner else aliases,
+                    plan.shard,
+                    STEM if inner else base.stem,
+                )
+                stack.callback(writer.close)
+                self.writers[inner] = writer
+            self._opened = stack.pop_all()
 
     def put(self, name: str, start: int, merged: MergedPiece) -> None:
         """Takes a merged piece. Raises WiderError if tasks do not share it."""
@@ -71,7 +86,7 @@ class Full:
         """
         rounded = weights.to(self.forms[name].dtype)
         check_finite(name, weights, rounded)
-        self.writer.write(name, start, rounded)
+        self._put(name, start, rounded)
 
     def copy_rest(self, merged: Collection[str]) -> None:
         """Writes what was not merged: integers, and the task's own tensors."""
@@ -97,13 +112,27 @@ class Full:
         """
         rounded = entries.to(self.forms[name].dtype)
         check_copied(name, entries, rounded)
-        self.writer.write(name, start, rounded)
+        self._put(name, start, rounded)
+
+    def _put(self, name: str, start: int, entries: Tensor) -> None:
+        inner = folder_of(name)
+        own = name.removeprefix(f"{inner}/")
+        self.writers[inner].write(own, start, entries)
 
     def __enter__(self) -> "Full":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.writer.close()
+        self._opened.close()
+
+
+def _inside(forms: Mapping[str, Form], inner: str) -> dict[str, Form]:
+    """What lies in a module's folder, by its name in the file there."""
+    found: dict[str, Form] = {}
+    for name, form in forms.items():
+        if folder_of(name) == inner:
+            found[name.removeprefix(f"{inner}/")] = form
+    return found
 
 
 def full_size(base: Checkpoint, plan: Plan) -> int:

@@ -230,7 +230,7 @@ def varied(rule: Any, rules: Mapping[str, Any], stream: Stream) -> Varied:
     keeps = table("model.density", rules, stream.tasks, stream.names, usual)
     for values in keeps.values():
         for value in values:
-            check_keep(value)
+            _check_density(value)
     if rule.scope != "tensor":
         per_task = set[tuple[float, ...]]()
         for values in keeps.values():
@@ -242,6 +242,13 @@ def varied(rule: Any, rules: Mapping[str, Any], stream: Stream) -> Varied:
             )
         keeps = _Everywhere(next(iter(per_task)))
     return Varied(rule, keeps, stream.tasks)
+
+
+def _check_density(value: float) -> None:
+    try:
+        check_keep(value)
+    except TadropError as error:
+        raise TadropError(f"model.density: {error}") from error
 
 
 class _Everywhere(dict[str, Sequence[float]]):

@@ -43,6 +43,7 @@ class Local:
     weights:    by expert: a number, a gradient over depth, or rules (merging.weighting)
     density:    the same for what the row's sparsifier keeps
     t:          of SLERP, by tensor: a number, a gradient over depth, or rules
+    key:        the entry of torch files to take of several that could hold the state
     hub_dir:    a folder laid out like the hub, asked before its library's cache
     """
 
@@ -61,6 +62,7 @@ class Local:
     weights: Mapping[str, Any] | None = None
     density: Mapping[str, Any] | None = None
     t: Any = None
+    key: str | None = None
     hub_dir: str | None = None
 
     @cached_property
@@ -79,6 +81,7 @@ class Local:
             self.force,
             self.chat_template,
             self.rename or {},
+            self.key,
         )
         return Family(self.base, tuple(self.experts), options, self.hub_dir)
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from tadrop.storage.torch_files.refusal import first_line as first_line
 from tadrop.storage.torch_files.refusal import is_file, reading
 from tadrop.types import TadropError
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 INDEX = ".index.json"
 FILES = (
     "model.safetensors",
@@ -168,9 +168,9 @@ def _open_safetensors(path: Path) -> Opened:
     return tensors, aliases
 
 
-def _open_torch(path: Path) -> Opened:
+def _open_torch(key: str | None, path: Path) -> Opened:
     """Every distinct tensor under its first name, and its other names as aliases."""
-    file = torch_files.read(path)
+    file = torch_files.read(path, among=key)
     tensors: dict[str, Tensor] = {}
     for name, tensor in file.tensors.items():
         if name not in file.aliases:
@@ -191,12 +191,12 @@ def _refuse_pointer(path: Path) -> None:
         )
 
 
-def _opener(path: Path) -> Callable[[Path], Opened]:
+def _opener(path: Path, key: str | None = None) -> Callable[[Path], Opened]:
     _refuse_pointer(path)
     if path.suffix == ".safetensors":
         return _open_safetensors
     if path.suffix in SUFFIXES:
-        return _open_torch
+        return partial(_open_torch, key)
     raise TadropError(
         f"{path}: unknown kind of checkpoint; expected one of {', '.join(SUFFIXES)}"
     )
@@ -229,13 +229,13 @@ def _is_plain_name(shard: object) -> bool:
     return isinstance(shard, str) and shard != ".." and Path(shard).name == shard != ""
 
 
-def _open_sharded(index: Path) -> tuple[tuple[Path, ...], Opened]:
+def _open_sharded(index: Path, key: str | None) -> tuple[tuple[Path, ...], Opened]:
     shards = _shards(index)
     files = tuple(sorted(set(shards.values())))
     for file in files:
         if not is_file(file):
             raise TadropError(f"{index}: shard {_shown(file.name)} is missing")
-    opened = {file: _opener(file)(file) for file in files}
+    opened = {file: _opener(file, key)(file) for file in files}
     tensors: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     for name, file in shards.items():
@@ -251,18 +251,19 @@ def _open_sharded(index: Path) -> tuple[tuple[Path, ...], Opened]:
     return files, (tensors, aliases)
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
+def open_checkpoint(path: str | Path, key: str | None = None) -> Checkpoint:
     """Opens a checkpoint file or directory.
 
+    key: the entry of a torch file to take of several that could hold the state
     Raises TadropError naming the file if it cannot be understood.
     """
     path = Path(path)
     file = locate(path)
     if file.name.endswith(INDEX):
-        files, (tensors, aliases) = _open_sharded(file)
+        files, (tensors, aliases) = _open_sharded(file, key)
     else:
         files = (file,)
-        tensors, aliases = _opener(file)(file)
+        tensors, aliases = _opener(file, key)(file)
     tensors = dict(sorted(tensors.items()))
     aliases = dict(sorted(aliases.items()))
     seen = dict(zip(files, map(_state, files), strict=True))

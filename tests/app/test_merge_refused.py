@@ -32,7 +32,7 @@ def test_names_that_no_folder_can_have(world, capsys, name):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("weight:\n  a: [0.5\n", "x.yaml, line 3: the {} is no YAML (expected ',' or "),
+        ("weight:\n  a: [0.5\n", "x.yaml:3: the {} is no YAML (expected ',' or "),
         ("weight: \x07", "x.yaml: the {} is no YAML (unacceptable character"),
     ],
 )

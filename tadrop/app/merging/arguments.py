@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tadrop.app.merging.recipe import read_recipe, read_yaml
+from tadrop.app.merging.recipes.document import read_document
+from tadrop.app.merging.recipes.recipe import read_recipe
 from tadrop.app.merging.request import Request
 from tadrop.errors import TadropError
 
@@ -31,7 +32,7 @@ SAID_BY_RECIPES = (
     "t",
     *("seed", "private", "keep_base", "tokenizer", "force", "round_base", "bn"),
     "chat_template",
-    "rename",
+    *("rename", "key"),
     *("dtype", "shard_size", "expand"),
 )
 
@@ -39,6 +40,7 @@ SAID_BY_RECIPES = (
 def parser() -> argparse.ArgumentParser:
     """All arguments of the command."""
     read = argparse.ArgumentParser(
+        usage="tadrop merge BASE EXPERT [EXPERT ...] -o OUT [options]; -h lists them",
         description=ABOUT,
         epilog=END,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -114,6 +116,7 @@ def _inputs(group: Any) -> None:
         help="compare experts of fewer bits with the base rounded as they are",
     )
     add("--bn", choices=("mean", "base"), default="mean", help="running statistics")
+    add("--key", metavar="NAME", help="of .pt files: the entry to take of several")
     add("--offline", action="store_true", help="ask the hub's cache alone")
 
 
@@ -136,7 +139,9 @@ def request(read: argparse.ArgumentParser, options: argparse.Namespace) -> Reque
     Ends the command with code 2 where they do not fit.
     """
     out = options.out
-    if out is None and not options.dry_run:
+    if not options.recipe and not options.models:
+        read.error("name a BASE and its EXPERTs, or a --recipe; and -o OUT")
+    if not out and not (out is None and options.dry_run):
         read.error("say where to write: -o OUT")
     out = out or "OUT"
     if options.recipe is not None:
@@ -163,6 +168,7 @@ def request(read: argparse.ArgumentParser, options: argparse.Namespace) -> Reque
         "force": options.force,
         "chat_template": options.chat_template,
         "rename": _renames(options.rename),
+        "key": options.key,
         **_counts(options, models),
     }
     if options.bn == "mean":
@@ -215,19 +221,21 @@ def _rules(file: Path) -> dict[str, Any]:
 
     Raises TadropError for anything else.
     """
-    content = read_yaml(file, "file of rules") or {}
+    document = read_document(file, "file of rules")
+    content = document.content or {}
     if not isinstance(content, Mapping):
         raise TadropError(f"{file}: it is a mapping: weight, density, t")
     rules: dict[str, Any] = {}
     for word, node in content.items():
+        place = document.at(str(word))
         if word == "t":
             rules[word] = node
             continue
         if word not in ("weight", "density"):
-            raise TadropError(f"{file}: {str(word)!r} is not weight, density or t")
+            raise TadropError(f"{place}: {str(word)!r} is not weight, density or t")
         if not isinstance(node or {}, Mapping):
             raise TadropError(
-                f"{file}: {word} is a mapping from experts' names to rules"
+                f"{place}: {word} is a mapping from experts' names to rules"
             )
         # YAML reads a folder called 7 as a number.
         rules[word] = {str(name): rule for name, rule in (node or {}).items()}

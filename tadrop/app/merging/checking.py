@@ -14,6 +14,7 @@ from tadrop.app.runs.exporting import source_of
 from tadrop.app.runs.preparing import prepare
 from tadrop.merging.compact import read
 from tadrop.merging.export import Written
+from tadrop.merging.modules import folders_of, with_modules
 from tadrop.merging.source import dense
 from tadrop.storage.atomic.contents import list_files
 from tadrop.storage.checkpoint import (
@@ -35,7 +36,10 @@ def verify(request: Request, written: Written) -> None:
     prepared = prepare(cfg, Progress(), Meter(), silent=True)
     scale = float(cfg.merge.scale)
     if written.kind == "full":
-        judge = _Full(prepared.vectors.base, open_checkpoint(written.path), scale)
+        base = prepared.vectors.base
+        out = open_checkpoint(written.path)
+        out = with_modules(out, written.path, folders_of(base.tensors))
+        judge = _Full(base, out, scale)
     else:
         judge = _Compact(written.path, prepared.stream.tasks)
     source_of(prepared, Progress()).run(judge.put)

@@ -1,14 +1,16 @@
 """The methods that checkpoints on disk can be merged by, and what each needs."""
 
-from textwrap import shorten
+from textwrap import fill, shorten
 
 import yaml
 
 from tadrop.app.boards.catalogue import MERGE, merge_rows
+from tadrop.app.runs.checks import READING
 from tadrop.app.schema.signatures import signature
 
+INDENT = {"initial_indent": "  ", "subsequent_indent": "  "}
 HEAD = """Methods of `tadrop merge --method NAME`, and what each needs:
-  base  task vectors from a base   w  takes --weight   t  takes --t   2  two models
+  base  task vectors of a base   w  takes --weight   t  takes --t   2  two models
 """
 
 
@@ -17,7 +19,7 @@ def listing() -> str:
     lines = [HEAD]
     others: list[str] = []
     for row in merge_rows().values():
-        if row.data != "none":
+        if row.data != "none" or reads(row.name):
             others.append(row.name)
             continue
         needs = ["" if row.baseless else "base"]
@@ -27,8 +29,15 @@ def listing() -> str:
         needs.append("" if row.models is None else str(row.models))
         about = shorten(row.about, 54, placeholder="...")
         lines.append(f"  {row.name:<18} {' '.join(filter(None, needs)):<8} {about}\n")
-    lines.append(f"\nThese look at data (tadrop run merge=NAME): {', '.join(others)}\n")
+    told = "These look at data or at the model; tadrop run merge=NAME:"
+    lines.append(f"\n{told}\n{fill(', '.join(others), 78, **INDENT)}\n")
     return "\n".join(lines[:1]) + "".join(lines[1:])
+
+
+def reads(row: str) -> bool:
+    """Whether a part of the row looks at data or at the model."""
+    content = yaml.safe_load((MERGE / f"{row}.yaml").read_text(encoding="utf-8"))
+    return any(content.get(word) is not None for word in READING)
 
 
 def has_weights(row: str) -> bool:

@@ -29,6 +29,7 @@ from tadrop.app.runs.opening import open_stream
 from tadrop.app.runs.prepared import Prepared
 from tadrop.app.runs.preparing import transformations
 from tadrop.merging.beside import copied
+from tadrop.merging.export import check_names
 from tadrop.merging.full import stored_dtype
 from tadrop.merging.source import dtype_of
 from tadrop.sparsify.chain import chain
@@ -63,6 +64,8 @@ def tell(request: Request) -> None:
     check_only_merges(cfg)
     vectors = open_stream(resolved(cfg))
     check_memory(cfg, vectors)
+    if request.expand:
+        check_names(vectors.tasks, vectors.base)
     for line in _lines(cfg, vectors, costs(cfg, vectors)):
         say(line)
 

@@ -22,6 +22,23 @@ DRAWING = ("merge", "sparsify", "tadrop")  # what may draw, from the run's seed
 TWIN = "method.compiled."  # a formula's compiled twin takes the same settings
 
 
+# Settings that a merge has words of its own for, as options call them.
+SAID = {
+    "model": "BASE and EXPERT",
+    "model.base": "BASE",
+    "model.experts": "EXPERT",
+    "merge": "--method",
+    "tadrop": "--tadrop",
+    "export.dir": "-o",
+    "export.dtype": "--dtype",
+    "export.expand": "--expand",
+    "export.shard_size": "--shard-size",
+    "overwrite": "--overwrite",
+}
+# Parts of the configuration that are about an evaluation.
+NOTHING = ("evaluate", "tasks", "limit", "select", "tuned", "finetune")
+
+
 @dataclass(frozen=True)
 class Request:
     """A merge that is asked for.
@@ -51,6 +68,8 @@ class Request:
 
 def configuration(request: Request) -> DictConfig:
     """The configuration of a request, checked as a command line is."""
+    for word in request.settings:
+        _check_setting(request, word)
     switch = "on" if request.tadrop else "off"
     words = [
         "model=local",
@@ -88,6 +107,23 @@ def configuration(request: Request) -> DictConfig:
     assert isinstance(merged, DictConfig)
     _check_seed(request, merged)
     return merged
+
+
+def _check_setting(request: Request, word: str) -> None:
+    """Raises TadropError for a setting that is said otherwise, or changes no merge."""
+    key, _, value = word.partition("=")
+    key = key.lstrip("+~")
+    if key in SAID and not (key == "tadrop" and value not in ("on", "off")):
+        raise TadropError(
+            f"{key}: a setting does not take it; it is said by {SAID[key]}"
+        )
+    if key.partition(".")[0] in NOTHING:
+        raise TadropError(f"{word}: changes nothing about a merge; leave it out")
+    if key in ("scale", "merge.scale") and request.scale is not None:
+        raise TadropError(f"{word}: the scale is {request.scale:g} already")
+    part = key.removeprefix("model.").partition(".")[0]
+    if key.startswith("model.") and request.model.get(part):
+        raise TadropError(f"{word}: {part} was said already")
 
 
 def _check_seed(request: Request, cfg: DictConfig) -> None:

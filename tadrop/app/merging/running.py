@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tadrop.app.merging import card, recipe
+from tadrop.app.merging import card
+from tadrop.app.merging.recipes import recipe
 from tadrop.app.merging.request import Request, configuration
 from tadrop.app.runs.checks import check
 from tadrop.app.runs.exporting import merge_only

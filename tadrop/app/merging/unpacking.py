@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from tadrop.app.merging import recipe
+from tadrop.app.merging.recipes import recipe
 from tadrop.app.merging.request import configuration
 from tadrop.app.runs.build import resolved
 from tadrop.app.runs.opening import open_stream

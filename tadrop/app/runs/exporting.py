@@ -203,7 +203,12 @@ def _sparsities(stream: Stream) -> dict[str, dict[str, float]]:
 
 
 def _files(checkpoint: Checkpoint) -> dict[str, int]:
-    return {file.name: file.stat().st_size for file in checkpoint.files}
+    """Bytes of each file, by its name; of a module's with its folder."""
+    sizes: dict[str, int] = {}
+    main = checkpoint.files[0].parent if checkpoint.files else checkpoint.path
+    for file in checkpoint.files:
+        sizes[file.relative_to(main).as_posix()] = file.stat().st_size
+    return sizes
 
 
 def _without_folders(note: str) -> str:

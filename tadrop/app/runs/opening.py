@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from tadrop.app.console import err, say
+from tadrop.app.mistakes import spelled
 from tadrop.app.runs import build
 from tadrop.app.runs.precision import warn_of_slow
 from tadrop.evaluation import bench as benches
@@ -95,7 +96,7 @@ def open_stream(config: Config, silent: bool = False) -> TaskVectors:
 def tell_notes(base: Checkpoint) -> None:
     """Says what is doubtful about a base and its experts, a line each."""
     for note in base.notes:
-        say(f"note: {note}", err)
+        say(f"note: {spelled(note)}", err)
 
 
 def _opened(

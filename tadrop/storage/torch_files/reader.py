@@ -41,16 +41,18 @@ def read(
     path: Path,
     key: str | None = None,
     leave_out: Iterable[str] = (),
+    among: str | None = None,
 ) -> TorchFile:
     """Reads a torch file of any generation.
 
-    key:       the entry that holds the state, where several could
+    key:       the entry that holds the state, which must be there
+    among:     the one to take of several that could hold it
     leave_out: patterns of the names of tensors that are not wanted
     Raises TadropError naming the file if it cannot be read in full.
     """
     with reading(path), without_collection():
         source = _source(path)
-        content = state(source.root, key, leave_out)
+        content = state(source.root, key, leave_out, among)
         check_room(content.tensors, path.stat().st_size)
         tensors = mapped(path, source.spans, content.tensors)
         aliases = _aliases(content.tensors)

@@ -82,15 +82,17 @@ def state(
     root: Any,
     key: str | None = None,
     leave_out: Iterable[str] = (),
+    among: str | None = None,
 ) -> State:
     """The state in what was unpickled.
 
-    key:       the entry that holds the state, where several could
+    key:       the entry that holds the state, which must be there
+    among:     the one to take of several that could hold it
     leave_out: patterns of names, with * and ?, that are to be left out
     Raises UnreadableError if there is no state, or one of which a tensor cannot be read.
     """
     patterns = tuple(leave_out)
-    node = Unwrapping().innermost(root, key)
+    node = Unwrapping(among).innermost(root, key)
     if is_tensor(node) or (not isinstance(node, Made) and not is_dictionary(node)):
         raise _nothing(node)
     chosen, transient = _entries(node)
@@ -193,9 +195,13 @@ def _nothing(node: Any) -> UnreadableError:
 
 
 class Unwrapping:
-    """The search for the state among dictionaries that hold one another."""
+    """The search for the state among dictionaries that hold one another.
 
-    def __init__(self) -> None:
+    among: the entry to take of several that could hold it
+    """
+
+    def __init__(self, among: str | None = None) -> None:
+        self.among = among
         self.named = Named()
         self.modules = Modules(self.named)
         self.known: dict[int, bool] = {}  # by the id of a node: has it tensors?
@@ -223,6 +229,8 @@ class Unwrapping:
         candidates = {w: entries[w] for w in WRAPPERS if self._holds(entries.get(w))}
         if not candidates and not self._has_tensors(node):
             candidates = dict(self._states(entries))
+        if len(candidates) > 1 and self.among in candidates:
+            return candidates[self.among]
         if len(candidates) > 1:
             counted = ", ".join(self._counted(candidates))
             raise UnfitError(

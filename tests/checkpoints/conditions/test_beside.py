@@ -3,9 +3,11 @@
 import json
 import shutil
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tadrop.app.merging.unpacking import unpack
 from tests.checkpoints import family as plain
 from tests.checkpoints.conditions import merged, noted, refused
 
@@ -63,16 +65,89 @@ def test_51_code_beside_weights_is_copied_and_not_run(tmp_path, capsys):
     assert line in noted(capsys)
 
 
-def test_49_weights_in_folders_of_their_own_are_the_base_s(tmp_path, capsys):
-    base, experts, *_ = plain(tmp_path, tasks=2)
-    for number, folder in enumerate((base, *experts)):
-        (folder / "2_Dense").mkdir()
-        text = json.dumps([{"path": ""}, {"path": "2_Dense"}])
+def with_dense(folders, inner="2_Dense", name="model.safetensors"):
+    """Gives every folder a module with weights of its own; returns the weights."""
+    weights = []
+    for number, folder in enumerate(folders):
+        (folder / inner).mkdir()
+        text = json.dumps([{"path": ""}, {"path": inner}])
         (folder / "modules.json").write_text(text)
-        weight = {"linear.weight": torch.full((2, 2), 1.0 * (number > 1))}
-        save_file(weight, folder / "2_Dense" / "model.safetensors")
+        (folder / inner / "config.json").write_text('{"in_features": 2}')
+        weight = torch.arange(4.0).reshape(2, 2) * number
+        state = {"linear.weight": weight, "linear.bias": weight[0].clone()}
+        if name.endswith(".bin"):
+            torch.save(state, folder / inner / name)
+        else:
+            save_file(state, folder / inner / name)
+        weights.append(state)
+    return weights
+
+
+def mean_of(weights):
+    return {
+        name: sum(one[name] for one in weights) / len(weights) for name in weights[0]
+    }
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_49_weights_of_modules_are_merged_and_written_where_they_were(tmp_path, name):
+    base, experts, *_ = plain(tmp_path, tasks=2)
+    weights = with_dense([base, *experts], name=name)
     out = merged(base, experts, tmp_path / "out").path
-    line = "2_Dense/model.safetensors is not the same in b: these weights are copied"
-    assert line in noted(capsys)
     written = load_file(out / "2_Dense" / "model.safetensors")
+    assert written.keys() == {"linear.weight", "linear.bias"}
+    for one, tensor in mean_of(weights[1:]).items():
+        assert torch.equal(written[one], tensor)
+    files = {path.name for path in (out / "2_Dense").iterdir()}
+    assert files == {"model.safetensors", "config.json"}
+    assert not any("/" in one for one in load_file(out / "model.safetensors"))
+    note = json.loads((out / "tadrop.json").read_text())
+    sizes = note["checkpoints"]["experts"]["a"]
+    assert sizes.keys() == {"model.safetensors", f"2_Dense/{name}"}
+
+
+@pytest.mark.parametrize("method", ["average", "emr"])
+def test_49_a_folder_per_expert_has_the_module_too(tmp_path, method):
+    base, experts, *_ = plain(tmp_path, tasks=2)
+    weights = with_dense([base, *experts])
+    whole = merged(base, experts, tmp_path / "out", method, expand=True).path
+    if method == "average":
+        merge = load_file(whole / "a" / "2_Dense" / "model.safetensors")
+        assert torch.equal(merge["linear.bias"], mean_of(weights[1:])["linear.bias"])
+        return
+    unpack(whole, "a", tmp_path / "one", None, overwrite=False)
+    for folder in (whole / "a", tmp_path / "one"):
+        written = load_file(folder / "2_Dense" / "model.safetensors")
+        assert written["linear.weight"].shape == (2, 2)
+        assert (folder / "2_Dense" / "config.json").is_file()
+    assert not (whole / "2_Dense" / "model.safetensors").exists()
+
+
+def test_49_an_expert_without_the_module_is_refused_with_the_remedy(tmp_path):
+    base, experts, *_ = plain(tmp_path, tasks=2)
+    with_dense([base, experts[0]])
+    line = r"b does not fit .*: 2 of the base are missing: .*--keep-base '2_Dense/linear.\*'"
+    refused(base, experts, tmp_path / "out", line)
+    out = merged(base, experts, tmp_path / "out", keep_base=["2_Dense/*"]).path
+    written = load_file(out / "2_Dense" / "model.safetensors")
+    assert torch.equal(written["linear.weight"], torch.zeros(2, 2))
+
+
+def test_49_a_prefix_is_found_though_modules_have_none(tmp_path):
+    base, experts, _, thetas = plain(tmp_path, tasks=1)
+    weights = with_dense([base, *experts])
+    state = {f"bert.{name}": tensor for name, tensor in thetas[0].items()}
+    save_file(state, experts[0] / "model.safetensors")
+    out = merged(base, experts, tmp_path / "out").path
+    written = load_file(out / "2_Dense" / "model.safetensors")
+    assert torch.equal(written["linear.weight"], weights[1]["linear.weight"])
+
+
+def test_49_weights_in_other_folders_are_the_base_s(tmp_path, capsys):
+    base, experts, *_ = plain(tmp_path, tasks=2)
+    with_dense([base, *experts], inner="dense")
+    out = merged(base, experts, tmp_path / "out").path
+    line = "dense/model.safetensors is not the same in a, b: these weights are copied"
+    assert line in noted(capsys)
+    written = load_file(out / "dense" / "model.safetensors")
     assert torch.equal(written["linear.weight"], torch.zeros(2, 2))

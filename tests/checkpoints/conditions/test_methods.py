@@ -5,7 +5,7 @@ import torch
 import yaml
 
 from tadrop.app import meter
-from tadrop.app.merging.recipe import read_recipe
+from tadrop.app.merging.recipes.recipe import read_recipe
 from tadrop.app.verbs.checkpoints.merge import main
 from tadrop.storage.checkpoint import open_checkpoint
 from tadrop.types import TadropError

@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from tadrop.app.merging.recipe import read_recipe
+from tadrop.app.merging.recipes.recipe import read_recipe
 from tadrop.storage.checkpoint import open_checkpoint
 from tests.checkpoints import save, weights
 from tests.checkpoints.conditions import merged, noted, refused

@@ -3,35 +3,17 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
-from tadrop.app.merging import arguments
+from tadrop.app.merging import arguments, spellings
+from tadrop.app.merging.recipes.whereabouts import told_where
 from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.terminal.stopping import nothing_goes_on
-
-# How this command spells the settings that messages name.
-SPELLINGS = {
-    r" \(model\.\w+=[^)]*\)": "",  # the same in words of `tadrop run`
-    r"\bexport\.dir\b": "-o",
-    r"\bexport\.dtype=": "--dtype ",
-    r"\bexport\.shard_size=": "--shard-size ",
-    r"\bexport\.expand=true\b": "--expand",
-    r"\boverwrite=true\b": "--overwrite",
-    r"\bmodel\.private=": "--private ",
-    r"\bmerge\.scale=": "--scale ",
-    r"\bseed=": "--seed ",
-    r"\brename\.([^:]+): (?=\S+=)": r"--rename \1:",
-    r"\brename\.([^:]+):": r"--rename \1:",
-    r"\bchat_template=": "--chat-template ",
-    r"nothing is drawn by merge=": "nothing is drawn by --method ",
-    r"\bmodel\.t\b": "--t",
-    r"\bmerge=(\w+) has no": r"--method \1 has no",
-    r"\bmerge=(\w+): conf/merge has no such file": r"--method \1: there is no such method",
-    r"python run\.py --help lists": "tadrop merge --list lists",
-}
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Merges what the command line names."""
+    nothing_goes_on()
     reader = arguments.parser()
     options = reader.parse_args(words)
     if options.list:
@@ -41,15 +23,16 @@ def main(words: Sequence[str] | None = None) -> None:
         return
     if options.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    nothing_goes_on()
-    with told_in_one_line(SPELLINGS):
+    is_recipe = options.recipe is not None
+    with told_in_one_line(spellings.of(is_recipe)):
         request = arguments.request(reader, options)
-        if options.dry_run:
-            from tadrop.app.merging.planning import tell
+        with told_where(options.recipe) if is_recipe else nullcontext():
+            if options.dry_run:
+                from tadrop.app.merging.planning import tell
 
-            tell(request)
-            return
-        _merge(request, options)
+                tell(request)
+                return
+            _merge(request, options)
 
 
 def _merge(request: arguments.Request, options: object) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from tadrop.app.merging.mergekit import mapping as mergekit
+from tadrop.app.merging.recipes.document import Document, read_document
+from tadrop.app.merging.recipes.mergekit import mapping as mergekit
 from tadrop.app.merging.request import Request
 from tadrop.checkpoints.words import HUB_ID, Place
 from tadrop.errors import TadropError
@@ -20,6 +21,7 @@ from tadrop.storage.torch_files.refusal import first_line
 
 NAME = "tadrop.yaml"
 HEAD = "# A merge by {suite}. `tadrop merge --recipe {name} -o OUT` makes the same again.\n"
+LISTS = ("settings", "private", "keep_base", "matrices")
 # Words of a recipe that are the request's own, and those that the model takes.
 OWN = (
     "base",
@@ -40,20 +42,27 @@ FAMILY = (
         "statistics",
         "round_base",
     ),
-    *("force", "weights", "density", "t", "chat_template", "rename"),
+    *("force", "weights", "density", "t", "chat_template", "rename", "key"),
 )
+
+
+def recipe_file(path: Path) -> Path:
+    """The file of a recipe; of a merge's folder the one in it."""
+    return path / NAME if path.is_dir() else path
 
 
 def read_recipe(file: Path, out: str) -> Request:
     """The merge that a file asks for, of this suite or of mergekit.
 
-    Raises TadropError naming the line or the word that is not known.
+    file: a recipe, or the folder of a merge, which holds its own
+    Raises TadropError naming the line and the word that is not known.
     """
-    content = read_yaml(file, "recipe")
-    if not isinstance(content, dict):
+    file = recipe_file(file)
+    document = read_document(file, "recipe")
+    if not isinstance(document.content, dict):
         raise TadropError(f"{file}: a recipe is a mapping: base, experts, method, ...")
     try:
-        return _request(file, content, out)
+        return _request(document, out)
     except KeyError as error:
         raise TadropError(f"{file}: an entry has no {error}") from error
     except (AttributeError, TypeError, ValueError) as error:
@@ -62,61 +71,49 @@ def read_recipe(file: Path, out: str) -> Request:
         ) from error
 
 
-def read_yaml(file: Path, what: str) -> Any:
-    """What a YAML file says. what: what it is, for errors
-
-    Raises TadropError with the line that is no YAML.
-    """
-    if not file.is_file():
-        raise TadropError(f"{file}: there is no such {what}")
-    try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise TadropError(
-            f"{file}: the {what} cannot be read ({first_line(error)})"
-        ) from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise TadropError(
-            f"{file}, line {line}: the {what} is no YAML ({error.problem})"
-        ) from error
-    except yaml.YAMLError as error:
-        raise TadropError(
-            f"{file}: the {what} is no YAML ({first_line(error)})"
-        ) from error
-
-
-def _request(file: Path, content: Mapping[str, Any], out: str) -> Request:
+def _request(document: Document, out: str) -> Request:
+    content = document.content
     if mergekit.is_one(content):
-        return mergekit.request(file, content, out)
-    for word in content:
-        if word not in (*OWN, *FAMILY, "shard_size"):
-            near = get_close_matches(str(word), (*OWN, *FAMILY), 1)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            raise TadropError(f"{file}: a recipe has no {word!r}{meant}")
-    for word in ("experts", "method"):
-        if word not in content:
-            raise TadropError(f"{file}: {word} is missing")
-    for word in ("tadrop", "expand"):
-        if not isinstance(content.get(word, False), bool):
-            raise TadropError(f"{file}: {word} is true or false")
-    settings = content.get("settings") or ()
-    if isinstance(settings, str):
-        raise TadropError(f"{file}: settings is a list: [{settings}]")
+        return mergekit.request(document, out)
+    _check_words(document)
     base = content.get("base")
+    file = document.file
     return Request(
         base=None if base is None else _word(file, str(base)),
-        experts=_experts(file, content["experts"]),
+        experts=_experts(document),
         out=out,
         method=str(content["method"]),
         tadrop=content.get("tadrop", False),
         scale=content.get("scale"),
-        settings=tuple(map(str, settings)),
+        settings=tuple(map(str, content.get("settings") or ())),
         model=_family(file, content),
         dtype=content.get("dtype"),
         expand=content.get("expand", False),
         shard_size=str(content.get("shard_size", "5GB")),
     )
+
+
+def _check_words(document: Document) -> None:
+    """Raises TadropError for a word that a recipe does not have, or lacks."""
+    content = document.content
+    for word in content:
+        if word not in (*OWN, *FAMILY, "shard_size"):
+            near = get_close_matches(str(word), (*OWN, *FAMILY), 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise TadropError(
+                f"{document.at(str(word))}: a recipe has no {word!r}{meant}"
+            )
+    for word in ("experts", "method"):
+        if word not in content:
+            raise TadropError(f"{document.file}: {word} is missing")
+    for word in ("tadrop", "expand"):
+        if not isinstance(content.get(word, False), bool):
+            raise TadropError(f"{document.at(word)}: {word} is true or false")
+    for word in LISTS:
+        if isinstance(content.get(word), str):
+            raise TadropError(
+                f"{document.at(word)}: {word} is a list: [{content[word]}]"
+            )
 
 
 def _family(file: Path, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,18 +129,20 @@ def _family(file: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     return model
 
 
-def _experts(file: Path, node: Any) -> list[str]:
+def _experts(document: Document) -> list[str]:
+    node, file = document.content["experts"], document.file
+    found: list[str] = []
     if isinstance(node, Mapping):
-        found: list[str] = []
         for name, path in node.items():
             found.append(f"{name}={_word(file, str(path))}")
         return found
     if isinstance(node, Sequence) and not isinstance(node, str):
-        found: list[str] = []
         for word in node:
             found.append(_word(file, str(word)))
         return found
-    raise TadropError(f"{file}: experts is a list, or a mapping from names to paths")
+    raise TadropError(
+        f"{document.at('experts')}: experts is a list, or a mapping from names to paths"
+    )
 
 
 def _word(file: Path, word: str) -> str:

@@ -5,10 +5,10 @@ float32. What has no equal here is refused by the name that the file gives it.
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from tadrop.app.merging.mergekit.reader import Reader
+from tadrop.app.merging.recipes.document import Document
+from tadrop.app.merging.recipes.mergekit.reader import Reader
 from tadrop.app.merging.request import Request
 from tadrop.errors import TadropError
 
@@ -46,37 +46,30 @@ def is_one(content: Mapping[str, Any]) -> bool:
     return "merge_method" in content
 
 
-def request(file: Path, content: Mapping[str, Any], out: str) -> Request:
+def request(document: Document, out: str) -> Request:
     """The merge that a file of mergekit asks for.
 
-    Raises TadropError for what is not the same here, naming the word and the difference.
+    Raises TadropError for what is not the same here, naming the line and the difference.
     """
+    content = document.content
     for word in content:
         if word not in TOP:
-            raise TadropError(f"{file}: {word} is not known")
+            raise TadropError(f"{document.at(str(word))}: {word} is not known")
     for word in ("slices", "modules", "tokenizer"):
         if content.get(word):
-            raise TadropError(f"{file}: {word} is not mapped; merge whole models")
+            raise TadropError(
+                f"{document.at(word)}: {word} is not mapped; merge whole models"
+            )
     method = str(content["merge_method"])
     if method not in METHODS:
         raise TadropError(
-            f"{file}: merge_method {method} {UNMAPPED.get(method, NO_ROW)}"
+            f"{document.at('merge_method')}: merge_method {method} "
+            f"{UNMAPPED.get(method, NO_ROW)}"
         )
-    reader = Reader(file, content)
+    reader = Reader(document)
     row, settings, model = METHODS[method](reader)
     reader.check_read()
-    dtype = content.get("out_dtype") or content.get("dtype")
-    if dtype is not None and dtype not in DTYPES:
-        raise TadropError(f"{file}: dtype {dtype} is not one of {', '.join(DTYPES)}")
-    if content.get("tokenizer_source"):
-        model["tokenizer"] = reader.tokenizer(content["tokenizer_source"])
-    if content.get("chat_template"):
-        if content["chat_template"] != "auto":
-            raise TadropError(
-                f"{file}: chat_template is auto here; name a model's or a file with "
-                "--chat-template"
-            )
-        model["chat_template"] = "auto"
+    model |= _speaking(reader)
     return Request(
         base=reader.base,
         experts=reader.experts,
@@ -85,8 +78,35 @@ def request(file: Path, content: Mapping[str, Any], out: str) -> Request:
         scale=reader.scale,
         settings=settings,
         model=model,
-        dtype=DTYPES[dtype] if dtype else None,
+        dtype=_dtype(document),
     )
+
+
+def _dtype(document: Document) -> str | None:
+    for word in ("out_dtype", "dtype"):
+        dtype = document.content.get(word)
+        if dtype and dtype not in DTYPES:
+            raise TadropError(
+                f"{document.at(word)}: {word} {dtype} is not one of {', '.join(DTYPES)}"
+            )
+        if dtype:
+            return DTYPES[dtype]
+    return None
+
+
+def _speaking(reader: Reader) -> dict[str, Any]:
+    """Whose tokenizer comes out, and which chat template."""
+    content, found = reader.content, dict[str, Any]()
+    if content.get("tokenizer_source"):
+        found["tokenizer"] = reader.tokenizer(content["tokenizer_source"])
+    if content.get("chat_template"):
+        if content["chat_template"] != "auto":
+            raise TadropError(
+                f"{reader.at('chat_template')}: chat_template is auto here; name a "
+                "model's or a file with --chat-template"
+            )
+        found["chat_template"] = "auto"
+    return found
 
 
 Mapped = tuple[str, tuple[str, ...], dict[str, Any]]
@@ -94,7 +114,9 @@ Mapped = tuple[str, tuple[str, ...], dict[str, Any]]
 
 def _need_base(reader: Reader) -> None:
     if reader.base is None:
-        raise TadropError(f"{reader.file}: {reader.method} needs base_model")
+        raise TadropError(
+            f"{reader.at('merge_method')}: {reader.method} needs base_model"
+        )
 
 
 def _weights(reader: Reader) -> dict[str, Any]:
@@ -114,14 +136,14 @@ def _linear(reader: Reader) -> Mapped:
 def _task_arithmetic(reader: Reader) -> Mapped:
     _need_base(reader)
     reader.only("normalize", False, False)
-    reader.scale = float(reader.top("lambda", 1.0))
+    reader.scale = reader.number("lambda", 1.0)
     return "task_arithmetic", (), _weights(reader)
 
 
 def _ties(reader: Reader) -> Mapped:
     _need_base(reader)
     reader.only("normalize", True, True)
-    reader.scale = float(reader.top("lambda", 1.0))
+    reader.scale = reader.number("lambda", 1.0)
     norm = "l1" if reader.top("rescale", False) else "none"
     model = {
         **_weights(reader),
@@ -132,7 +154,7 @@ def _ties(reader: Reader) -> Mapped:
 
 def _sce(reader: Reader) -> Mapped:
     _need_base(reader)
-    select = float(reader.top("select_topk", 1.0))
+    select = reader.number("select_topk", 1.0)
     words = (
         f"merge.method.merge.select={select}",
         "merge.method.merge.floor=1e-6",
@@ -143,7 +165,9 @@ def _sce(reader: Reader) -> Mapped:
 def _slerp(reader: Reader) -> Mapped:
     _need_base(reader)
     if len(reader.experts) != 1:
-        raise TadropError(f"{reader.file}: slerp takes the base and one more model")
+        raise TadropError(
+            f"{reader.at('models')}: slerp takes the base and one more model"
+        )
     t = reader.whole("t")
     base = reader.base
     assert base is not None

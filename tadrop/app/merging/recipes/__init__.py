@@ -1,0 +1,1 @@
+"""Merges as YAML files: those of this suite, those of mergekit, and where a line is."""
