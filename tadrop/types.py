@@ -168,12 +168,14 @@ class Facts(NamedTuple):
     size, kept: entries of the vector, and of these the survivors
     factor:     what survivors are multiplied by
     ratio:      the quantile ratio that TADrop found; None for other rules
+    zeros:      whether TADrop found the whole vector to be zero
     """
 
     size: int
     kept: int
     factor: float
     ratio: float | None = None
+    zeros: bool = False
 
 
 def check_scope(scope: str, allowed: tuple[str, ...]) -> None:

@@ -136,17 +136,20 @@ class TADrop(Rule):
     def plan(self, vector: Vector) -> TopCut:
         """Keeps k = n - floor(s n) entries, at least one.
 
-        A tensor of one entry is left alone. With a density nothing is cut yet.
+        A tensor of one entry is left alone. So is one of zeros, which fine-tuning has
+        not changed; controls do not count its entries. With a density nothing is cut yet.
         """
         size = vector.size
         if size <= 1:
             return TopCut(size, size, -1.0, ratio=0.0)
         magnitudes = spectrum(vector)
-        if self.density is not None:  # how much to keep is known when all are planned
-            return TopCut(size, size, -1.0, ratio=self.ratio(magnitudes))
         fractions = [self.q_lo, self.q_hi]
         magnitudes.foresee(fractions, lambda bounds: self._ranks(bounds, size))
         ratio = self.ratio(magnitudes)
+        if not ratio and not any(magnitudes.quantiles([1.0])):
+            return TopCut(size, size, -1.0, ratio=ratio, zeros=True)
+        if self.density is not None:  # how much to keep is known when all are planned
+            return TopCut(size, size, -1.0, ratio=ratio)
         count = size - self._dropped(ratio, size)
         cut = top(vector, magnitudes, count, self.equals)
         return restored(magnitudes, replace(cut, ratio=ratio), self.norm)

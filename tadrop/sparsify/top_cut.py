@@ -26,7 +26,8 @@ class TopCut(Cut):
     """Keeps |tau| > threshold, and of |tau| == threshold those of the first words.
 
     Survivors are multiplied by factor. order, limit: of equal entries those stay whose
-    word in the sequence of `order` is at most `limit`; see Threshold.
+    word in the sequence of `order` is at most `limit`; see Threshold. zeros: the whole
+    vector is zero.
     """
 
     size: int
@@ -36,6 +37,7 @@ class TopCut(Cut):
     ratio: float | None = None
     order: int = 0
     limit: int = ALL
+    zeros: bool = False
 
     def keeps(self, tau: Tau, start: int = 0) -> Tensor:
         """The mask of survivors, of tau's shape."""
@@ -81,7 +83,7 @@ class TopCut(Cut):
 
     def facts(self) -> Facts:
         """See Cut."""
-        return Facts(self.size, self.kept, self.factor, self.ratio)
+        return Facts(self.size, self.kept, self.factor, self.ratio, self.zeros)
 
 
 # What happens to entries as large as the threshold where not all of them fit the count.

@@ -1,10 +1,13 @@
 """Controls keep as many entries as the adaptive rule; layers are cut as one."""
 
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from tadrop.sparsify.controls import inverted, shuffled, uniform
+from tadrop.sparsify.controls import inverted, pooled, shuffled, uniform
 from tadrop.sparsify.cut_stream import Sparse, all_cuts
 from tadrop.sparsify.magnitude import Magnitude
 from tadrop.sparsify.tadrop import TADrop
@@ -19,8 +22,11 @@ SHAPES = {
 }  # fmt: skip
 
 
-def stream():
-    """Two tasks whose tensors have tails of different weight."""
+def stream(frozen=()):
+    """Two tasks whose tensors have tails of different weight.
+
+    frozen: shapes of further tensors, which fine-tuning has not changed
+    """
     rng = np.random.default_rng(0)
     degrees = dict(zip(SHAPES, (1, 3, 9, 2, 30, 5, 1.5, 8), strict=True))
     taus = {"a": {}, "b": {}}
@@ -28,6 +34,8 @@ def stream():
         for name, degree in degrees.items():
             draw = rng.standard_t(degree, SHAPES[name])
             tensors[name] = torch.from_numpy(draw).float()
+        for at, shape in enumerate(frozen):
+            tensors[f"frozen.{at}.weight"] = torch.zeros(shape)
     return stream_of(taus)
 
 
@@ -40,7 +48,12 @@ def kept(cuts, task):
 
 
 RULE = TADrop(0.5, 0.95)
-CONTROLS = {"uniform": uniform, "inverted": inverted, "shuffled": shuffled}
+CONTROLS = {
+    "uniform": uniform,
+    "inverted": inverted,
+    "shuffled": shuffled,
+    "pooled": pooled,
+}
 
 
 def control(assign, cuts, **settings):
@@ -91,6 +104,34 @@ def test_uniform_keeps_one_fraction_at_the_same_density():
     assert rule.keep == pytest.approx(
         sum(sum(kept(adaptive, t).values()) for t in "ab") / total
     )
+
+
+def left(source, rule):
+    """How many entries of each task are not zero once the rule has cut it."""
+    sparse = Sparse(source, rule)
+    counts = Counter()
+    for name in source.names:
+        for task, tau in zip(source.tasks, sparse.taus(name), strict=True):
+            counts[task] += int(torch.count_nonzero(tau))
+    return counts
+
+
+@pytest.mark.parametrize("density", [None, 0.3])
+@pytest.mark.parametrize("assign", ["uniform", "inverted", "shuffled", "pooled"])
+def test_what_was_never_changed_is_no_part_of_a_density(assign, density):
+    rule = replace(RULE, density=density)
+    alone, beside = stream(), stream(frozen=[(40, 50), (300,)])
+    ours = planned(beside, rule)
+    adaptive = left(beside, rule.stand_in(ours) or rule)
+    assert adaptive == left(alone, rule.stand_in(planned(alone, rule)) or rule)
+    deal = CONTROLS[assign].deal
+    controlling = replace(rule, assign=assign, deal=deal)
+    found = left(beside, controlling.stand_in(ours))
+    if assign == "uniform" and density is None:  # one keep for both tasks together
+        total = sum(adaptive.values())
+        assert sum(found.values()) == pytest.approx(total, abs=2 * len(SHAPES))
+    else:
+        assert found == adaptive
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ entries of the task as the adaptive rule does. Where a density is set, its one c
 that instead (shares/density.py).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tadrop.protocols.streams import Cuts, Sparsifier
-from tadrop.sparsify.shares.assigned import Assigned, by_task, counted
+from tadrop.sparsify.shares.assigned import Assigned, by_task, counted, movable
 from tadrop.sparsify.shares.density import Order
 from tadrop.sparsify.tadrop import TADrop
 from tadrop.types import Facts
@@ -21,29 +23,23 @@ def reordered(rule: TADrop, cuts: Cuts, order: Order) -> Sparsifier:
         return rule.keeping(rule.shared(cuts, order))
     table: dict[tuple[str, str], Facts] = {}
     for task, facts in by_task(counted(cuts)).items():
-        sizes = np.array([fact.size for fact in facts.values()])
-        counts = np.array([fact.kept for fact in facts.values()])
-        dealt = _dealt(task, sizes, counts, order)
+        dealt = _dealt(task, list(facts.values()), order)
         for name, count in zip(facts, dealt.tolist(), strict=True):
             table[task, name] = Facts(facts[name].size, count, factor=1.0)
     return Assigned(table, rule.norm, rule.scope, rule.equals)
 
 
-def _dealt(
-    task: str,
-    sizes: np.ndarray,
-    counts: np.ndarray,
-    order: Order,
-) -> np.ndarray:
+def _dealt(task: str, facts: Sequence[Facts], order: Order) -> np.ndarray:
     """Entries to keep of each of a task's vectors, [vector], from what TADrop keeps.
 
     They add up to the same number.
     """
-    movable = sizes > 1  # a tensor of one entry is never cut
-    sparsity = order(task, (1 - counts / sizes)[movable])
+    sizes = np.array([fact.size for fact in facts])
+    counts = np.array([fact.kept for fact in facts])
+    moved = movable(facts)
+    sparsity = order(task, (1 - counts / sizes)[moved])
     dealt = counts.copy()
-    total = int(counts[movable].sum())
-    dealt[movable] = _matched(sparsity, sizes[movable], total)
+    dealt[moved] = _matched(sparsity, sizes[moved], int(counts[moved].sum()))
     return dealt
 
 

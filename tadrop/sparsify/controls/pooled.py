@@ -17,7 +17,7 @@ def deal(rule: TADrop, cuts: Cuts) -> Sparsifier:
     table = counted(cuts) if rule.density is None else rule.shared(cuts)
     kept, size = Counter[str](), Counter[str]()
     for (task, _), facts in table.items():
-        kept[task] += facts.kept
+        kept[task] += 0 if facts.zeros else facts.kept
         size[task] += facts.size
     pooled: dict[tuple[str, str], Facts] = {}
     for task in kept:

@@ -16,7 +16,8 @@ def deal(rule: TADrop, cuts: Cuts) -> Sparsifier:
         return rule.keeping(rule.shared(cuts, even))
     kept = size = 0
     for facts in counted(cuts).values():
-        kept += facts.kept
-        size += facts.size
-    keep = kept / size
+        if not facts.zeros:
+            kept += facts.kept
+            size += facts.size
+    keep = kept / size if size else 1.0
     return Magnitude(keep, norm=rule.norm, equals=rule.equals, scope=rule.scope)

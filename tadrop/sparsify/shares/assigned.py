@@ -1,7 +1,9 @@
 """The rule that keeps as many entries of each vector as a table says."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from tadrop.numerics.quantile import spectrum
 from tadrop.protocols.streams import Cuts
@@ -38,6 +40,14 @@ def counted(cuts: Cuts) -> dict[tuple[str, str], Facts]:
         assert told is not None, "TADrop's cuts are counted"
         facts[key] = told
     return facts
+
+
+def movable(facts: Iterable[Facts]) -> np.ndarray:
+    """Which vectors can lose entries, [vector] bool.
+
+    A tensor of one entry is never cut, and one of zeros has nothing to lose.
+    """
+    return np.array([one.size > 1 and not one.zeros for one in facts])
 
 
 def by_task(table: Table) -> dict[str, dict[str, Facts]]:

@@ -6,10 +6,11 @@ ratio says. With it the share is c w, at most 1, with one c for the whole task v
 
     k = min(ceil(c w n), n), at least 1;  c such that the k add up to round(D N)
 
-where N counts the entries of all vectors of more than one entry. The sum grows with c,
-which is found by bisection from the ratios alone; what a whole vector cannot take goes
-to the others. So the order of the vectors by ratio stays, c = 1 is TADrop without a
-density, equal ratios are uniform, and what stays at one density stays at a larger one.
+where N counts the entries of all vectors of more than one entry, but for those that are
+all zero. The sum grows with c, which is found by bisection from the ratios alone; what a
+whole vector cannot take goes to the others. So the order of the vectors by ratio stays,
+c = 1 is TADrop without a density, equal ratios are uniform, and what stays at one density
+stays at a larger one.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tadrop.protocols.streams import Cuts
-from tadrop.sparsify.shares.assigned import by_task, counted
+from tadrop.sparsify.shares.assigned import by_task, counted, movable
 from tadrop.types import Facts
 
 # The least weight. A vector whose ratio leaves it nothing (w = 0) is served last.
@@ -86,9 +87,9 @@ def shared(
         sizes = np.array([fact.size for fact in facts])
         sparsities = np.array([sparsity(fact.ratio or 0.0) for fact in facts])
         kept = sizes.copy()
-        movable = sizes > 1  # a tensor of one entry is never cut
-        weights = 1 - order(task, sparsities[movable])
-        kept[movable] = allotted(weights, sizes[movable], density)
+        moved = movable(facts)
+        weights = 1 - order(task, sparsities[moved])
+        kept[moved] = allotted(weights, sizes[moved], density)
         for name, fact, count in zip(found, facts, kept.tolist(), strict=True):
             table[task, name] = fact._replace(kept=count)
     return table
