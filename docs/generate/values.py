@@ -7,15 +7,21 @@ table of methods to choose from, `{{trials}}` that of the calibration's trials, 
 nothing stops the build.
 """
 
+import csv
 import re
 
 from docs.generate.catalogue import RESULTS, printed
 from docs.generate.choice import choice
-from docs.generate.trials import trials
+from tadrop.results.published import read
+from tadrop.results.validity.page import TUNED
+from tadrop.results.validity.suites import published_suites
 
 PLACE = re.compile(r"\{\{([^{}]+)\}\}")
 TAU = "tau: "
 AGAINST = "Against its uniform control at equal density TADrop "
+TRIALS = RESULTS / "calibration.csv"
+BESIDE = "ViT-B/32, Ilharco et al., 8 tasks"
+LEVELS = ("pretrained", "individual")
 COLUMNS = {"average": "avg", "difference": "diff", "versus": "vs uniform"}
 
 
@@ -73,3 +79,31 @@ def sentence(name: str) -> str:
         if said.startswith(AGAINST):
             return f"it {said.removeprefix(AGAINST)}"
     raise ValueError(f"results/findings.md says nothing of {name} against the control")
+
+
+def trials() -> str:
+    """A table: a line for each trial, and one for the published averages."""
+    with TRIALS.open(encoding="utf-8", newline="") as text:
+        reader = csv.DictReader(text)
+        names = list(reader.fieldnames or ())
+        lines = [_cells(names), _cells(["--:"] * len(names))]
+        for row in reader:
+            lines.append(_cells([row[name] for name in names]))
+    lines.append(_cells([_published(name) for name in names]))
+    return "\n".join(lines)
+
+
+def _cells(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _published(column: str) -> str:
+    """What is published in one column; nothing for a setting of ours."""
+    if column == "trial":
+        return f"*{BESIDE}*"
+    suites = published_suites(read(RESULTS / "published"))
+    suite = next(one for one in suites if one.name == BESIDE)
+    if column in LEVELS:
+        return f"{suite.levels[column]:.1f}"
+    share = suite.share(column) if column in TUNED else None
+    return "" if share is None else f"{100 * share:.0f}"

@@ -33,7 +33,7 @@ def world(tmp_path, monkeypatch):
         ("--scale nan", "error: --scale nan: it is a number"),
         ("--shard-size 5XB", "error: --shard-size 5XB: it is a size such as 5GB"),
         ("--keep-base foo*", "error: --keep-base foo*: no tensor of the base"),
-        ("--tokenizer foo", "error: --tokenizer foo: it is base or one of a, b"),
+        ("--tokenizer foo", "words that could be joined: it is base or one of a, b"),
         ("-m ties --set q_lo=0.3", "and this changes nothing; say --tadrop"),
         ("-m ties --tadrop --set keep=0.9", "leave --tadrop out, or say --set before="),
         (
@@ -183,7 +183,7 @@ def test_an_out_of_no_name_is_none(world, capsys):
 
 def test_a_folder_of_checkpoints_is_no_checkpoint(world, capsys):
     said = "holds no weights itself but checkpoints in folders; name one: a, b, base"
-    refused(". a -o no", said, capsys)
+    refused(". a -o ../no", said, capsys)
     said = "x.safetensors: there is no such file or folder, and it is no hub id"
     refused("base nowhere/x.safetensors -o no", said, capsys)
 

@@ -159,6 +159,24 @@ def request(read: argparse.ArgumentParser, options: argparse.Namespace) -> Reque
     settings = list(options.set)
     if options.seed is not None:
         settings.append(f"seed={options.seed}")
+    return Request(
+        base=base,
+        experts=models,
+        out=out,
+        method=options.method,
+        tadrop=options.tadrop,
+        scale=options.scale,
+        settings=settings,
+        model=_family(options, models),
+        dtype=options.dtype,
+        expand=options.expand,
+        shard_size=options.shard_size,
+        overwrite=options.overwrite,
+    )
+
+
+def _family(options: argparse.Namespace, experts: Sequence[str]) -> dict[str, Any]:
+    """What the arguments say of the models, in the words of `model=local`."""
     family: dict[str, Any] = {
         "private": options.private,
         "keep_base": options.keep_base,
@@ -169,24 +187,11 @@ def request(read: argparse.ArgumentParser, options: argparse.Namespace) -> Reque
         "chat_template": options.chat_template,
         "rename": _renames(options.rename),
         "key": options.key,
-        **_counts(options, models),
+        **_counts(options, experts),
     }
     if options.bn == "mean":
         del family["statistics"]
-    return Request(
-        base=base,
-        experts=models,
-        out=out,
-        method=options.method,
-        tadrop=options.tadrop,
-        scale=options.scale,
-        settings=settings,
-        model=family,
-        dtype=options.dtype,
-        expand=options.expand,
-        shard_size=options.shard_size,
-        overwrite=options.overwrite,
-    )
+    return family
 
 
 def _counts(options: argparse.Namespace, experts: Sequence[str]) -> dict[str, Any]:

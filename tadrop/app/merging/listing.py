@@ -10,7 +10,7 @@ from tadrop.app.schema.signatures import signature
 
 INDENT = {"initial_indent": "  ", "subsequent_indent": "  "}
 HEAD = """Methods of `tadrop merge --method NAME`, and what each needs:
-  base  task vectors of a base   w  takes --weight   t  takes --t   2  two models
+  base  task vectors of a base   w takes --weight   t takes --t   2 two models
 """
 
 
@@ -27,7 +27,7 @@ def listing() -> str:
         needs.append("w" if "weights" in takes else "")
         needs.append("t" if "t" in takes else "")
         needs.append("" if row.models is None else str(row.models))
-        about = shorten(row.about, 54, placeholder="...")
+        about = shorten(row.about, 50, placeholder="...")
         lines.append(f"  {row.name:<18} {' '.join(filter(None, needs)):<8} {about}\n")
     told = "These look at data or at the model; tadrop run merge=NAME:"
     lines.append(f"\n{told}\n{fill(', '.join(others), 78, **INDENT)}\n")
