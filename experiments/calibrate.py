@@ -109,12 +109,11 @@ def line(name: str, recipe: TaskRecipe, found: dict[str, float]) -> dict[str, ob
 
 def note(values: dict[str, object]) -> None:
     """Puts a trial's row into the table, in place of an earlier one of its name."""
-    rows: list[dict[str, object]] = []
+    table = pd.DataFrame([values])
     if TABLE.exists():
-        table = pd.read_csv(TABLE, dtype=str)
-        rows = table[table["trial"] != values["trial"]].to_dict("records")
-    rows.append(values)
-    write_text(TABLE, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+        earlier = pd.read_csv(TABLE, dtype=str)
+        table = pd.concat([earlier[earlier["trial"] != values["trial"]], table])
+    write_text(TABLE, table.to_csv(index=False, lineterminator="\n"))
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """The methods that checkpoints on disk can be merged by, and what each needs."""
 
-from textwrap import fill, shorten
+from textwrap import fill, indent, shorten
 
 import yaml
 
@@ -8,7 +8,6 @@ from tadrop.app.boards.catalogue import MERGE, merge_rows
 from tadrop.app.runs.checks import READING
 from tadrop.app.schema.signatures import signature
 
-INDENT = {"initial_indent": "  ", "subsequent_indent": "  "}
 HEAD = """Methods of `tadrop merge --method NAME`, and what each needs:
   base  task vectors of a base   w takes --weight   t takes --t   2 two models
 """
@@ -30,7 +29,7 @@ def listing() -> str:
         about = shorten(row.about, 50, placeholder="...")
         lines.append(f"  {row.name:<18} {' '.join(filter(None, needs)):<8} {about}\n")
     told = "These look at data or at the model; tadrop run merge=NAME:"
-    lines.append(f"\n{told}\n{fill(', '.join(others), 78, **INDENT)}\n")
+    lines.append(f"\n{told}\n{indent(fill(', '.join(others), 76), '  ')}\n")
     return "\n".join(lines[:1]) + "".join(lines[1:])
 
 
