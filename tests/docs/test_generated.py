@@ -61,9 +61,8 @@ def test_a_row_that_stands_in_a_committed_table_says_what_it_stores():
         assert (one.stored is not None) == (one.row.title in on_boards), one.row.name
     stored = {one.row.name: one.stored for one in catalogue.merging_rows()}
     assert stored["average"] == pytest.approx(1)
-    assert stored["emr"] == pytest.approx(
-        1 + 8 / 32, abs=0.01
-    )  # a bit an entry and task
+    # A bit an entry and task, of the tensors too that no task has changed.
+    assert 1 + 8 / 32 <= stored["emr"] < 1.3
 
 
 def test_the_reference_has_every_file_and_key_of_the_configuration():
