@@ -11,6 +11,8 @@ from tadrop.checkpoints.opening import Input
 from tadrop.types import TadropError
 from tadrop.vectors.names import layer_of
 
+SAFETENSORS = ".safetensors"
+
 
 @dataclass(frozen=True)
 class Options:
@@ -28,7 +30,10 @@ class Options:
 
 
 def check(options: Options, base: Input, inputs: Mapping[str, Input]) -> None:
-    """Raises TadropError for experts that there are not, and patterns of no tensor."""
+    """Raises TadropError for what is about nothing: experts that there are not, a key
+    without a torch file, patterns of no tensor.
+    """
+    _check_key(options.key, base, inputs)
     for name in options.rename:
         if name not in inputs or inputs[name].adapter is not None:
             raise TadropError(
@@ -48,3 +53,14 @@ def check(options: Options, base: Input, inputs: Mapping[str, Input]) -> None:
             raise TadropError(
                 f"model.private=[{pattern}]: no tensor is called so{meant}"
             )
+
+
+def _check_key(key: str | None, base: Input, inputs: Mapping[str, Input]) -> None:
+    if key is None:
+        return
+    for one in (base, *inputs.values()):
+        if any(file.suffix != SAFETENSORS for file in one.checkpoint.files):
+            return
+    raise TadropError(
+        f"model.key={key}: no input is a torch file, which alone has entries to choose from"
+    )

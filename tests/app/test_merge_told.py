@@ -203,6 +203,8 @@ def test_the_entry_to_take_of_several_states(world, capsys):
     other = {**state, "n.weight": state["n.weight"] + 1}
     torch.save({"model": state, "ema": other}, "two.ckpt")
     refused("base two.ckpt -o no", "choose one with --key NAME", capsys)
+    said = "error: --key ema: no input is a torch file"
+    refused("base a --key ema -o no", said, capsys)
     merge("base two.ckpt --key ema -m average -o out")
     written = load_file("out/model.safetensors")
     torch.testing.assert_close(written["n.weight"], other["n.weight"])

@@ -28,6 +28,7 @@ OPTIONS = {
     r"\bexport\.shard_size=": "--shard-size ",
     r"\bexport\.expand=true\b": "--expand",
     r"\bmodel\.private=": "--private ",
+    r"\bmodel\.key=": "--key ",
     r"\bmodel\.private\b": "--private",
     r"\bmodel\.weights\b": "--weight",
     r"\bmodel\.density\b": "--density",
