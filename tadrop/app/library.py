@@ -59,7 +59,7 @@ def merge_checkpoints(
 
 
 def tadrop_(
-    tau: Tensor, q_lo: float = 0.3, q_hi: float = 0.9, norm: str = "l1"
+    tau: Tensor, q_lo: float = 0.8, q_hi: float = 0.9, norm: str = "l1"
 ) -> Tensor:
     """Tensor-wise Adaptive Drop of one task vector's tensor, in place; returns it.
 

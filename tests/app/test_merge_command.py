@@ -64,7 +64,7 @@ def test_tadrop_is_on_only_when_asked_for(world):
     words = ["model=local", "model.base=base", "model.experts=[a,b]", "merge=ties"]
     assert identity.tadrop(resolved(composed(words))) is None
     on = resolved(composed([*words, "tadrop=on"]))
-    assert identity.tadrop(on)["q_lo"] == 0.3
+    assert identity.tadrop(on)["q_lo"] == 0.8
 
 
 def test_a_knob_goes_by_its_last_word(world, capsys):
