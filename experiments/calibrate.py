@@ -4,7 +4,7 @@
 
 It fine-tunes the eight tasks with the recipe, its settings replaced as given, in
 runs/calibration/NAME, merges them by the rows that the suite may be tuned by, and
-writes how far each goes from the base to the single models into results/calibration.csv,
+writes how far each goes from the base to the single models into experiments/glyphs/trials.csv,
 beside what is published for ViT-B/32. All other rows are left for judging the suite.
 A trial that was stopped goes on; one that is there is only judged anew.
 """
@@ -32,7 +32,7 @@ from tadrop.results.validity.page import TUNED
 from tadrop.storage.files import write_text
 
 ROOT = Path(__file__).parents[1]
-TABLE = ROOT / "results" / "calibration.csv"
+TABLE = ROOT / "experiments" / "glyphs" / "trials.csv"
 TRIALS = ROOT / "runs" / "calibration"
 LIMIT = 200  # validation images of each task
 EDGES = ("pretrained", "individual")

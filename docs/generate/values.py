@@ -10,7 +10,7 @@ nothing stops the build.
 import csv
 import re
 
-from docs.generate.catalogue import RESULTS, printed
+from docs.generate.catalogue import RESULTS, ROOT, printed
 from docs.generate.choice import choice
 from tadrop.results.published import read
 from tadrop.results.validity.page import TUNED
@@ -19,7 +19,7 @@ from tadrop.results.validity.suites import published_suites
 PLACE = re.compile(r"\{\{([^{}]+)\}\}")
 TAU = "tau: "
 AGAINST = "Against its uniform control at equal density TADrop "
-TRIALS = RESULTS / "calibration.csv"
+TRIALS = ROOT / "experiments" / "glyphs" / "trials.csv"
 BESIDE = "ViT-B/32, Ilharco et al., 8 tasks"
 LEVELS = ("pretrained", "individual")
 COLUMNS = {"average": "avg", "difference": "diff", "versus": "vs uniform"}
