@@ -199,7 +199,7 @@ def test_a_tensor_shared_among_threads_has_the_bits_of_one(
             replace(TADrop(0.3, 0.9, norm).plan(Vector.of(tau)), ratio=expected.ratio)
             == expected
         )
-        assert torch.equal(tadrop_(tau.clone(), norm=norm), expected.apply(tau))
+        assert torch.equal(tadrop_(tau.clone(), 0.3, 0.9, norm), expected.apply(tau))
     finally:
         torch.set_num_threads(before)
 
