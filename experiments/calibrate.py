@@ -24,9 +24,8 @@ from statistics import mean
 import pandas as pd
 import yaml
 
-from experiments.glyphs.finetuning import train_task
 from experiments.glyphs.recipe import TaskRecipe
-from experiments.train_glyphs import write_manifest
+from experiments.train_glyphs import fine_tune, write_manifest
 from tadrop.app.terminal.entry import enter
 from tadrop.results.validity.page import TUNED
 from tadrop.storage.files import write_text
@@ -57,18 +56,11 @@ def changed(recipe: TaskRecipe, words: Sequence[str]) -> TaskRecipe:
     return replace(recipe, **values)
 
 
-def fine_tune(folder: Path, base: Path, recipe: TaskRecipe, workers: int) -> None:
-    """Trains what is not there yet of the eight tasks, two side by side."""
+def make(folder: Path, base: Path, recipe: TaskRecipe, workers: int) -> None:
+    """Trains what is not there yet of the eight tasks, with the base beside them."""
     folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = []
-        for task in tasks():
-            path = folder / f"{task}.safetensors"
-            if not path.exists():
-                jobs.append(pool.submit(train_task, base, path, task, recipe, 0))
-        for job in jobs:
-            task, value, seconds = job.result()
-            print(f"{task}: validation {value:.3f}, {seconds:.0f} s", flush=True)
+        fine_tune(pool, folder, base, tasks(), recipe, 0)
     beside = folder / "base.safetensors"
     if not beside.exists():
         beside.write_bytes(base.read_bytes())
@@ -128,7 +120,7 @@ def main() -> None:
     options = parser.parse_args()
     recipe = changed(TaskRecipe(), options.settings)
     folder = TRIALS / options.name
-    fine_tune(folder, options.base, recipe, options.workers)
+    make(folder, options.base, recipe, options.workers)
     values = line(options.name, recipe, averages(folder))
     note(values)
     print(pd.Series(values).to_string())

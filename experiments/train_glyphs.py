@@ -13,7 +13,8 @@ by side.
 """
 
 import argparse
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -35,6 +36,25 @@ def write_manifest(folder: Path) -> None:
     for path in sorted(folder.glob("*.safetensors")):
         lines.append(f"{sha256(path)}  {path.name}")
     write_text(folder / MANIFEST, "\n".join(lines) + "\n")
+
+
+def fine_tune(
+    pool: Executor,
+    folder: Path,
+    base: Path,
+    tasks: Iterable[str],
+    recipe: TaskRecipe,
+    seed: int,
+) -> None:
+    """Fine-tunes those of the tasks that the folder lacks."""
+    jobs: list[Future[tuple[str, float, float]]] = []
+    for task in tasks:
+        path = folder / f"{task}.safetensors"
+        if not path.exists():
+            jobs.append(pool.submit(train_task, base, path, task, recipe, seed))
+    for job in track(as_completed(jobs), description="fine-tuning", total=len(jobs)):
+        task, value, seconds = job.result()
+        print(f"{task}: validation {value:.3f}, {seconds:.0f} s", flush=True)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,16 +81,7 @@ def main() -> None:
         if not base.exists():
             print("base: about half an hour ...", flush=True)
             pool.submit(train_base, base, BaseRecipe(), options.seed).result()
-        jobs = []
-        for task in options.tasks:
-            path = options.out / f"{task}.safetensors"
-            if not path.exists():
-                arguments = (base, path, task, TaskRecipe(), options.seed)
-                jobs.append(pool.submit(train_task, *arguments))
-        ended = track(as_completed(jobs), description="fine-tuning", total=len(jobs))
-        for job in ended:
-            task, value, seconds = job.result()
-            print(f"{task}: validation {value:.3f}, {seconds:.0f} s", flush=True)
+        fine_tune(pool, options.out, base, options.tasks, TaskRecipe(), options.seed)
     write_manifest(options.out)
     write_card(options.out)
 

@@ -14,7 +14,7 @@ from docs.generate.catalogue import RESULTS, ROOT, printed
 from docs.generate.choice import choice
 from tadrop.results.published import read
 from tadrop.results.validity.page import TUNED
-from tadrop.results.validity.suites import published_suites
+from tadrop.results.validity.suites import Suite, published_suites
 
 PLACE = re.compile(r"\{\{([^{}]+)\}\}")
 TAU = "tau: "
@@ -89,7 +89,9 @@ def trials() -> str:
         lines = [_cells(names), _cells(["--:"] * len(names))]
         for row in reader:
             lines.append(_cells([row[name] for name in names]))
-    lines.append(_cells([_published(name) for name in names]))
+    suites = published_suites(read(RESULTS / "published"))
+    beside = next(one for one in suites if one.name == BESIDE)
+    lines.append(_cells([_published(beside, name) for name in names]))
     return "\n".join(lines)
 
 
@@ -97,12 +99,10 @@ def _cells(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _published(column: str) -> str:
+def _published(suite: Suite, column: str) -> str:
     """What is published in one column; nothing for a setting of ours."""
     if column == "trial":
-        return f"*{BESIDE}*"
-    suites = published_suites(read(RESULTS / "published"))
-    suite = next(one for one in suites if one.name == BESIDE)
+        return f"*{suite.name}*"
     if column in LEVELS:
         return f"{suite.levels[column]:.1f}"
     share = suite.share(column) if column in TUNED else None

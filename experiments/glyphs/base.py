@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from experiments.glyphs.loop import drawn, train
+from experiments.glyphs.loop import drawn, save, train
 from experiments.glyphs.recipe import BaseRecipe
 from tadrop.models.glyph_vit import GlyphViT
 from tadrop.numerics.seeds import generator
-from tadrop.storage.files import write_tensors
 from tadrop.tasks.drawing.families import FAMILIES, PRETRAINING
 from tadrop.tasks.drawing.rendering import Family, Look, render
 
@@ -75,12 +74,8 @@ def train_base(path: Path, recipe: BaseRecipe, seed: int) -> None:
     torch.manual_seed(seed)
     model = GlyphViT(len(alphabet()))
     loss = train(model, _losses(model, recipe, seed), recipe, "base")
-    half: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        half[name] = tensor.half().contiguous()
     facts = {"recipe": asdict(recipe), "seed": seed, "classes": len(alphabet())}
-    words = {key: str(value) for key, value in facts.items()}
-    write_tensors(path, half, words | {"loss": f"{loss:.3f}"})
+    save(path, model, facts | {"loss": f"{loss:.3f}"})
 
 
 def _losses(model: GlyphViT, recipe: BaseRecipe, seed: int) -> Iterator[Tensor]:

@@ -12,11 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from experiments.glyphs.base import alphabet, images
-from experiments.glyphs.loop import drawn, tensors, train
+from experiments.glyphs.loop import drawn, save, tensors, train
 from experiments.glyphs.recipe import TaskRecipe
 from tadrop.models.glyph_vit import GlyphViT
 from tadrop.numerics.seeds import generator
-from tadrop.storage.files import write_tensors
 from tadrop.tasks import glyphs
 
 HEAD = ("head.weight", "head.bias")
@@ -31,7 +30,8 @@ def started(base: Path, task: str) -> GlyphViT:
     from safetensors.torch import load_file
 
     state = {name: tensor.float() for name, tensor in load_file(base).items()}
-    rows = [alphabet().index(character) for character in glyphs.classes(task)]
+    known = alphabet()
+    rows = [known.index(character) for character in glyphs.classes(task)]
     for name in HEAD:
         state[name] = state[name][rows]
     model = GlyphViT(len(rows))
@@ -113,8 +113,5 @@ def train_task(
         "base_validation_accuracy": before,
         "validation_accuracy": after,
     }
-    half: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        half[name] = tensor.half().contiguous()
-    write_tensors(path, half, {key: str(value) for key, value in facts.items()})
+    save(path, model, facts)
     return task, after, seconds

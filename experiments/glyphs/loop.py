@@ -1,7 +1,8 @@
 """The training loop of base and tasks."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from statistics import mean
 
 import numpy as np
@@ -12,8 +13,17 @@ from experiments.glyphs.recipe import BATCH, BaseRecipe, TaskRecipe
 from experiments.training import optimise
 from tadrop.models.glyph_vit import GlyphViT
 from tadrop.numerics.seeds import generator
+from tadrop.storage.files import write_tensors
 
 SAID = 200  # steps between two lines of progress
+
+
+def save(path: Path, model: GlyphViT, facts: Mapping[str, object]) -> None:
+    """Writes a model as float16 safetensors, atomically, with facts as metadata."""
+    half: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        half[name] = tensor.half().contiguous()
+    write_tensors(path, half, {key: str(value) for key, value in facts.items()})
 
 
 def tensors(images: np.ndarray) -> Tensor:

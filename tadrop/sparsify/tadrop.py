@@ -25,7 +25,6 @@ from tadrop.sparsify.top_cut import TopCut, check_equals, check_norm, restored, 
 from tadrop.types import TadropError, Vector, check_scope
 
 MAPS = ("identity", "power", "affine")
-NATIVE = "native"
 
 # A control of TADrop: from the rule and its cuts, the rule that deals the same number of
 # entries out otherwise.

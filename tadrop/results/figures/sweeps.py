@@ -48,10 +48,14 @@ def lambda_curves(records: Sequence[Record], title: str = "") -> "Figure | None"
         axes.set_title(name, fontsize=9)
         axes.set_xlabel("lambda")
     panels[0].set_ylabel("validation average, %")
-    legend(figure, panels)
-    said = "accuracy on validation data against lambda"
-    figure.suptitle(f"{title}: {said}" if title else said, fontsize=9)
+    _entitle(figure, panels, title, "accuracy on validation data against lambda")
     return figure
+
+
+def _entitle(figure: "Figure", panels: Sequence["Axes"], title: str, said: str) -> None:
+    """Gives a figure its legend, and above it what it shows of which suite."""
+    legend(figure, panels)
+    figure.suptitle(f"{title}: {said}" if title else said, fontsize=9)
 
 
 def _lambda_curve(axes: "Axes", word: str, record: Record) -> None:
@@ -94,9 +98,7 @@ def density_curves(records: Sequence[Record], title: str = "") -> "Figure | None
         axes.set_title(name, fontsize=9)
         axes.set_xlabel("density")
     panels[0].set_ylabel("average accuracy, %")
-    legend(figure, panels)
-    said = "accuracy against density"
-    figure.suptitle(f"{title}: {said}" if title else said, fontsize=9)
+    _entitle(figure, panels, title, "accuracy against density")
     return figure
 
 
