@@ -12,6 +12,8 @@ PATIENCE = 0.5  # seconds that a stop waits for a disk that is slow to make a fi
 
 _paths: set[Path] = set()
 _making = threading.Lock()
+_stopping = threading.Event()
+_here = threading.local()  # making: whether this thread is within making()
 
 
 @contextmanager
@@ -28,7 +30,24 @@ def unfinished(path: Path) -> Iterator[None]:
 def making() -> Iterator[None]:
     """Around what makes an unfinished file: once a process stops none is made."""
     with _making:
-        yield
+        _here.making = True
+        try:
+            yield
+        finally:
+            _here.making = False
+    if _stopping.is_set():
+        halt()
+
+
+def halt() -> None:
+    """This thread does nothing more, as another one ends the process.
+
+    What it writes is deleted meanwhile, and its surprise would be told as a mistake. A
+    thread that makes an unfinished file ends that first, so that the file is known.
+    """
+    _stopping.set()
+    if not getattr(_here, "making", False):
+        threading.Event().wait()
 
 
 def remove_unfinished() -> None:

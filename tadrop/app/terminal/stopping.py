@@ -13,7 +13,7 @@ import sys
 import threading
 from types import FrameType
 
-from tadrop.storage.unfinished import remove_unfinished
+from tadrop.storage.unfinished import halt, remove_unfinished
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LINE = "stopped: what was finished is kept, and the same command goes on from there\n"
@@ -44,7 +44,8 @@ def nothing_goes_on() -> None:
 
 
 def _leave_to_watch(number: int, frame: FrameType | None) -> None:
-    """Does nothing: Python tells the other thread, which ends the process."""
+    """Waits: Python tells the other thread, which ends the process."""
+    halt()
 
 
 def _hold() -> None:
