@@ -33,6 +33,7 @@ def config(
     seed: int = 0,
     chance: bool = False,
     before: Sequence[str] | None = None,
+    training_seed: int = 0,
 ) -> dict[str, Any]:
     """A resolved configuration.
 
@@ -44,7 +45,11 @@ def config(
     if chance:
         rule["seed"] = seed
     return {
-        "model": {"name": "tiny", "base": "base.safetensors"},
+        "model": {
+            "name": "tiny",
+            "base": "base.safetensors",
+            "training_seed": training_seed,
+        },
         "tasks": {"names": ["mnist", "svhn"]},
         "sparsify": rule if chance or before else None,
         "merge": {
@@ -70,9 +75,10 @@ def record(
     chance: bool = False,
     count: int = 100,
     before: Sequence[str] | None = None,
+    training_seed: int = 0,
 ) -> dict[str, Any]:
     """A record as tadrop.app.runs.run.describe makes it, of a run that never was."""
-    whole = config(merge, tadrop, seed, chance, before)
+    whole = config(merge, tadrop, seed, chance, before, training_seed)
     tasks = whole["tasks"]["names"]
     return {
         "format": records.FORMAT,

@@ -10,7 +10,7 @@ import numpy as np
 from tadrop.app.boards.board import Board
 from tadrop.numerics.seeds import generator
 from tadrop.results import identity, record
-from tadrop.results.naming import label
+from tadrop.results.identity import label
 from tadrop.vectors.names import numel
 from tests import records as hand
 

@@ -40,6 +40,8 @@ class Backbone:
                    (old buffers)
     hub_dir:       a folder laid out like the hub, looked at before the network
     verified:      files must match the SHA256SUMS beside them
+    training_seed: with which base and experts were trained; what we ship is 0, and of
+                   another seed the files of the same names are in seedN of trained_in
     provide:       what to do when the checkpoints are not there, for the error message
     """
 
@@ -55,8 +57,17 @@ class Backbone:
     adapt: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
     hub_dir: str | None = None
     verified: bool = False
+    training_seed: int = 0
+    trained_in: str | None = None
     provide: str = "set model.base and model.experts to where they are"
     tasks: Tasks | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.training_seed and self.trained_in is None:
+            raise TadropError(
+                f"model.training_seed={self.training_seed}: model={self.name} is of one "
+                "training seed, 0"
+            )
 
     @property
     def head_module(self) -> str | None:
@@ -112,7 +123,7 @@ class Backbone:
         path = self._path(reference)
         if not path.exists():
             raise TadropError(
-                f"model {self.name}: no checkpoint at {path}; {self.provide}"
+                f"model {self.name}: no checkpoint at {path}; {self._remedy(path)}"
             )
         if self.verified:
             verify(path)
@@ -123,7 +134,7 @@ class Backbone:
     def _path(self, reference: str) -> Path:
         """The file or folder of a path or a hub id, downloaded if need be."""
         if reference.startswith("assets/"):
-            return ROOT / reference
+            return self._ours(ROOT / reference)
         if Path(reference).is_absolute() or "/" not in reference:
             return Path(reference)
         try:
@@ -132,6 +143,21 @@ class Backbone:
             raise TadropError(
                 f"model {self.name}: {error}; or {self.provide}"
             ) from error
+
+    def _ours(self, shipped: Path) -> Path:
+        """A file that we ship, or the one of its name that another seed gave."""
+        if self.trained_in is None or self.training_seed == 0:
+            return shipped
+        return Path(self.trained_in) / f"seed{self.training_seed}" / shipped.name
+
+    def _remedy(self, path: Path) -> str:
+        """How a checkpoint that is not there is provided."""
+        if self.training_seed == 0 or self.trained_in is None:
+            return self.provide
+        return (
+            "make it with python -m experiments.train_glyphs "
+            f"--seed {self.training_seed} --out {path.parent}"
+        )
 
     def settled(
         self, base: Checkpoint, experts: Mapping[str, Checkpoint]

@@ -43,6 +43,7 @@ REMARKS = (
     "home",
     "hub_dir",
     "packagings",
+    "trained_in",
 )
 # What a row says to a model's file, which makes a setting of the model of it.
 TOLD = {"merge": ("packaging",)}
@@ -60,7 +61,11 @@ GRID = ("scale_grid", "tune")
 MATRICES = "matrices"
 # Part of the settings only where they are something else.
 USUAL = {"dtype": "float32", "tuned": None}
+USUAL_OF_MODEL = {"training_seed": 0}
 
+# What is random in a run, and what made its models; runs that differ in these alone are
+# one row.
+SEEDS = ("seed", "training_seed")
 STEPS = ("search", "tadrop", "sparsify")
 NATIVE = "native"  # the density of TADrop that is that of the row's own rule
 OFF = "none"  # what `assign` says in the node of tadrop=off, whose settings are unread
@@ -78,6 +83,11 @@ def tadrop(config: Config) -> Any:
         return None
     is_set = node.get("density") is not None
     return node if is_set or "density" not in node else _leave_out(node, ("density",))
+
+
+def training_seed(config: Config) -> int:
+    """The seed with which the models of a run were trained; 0 is the usual one."""
+    return config["model"].get("training_seed", 0)
 
 
 def is_native(config: Config) -> bool:
@@ -155,10 +165,12 @@ def settings(config: Config) -> dict[str, Any]:
     a node takes one (`seed: ${seed}`): a run without chance is the same for all seeds.
     """
     kept: dict[str, Any] = {}
-    config = {**config, "tadrop": tadrop(config)}
+    model = _unusual(config["model"], USUAL_OF_MODEL)
+    config = {**config, "tadrop": tadrop(config), "model": model}
     for name, node in config.items():
-        if name not in CIRCUMSTANCES and USUAL.get(name, ...) != node:
+        if name not in CIRCUMSTANCES:
             kept[name] = _without(_told(name, node), REMARKS)
+    kept = _unusual(kept, USUAL)
     kept["before"] = steps(config)
     if "sparsify" not in kept["before"] and not is_native(config):
         kept["sparsify"] = None
@@ -213,6 +225,13 @@ def identity(recorded: Config) -> dict[str, Any]:
     return named
 
 
+def _unusual(node: Config, usual: Config) -> dict[str, Any]:
+    """A node without the words that say what is usual."""
+    return {
+        name: child for name, child in node.items() if usual.get(name, ...) != child
+    }
+
+
 def _leave_out(node: Config, words: Collection[str]) -> dict[str, Any]:
     """A node without some of the words that stand in it directly."""
     return {name: child for name, child in node.items() if name not in words}
@@ -227,3 +246,19 @@ def key_of(recorded: Config) -> str:
     """The name that belongs to a record's settings: see key."""
     canonical = json.dumps(identity(recorded), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def variant(config: Config) -> str:
+    """Nothing for a plain run, TADrop for the adaptive rule,
+    else the control's name.
+    """
+    node = tadrop(config)
+    if node is None:
+        return ""
+    return "TADrop" if node["assign"] == "adaptive" else node["assign"]
+
+
+def label(config: Config) -> str:
+    """A run's short name for people: its row, and TADrop or a control where one is on."""
+    title, name = config["merge"]["title"], variant(config)
+    return f"{title} + {name}" if name else title

@@ -1,4 +1,4 @@
-"""Paired bootstrap over test examples: how far two averages could differ by accident.
+"""Paired bootstrap: how far two averages could differ by accident.
 
 Both rows saw the same examples, so each example gives one difference (right minus
 right); examples are resampled within their task and tasks are averaged, as in the
@@ -6,6 +6,13 @@ table. Where a row has several seeds, an example's value is its mean over
 them: the interval is about examples, and the spread over seeds is shown on its own.
 Only as many distinct differences occur as there are seeds, so a resample is one
 multinomial draw of their counts.
+
+Where a row has several sets of models, trained from seeds of their own, a resample also
+draws as many sets, and as many tasks, with replacement: the interval is then about other
+models and other tasks of the same kinds. Sets, tasks and the examples of a task are
+crossed, since every set is measured on the same examples: one draw of examples holds for
+all sets. Of few sets the bootstrap knows little: with n sets it shows a share (n - 1) / n
+of the variance between them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from tadrop.numerics.seeds import generator
+from tadrop.results.identity import training_seed
 from tadrop.results.record import Record, read_correct
 
 RESAMPLES = 10_000
@@ -56,6 +64,34 @@ def bootstrap(
     return float(low), float(high)
 
 
+def crossed_bootstrap(
+    differences: Iterable[np.ndarray],
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> Interval:
+    """The percentile interval of the mean difference over sets, tasks and examples.
+
+    differences: one array [examples, sets] per task; of equally many sets
+    """
+    means: list[np.ndarray] = []
+    for difference in differences:
+        values, counts = np.unique(difference, axis=0, return_counts=True)
+        draws = rng.multinomial(counts.sum(), counts / counts.sum(), size=resamples)
+        means.append(draws @ values / counts.sum())
+    by_task = np.stack(means)  # [tasks, resamples, sets]
+    tasks = _shares(rng, by_task.shape[0], resamples)
+    sets = _shares(rng, by_task.shape[2], resamples)
+    totals = np.einsum("trs,rt,rs->r", by_task, tasks, sets)
+    low, high = np.quantile(totals, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _shares(rng: np.random.Generator, count: int, resamples: int) -> np.ndarray:
+    """How often each of so many things is drawn with replacement, [resamples, count]."""
+    return rng.multinomial(count, np.full(count, 1 / count), size=resamples) / count
+
+
 def paired(folder: Path) -> Compare:
     """The comparison of two rows whose records lie in a folder, in points.
 
@@ -75,14 +111,38 @@ def _interval(
             return None
     if len(set(map(_examples, records))) > 1:
         return None
-    of_row, of_base = _mean_correct(folder, row), _mean_correct(folder, base)
-    tasks = [score["task"] for score in row[0]["scores"]]
-    if not of_row.keys() == of_base.keys() == set(tasks):
+    sets, sets_of_base = _by_set(row), _by_set(base)
+    if sets.keys() != sets_of_base.keys():
         return None
+    tasks = [score["task"] for score in row[0]["scores"]]
+    differences: list[dict[str, np.ndarray]] = []
+    for seed, group in sets.items():
+        of_row = _mean_correct(folder, group)
+        of_base = _mean_correct(folder, sets_of_base[seed])
+        if not of_row.keys() == of_base.keys() == set(tasks):
+            return None
+        differences.append({task: of_row[task] - of_base[task] for task in tasks})
     # One seed for all: the same records give the same interval whatever they are called.
     rng = generator("bootstrap")
-    low, high = bootstrap((of_row[task] - of_base[task] for task in tasks), rng)
+    if len(differences) == 1:
+        low, high = bootstrap(differences[0].values(), rng)
+    else:
+        by_task = map(partial(_across, differences), tasks)
+        low, high = crossed_bootstrap(by_task, rng)
     return 100 * low, 100 * high
+
+
+def _by_set(records: Sequence[Record]) -> dict[int, list[Record]]:
+    """Records by the seed with which their models were trained, ascending."""
+    sets: dict[int, list[Record]] = {}
+    for record in records:
+        sets.setdefault(training_seed(record["config"]), []).append(record)
+    return dict(sorted(sets.items()))
+
+
+def _across(differences: Sequence[dict[str, np.ndarray]], task: str) -> np.ndarray:
+    """The differences of a task in every set, [examples, sets]."""
+    return np.stack(list(map(itemgetter(task), differences)), axis=1)
 
 
 def _examples(record: Record) -> tuple[tuple[str, int, str], ...]:

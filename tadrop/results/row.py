@@ -1,6 +1,6 @@
 """The row of a table, as values: what was run, and what came of it.
 
-A row is read from the records of one run, or from those that differ in the seed alone.
+A row is read from the records of one run, or from those that differ in a seed alone.
 Nothing here is text for people: tadrop/results/formats.py writes a row down.
 """
 
@@ -11,14 +11,15 @@ from operator import attrgetter, itemgetter
 from statistics import mean, stdev
 from typing import Any
 
+from tadrop.results.identity import SEEDS, training_seed, variant
 from tadrop.results.intervals import Interval
-from tadrop.results.naming import variant
 from tadrop.results.record import Record
 from tadrop.results.store.facts import leaves
 
 REFERENCES = ("individual", "pretrained")
 
 Config = Mapping[str, Any]
+Individual = Mapping[int, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Row:
     What came of it:
     values:     accuracies by task, and the details of a task by `task metric`
     average:    their mean over tasks; None for a published row that does not say it
-    deviation:  of the average over seeds
+    deviation:  of the average over seeds, and over sets of models
     normalised: the mean over tasks of the ratio to the individual model
     density:    the share of entries that are not zero; None where nothing was merged
     difference, interval: to the row without TADrop
@@ -102,12 +103,11 @@ class Row:
         return self.average
 
 
-def from_records(
-    group: Sequence[Record], individual: Mapping[str, float] | None, below: bool
-) -> Row:
-    """The row of records that differ in the seed alone, without comparisons.
+def from_records(group: Sequence[Record], individual: Individual, below: bool) -> Row:
+    """The row of records that differ in seeds alone, without comparisons.
 
-    individual: the individual models' accuracies by task, where they are known
+    individual: the individual models' accuracies by task, of each training seed of which
+    they are known
     below: whether the row of the same method without TADrop stands above it
     """
     config = group[0]["config"]
@@ -124,7 +124,7 @@ def from_records(
         values=_means(by_record) | _means(list(map(details, group))),
         average=mean(averages),
         deviation=stdev(averages) if len(group) > 1 else None,
-        normalised=_normalised(by_record, individual),
+        normalised=_normalised(group, individual),
         stored_bytes=max(map(itemgetter("stored_bytes"), group)),
     )
     if is_reference(group[0]):
@@ -195,16 +195,15 @@ def _means(by_record: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return means
 
 
-def _normalised(
-    by_record: Sequence[Mapping[str, float]], individual: Mapping[str, float] | None
-) -> float | None:
+def _normalised(group: Sequence[Record], individual: Individual) -> float | None:
     """The mean ratio to the individual models in percent, over records and tasks."""
-    if not individual or not all(individual.values()):
-        return None
     ratios: list[float] = []
-    for values in by_record:
-        for task, value in values.items():
-            ratios.append(value / individual[task])
+    for record in group:
+        alone = individual.get(training_seed(record["config"]), {})
+        if not alone or not all(alone.values()):
+            return None
+        for task, value in accuracies(record).items():
+            ratios.append(value / alone[task])
     return mean(ratios) * 100
 
 
@@ -215,16 +214,18 @@ def without_seeds(config: Config, *left_out: str) -> str:
     """
     kept: dict[str, Any] = {}
     for name, node in config.items():
-        if name != "seed" and name not in left_out:
+        if name not in (*SEEDS, *left_out):
             kept[name] = _seedless(node)
     return json.dumps(kept, sort_keys=True)
 
 
 def _seedless(node: Any) -> Any:
     if isinstance(node, Mapping):
-        return {
-            name: _seedless(child) for name, child in node.items() if name != "seed"
-        }
+        kept: dict[str, Any] = {}
+        for name, child in node.items():
+            if name not in SEEDS:
+                kept[name] = _seedless(child)
+        return kept
     if isinstance(node, list | tuple):
         return list(map(_seedless, node))
     return node
@@ -236,7 +237,7 @@ def differing(configs: Sequence[Config]) -> Iterator[dict[str, Any]]:
     paths: list[str] = []
     for path in sorted(set().union(*by_config)):
         texts = {json.dumps(values.get(path)) for values in by_config}
-        if len(texts) > 1 and path.split(".")[-1] != "seed":
+        if len(texts) > 1 and path.split(".")[-1] not in SEEDS:
             paths.append(path)
     for values in by_config:
         yield dict(zip(paths, map(values.get, paths), strict=True))

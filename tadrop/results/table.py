@@ -1,10 +1,11 @@
 """Tables: a pure function of records. Nobody types a number.
 
 Rows with TADrop, or with its uniform control, follow the row of the same method without
-it and show the difference of averages. Records that differ in the seed alone are one
-row: mean, with the standard deviation of the average. A difference comes with its 95 %
-interval where `compare` can say it (tadrop/results/intervals.py). A table is values;
-tadrop/results/columns.py and formats.py write it down.
+it and show the difference of averages. Records that differ in seeds alone, those of the
+models' training among them, are one row: mean, with the standard deviation of the
+average. A difference comes with its 95 % interval where `compare` can say it
+(tadrop/results/intervals.py). A table is values; tadrop/results/columns.py and
+formats.py write it down.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tadrop.errors import TadropError
+from tadrop.results import captions
+from tadrop.results.identity import training_seed
 from tadrop.results.intervals import Compare, Interval
 from tadrop.results.record import Record
 from tadrop.results.row import (
@@ -24,7 +27,6 @@ from tadrop.results.row import (
     is_reference,
     without_seeds,
 )
-from tadrop.results.store import former
 
 Groups = Sequence[Sequence[Record]]  # the records of each row
 
@@ -91,7 +93,7 @@ def build(
         title or _title(records),
         tasks,
         tuple(rows),
-        caption or _caption(records),
+        caption or captions.caption(records),
         details=tuple(names),
     )
     return with_data(table) if any(row.data for row in rows) else table
@@ -151,13 +153,16 @@ def _is_variant(record: Record) -> bool:
 
 def _rows(groups: Groups) -> list[Row]:
     """The row of each group, without comparisons and settings."""
-    individual: Mapping[str, float] | None = None
+    individual: dict[int, Mapping[str, float]] = {}
     plain: set[str] = set()
-    for record, *_ in groups:
-        if individual is None and record["config"]["merge"]["name"] == "individual":
-            individual = accuracies(record)
-        if not _is_variant(record):
-            plain.add(_method(record))
+    for group in groups:
+        if group[0]["config"]["merge"]["name"] == "individual":
+            for record in group:
+                individual.setdefault(
+                    training_seed(record["config"]), accuracies(record)
+                )
+        if not _is_variant(group[0]):
+            plain.add(_method(group[0]))
     rows: list[Row] = []
     for group in groups:
         below = _is_variant(group[0]) and _method(group[0]) in plain
@@ -235,49 +240,3 @@ def _sectioned(rows: Sequence[Row]) -> list[Row]:
 def _title(records: Sequence[Record]) -> str:
     config = records[0]["config"]
     return f"{config['model']['name']}, {len(config['tasks']['names'])} tasks"
-
-
-def _caption(records: Sequence[Record]) -> str:
-    protocol = records[0]["protocol"]
-    count = sum(score["count"] for score in records[0]["scores"])
-    limit = ""  # which examples a limit leaves is said in tadrop/tasks
-    if protocol["limit"] is not None:
-        limit = f" (at most {protocol['limit']} a task)"
-    return (
-        f"{protocol['metric']} in percent, {protocol['split']} split, "
-        f"{count} examples{limit}, protocol {protocol['tasks']}. "
-        f"{_packaging(records)}"
-        "norm: mean over tasks of the ratio to the individual model. "
-        "diff: to the row without TADrop. "
-        "vs uniform: to the same method with uniform pruning at equal density. "
-        "[a, b]: 95 % interval, paired bootstrap over test examples; "
-        "it does not cover seeds or tasks. "
-        "kept: fraction of task-vector entries not zero when merged."
-        f"{_former(records)}"
-    )
-
-
-def _former(records: Sequence[Record]) -> str:
-    """A sentence on rows that were made with former formulas, where there are any."""
-    marked = any(record.get("former") for record in records)
-    return f" {former.CAPTION}" if marked else ""
-
-
-def _packaging(records: Sequence[Record]) -> str:
-    """A sentence on how q, k and v are packaged;
-    nothing of models that have one way.
-    """
-    titles: dict[str, list[str]] = {"split": [], "fused": []}
-    for record in records:
-        config = record["config"]
-        word = config["model"].get("packaging")
-        title = config["merge"]["title"]
-        if word in titles and not is_reference(record) and title not in titles[word]:
-            titles[word].append(title)
-    split, fused = titles.values()
-    if split and fused:
-        rows = ", ".join(fused)
-        return f"q, k and v: one tensor (fused) in {rows}; else three (split). "
-    if fused:
-        return "q, k and v: one tensor (fused). "
-    return "q, k and v: three tensors (split). " if split else ""

@@ -20,7 +20,7 @@ from tadrop.results import identity, record, table
 from tadrop.results.columns import data, headings, size
 from tadrop.results.figures import boards
 from tadrop.results.formats import label, markdown, texts
-from tadrop.results.naming import label as title
+from tadrop.results.identity import label as title
 from tests import records as hand
 
 

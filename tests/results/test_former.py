@@ -18,7 +18,7 @@ from tadrop.errors import TadropError
 from tadrop.results import findings, formats, identity, record, table
 from tadrop.results.html.page import FORMER, html_record
 from tadrop.results.html.tables import html_table
-from tadrop.results.naming import label
+from tadrop.results.identity import label
 from tadrop.results.store import former
 from tadrop.results.validity import page
 from tests import records as hand

@@ -5,7 +5,7 @@ import pytest
 
 from tadrop.results import formats, table
 from tadrop.results.columns import headings
-from tadrop.results.intervals import bootstrap, paired
+from tadrop.results.intervals import bootstrap, crossed_bootstrap, paired
 from tests.records import record, write
 
 
@@ -139,3 +139,44 @@ def test_a_caption_says_how_many_examples_a_limit_left():
         in table.build([limited]).caption
     )
     assert "test split, 200 examples, protocol" in table.build([record("ties")]).caption
+
+
+def slow_crossed(differences, resamples, chances):
+    """The crossed bootstrap, drawn example by example."""
+    totals = []
+    sets = differences[0].shape[1]
+    for _ in range(resamples):
+        chosen = chances.integers(sets, size=sets)
+        resampled = [
+            difference[chances.integers(len(difference), size=len(difference))]
+            for difference in differences
+        ]
+        tasks = chances.integers(len(differences), size=len(differences))
+        means = [resampled[task][:, chosen].mean() for task in tasks]
+        totals.append(np.mean(means))
+    return np.quantile(totals, [0.025, 0.975])
+
+
+def test_the_crossed_bootstrap_is_the_slow_one():
+    chances = rng(6)
+    differences = [
+        chances.choice([-1.0, 0, 1], size=(50, 3), p=[0.1, 0.5, 0.4])
+        + np.array([0.0, 0.2, -0.1]),
+        chances.choice([-1.0, 0, 1], size=(30, 3), p=[0.4, 0.5, 0.1]),
+        chances.choice([-1.0, 0, 1], size=(40, 3)),
+    ]
+    slow = slow_crossed(differences, 6000, rng(7))
+    assert crossed_bootstrap(differences, rng()) == pytest.approx(tuple(slow), abs=0.03)
+
+
+def test_sets_that_agree_with_tasks_that_agree_have_no_width():
+    differences = [np.ones((20, 3)), np.ones((10, 3))]
+    assert crossed_bootstrap(differences, rng()) == pytest.approx((1.0, 1.0))
+
+
+def test_what_varies_between_sets_alone_is_seen():
+    """A gain of 1 with two sets of three and of -2 with the third: its mean is 0."""
+    differences = [np.tile([1.0, 1.0, -2.0], (20, 1))] * 2
+    low, high = crossed_bootstrap(differences, rng())
+    assert (low, high) == pytest.approx((-2.0, 1.0))
+    assert bootstrap([np.mean(each, axis=1) for each in differences], rng()) == (0, 0)

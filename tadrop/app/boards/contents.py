@@ -12,8 +12,8 @@ from tadrop.app.boards.recorded import Recorded
 from tadrop.results import published, record, table
 from tadrop.results.figures import averages, methods, sweeps, tensors
 from tadrop.results.figures.boards import accuracy_against_storage
+from tadrop.results.identity import variant
 from tadrop.results.intervals import Interval, paired
-from tadrop.results.naming import variant
 from tadrop.results.published import Published
 from tadrop.results.record import Record
 from tadrop.results.table import Table

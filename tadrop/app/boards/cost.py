@@ -27,7 +27,7 @@ from tadrop.app.runs.run import reference_configs
 from tadrop.app.terminal.plain import harmless
 from tadrop.errors import TadropError
 from tadrop.results import identity, record
-from tadrop.results.naming import label
+from tadrop.results.identity import label
 from tadrop.results.record import Record
 
 SHIPPED = RECORDS

@@ -18,7 +18,7 @@ from tadrop.app.boards.catalogue import board_names
 from tadrop.app.places import CONF
 from tadrop.errors import TadropError
 from tadrop.results import identity, record
-from tadrop.results.naming import label
+from tadrop.results.identity import label
 from tadrop.results.record import Record
 from tadrop.results.store import former, index
 

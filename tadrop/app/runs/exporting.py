@@ -25,7 +25,7 @@ from tadrop.merging.source import Plan, Source, dtype_of, held, streamed
 from tadrop.merging.weighting import Table, by_tensor, check_weights, table
 from tadrop.protocols.streams import Stream
 from tadrop.results import identity
-from tadrop.results.naming import label
+from tadrop.results.identity import label
 from tadrop.results.provenance import version_of
 from tadrop.storage import folders
 from tadrop.storage.checkpoint import Checkpoint

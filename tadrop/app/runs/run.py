@@ -20,7 +20,7 @@ from tadrop.evaluation.bench import evaluate
 from tadrop.evaluation.selection import Selection
 from tadrop.protocols.streams import Stream
 from tadrop.results import identity, record
-from tadrop.results.naming import label
+from tadrop.results.identity import label
 from tadrop.results.provenance import provenance
 from tadrop.results.record import Record
 from tadrop.storage.files import claimed

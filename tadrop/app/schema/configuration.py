@@ -223,6 +223,7 @@ LEAST = {
     "sigma": Gt(0),
     "size": Ge(1),
     "steps": Ge(0),
+    "training_seed": Ge(0),
     "warmup": Ge(0),
 }
 

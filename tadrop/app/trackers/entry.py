@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from tadrop.errors import TadropError
 from tadrop.merging.export import Written
 from tadrop.results import identity
-from tadrop.results.naming import label, variant
+from tadrop.results.identity import label, variant
 from tadrop.results.record import SUFFIXES, Record
 from tadrop.storage.folders import NOTE
 

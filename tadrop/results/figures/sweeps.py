@@ -13,7 +13,7 @@ from tadrop.results.figures.style import (
     panels_of,
     write_cells,
 )
-from tadrop.results.naming import variant
+from tadrop.results.identity import variant
 from tadrop.results.record import Record
 from tadrop.results.row import average
 from tadrop.results.table import Table, task_count
