@@ -122,9 +122,7 @@ class Backbone:
     def _open(self, reference: str) -> Checkpoint:
         path = self._path(reference)
         if not path.exists():
-            raise TadropError(
-                f"model {self.name}: no checkpoint at {path}; {self._remedy(path)}"
-            )
+            raise self._missing(path)
         if self.verified:
             verify(path)
         checkpoint = open_checkpoint(path)
@@ -150,13 +148,19 @@ class Backbone:
             return shipped
         return Path(self.trained_in) / f"seed{self.training_seed}" / shipped.name
 
-    def _remedy(self, path: Path) -> str:
-        """How a checkpoint that is not there is provided."""
-        if self.training_seed == 0 or self.trained_in is None:
-            return self.provide
-        return (
-            "make it with python -m experiments.train_glyphs "
-            f"--seed {self.training_seed} --out {path.parent}"
+    def _missing(self, path: Path) -> TadropError:
+        """What is not there, and how to provide it; a whole set is told once."""
+        if self.training_seed == 0:
+            return TadropError(
+                f"model {self.name}: no checkpoint at {path}; {self.provide}"
+            )
+        folder = path.parent
+        what = (
+            f"checkpoint at {path}" if folder.is_dir() else f"set of models in {folder}"
+        )
+        return TadropError(
+            f"model {self.name}: no {what}; make it with python -m "
+            f"experiments.train_glyphs --seed {self.training_seed} --out {folder}"
         )
 
     def settled(

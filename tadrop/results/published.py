@@ -3,7 +3,8 @@
 Each row has its source. results/published/*.csv has one row per method and table: which
 model, task set and checkpoints it speaks of, `merge` (the name of our row for the same
 method, empty where we have none), `uses` (what it needs beyond the merged weights),
-source, note, then task columns and `average`, `normalised` or `gain`, in percent as
+source, note, `selected` (in some files: the split on which the method's scale was chosen,
+where the source chose it), then task columns and `average`, `normalised` or `gain`, in percent as
 printed. Numbers of different checkpoint families are not interchangeable, so a table
 shows one family where its records say which.
 """
@@ -18,6 +19,7 @@ from tadrop.errors import TadropError
 from tadrop.results.row import Row
 from tadrop.results.table import Table
 
+SELECTED = "selected"
 FACTS = ("model", "tasks", "checkpoints", "method", "merge", "uses", "source", "note")
 SUMMARIES = ("average", "normalised", "gain")
 FAMILIES = {  # of checkpoints, by model.source
@@ -35,6 +37,7 @@ class Published:
     """One method's published numbers on one task set.
 
     values: by task; summaries: average, normalised, gain
+    selected: the split on which the source chose the scale, if it did
     """
 
     model: str
@@ -47,6 +50,7 @@ class Published:
     note: str
     values: Mapping[str, float]
     summaries: Mapping[str, float]
+    selected: str = ""
 
     @property
     def footnote(self) -> str:
@@ -91,13 +95,14 @@ def _parse(head: Sequence[str], line: Sequence[str], where: str) -> Published:
     if not cells["source"]:
         raise TadropError(f"{where}: a published number needs its source")
     facts = {fact: cells.pop(fact) for fact in FACTS}
+    selected = cells.pop(SELECTED, "")
     values: dict[str, float] = {}
     summaries: dict[str, float] = {}
     for name, cell in cells.items():
         if cell:
             kind = summaries if name in SUMMARIES else values
             kind[name] = _number(cell, where, name)
-    return Published(**facts, values=values, summaries=summaries)
+    return Published(**facts, values=values, summaries=summaries, selected=selected)
 
 
 def _number(cell: str, where: str, column: str) -> float:

@@ -48,7 +48,10 @@ def test_the_usual_seed_is_what_is_shipped(tmp_path):
 def test_a_set_that_is_not_there_names_what_makes_it(tmp_path):
     place = tmp_path / "glyph_vit" / "seed2"
     command = f"experiments.train_glyphs --seed 2 --out {place}$"
-    with pytest.raises(TadropError, match=command):
+    with pytest.raises(TadropError, match=f"no set of models in {place}; .*{command}"):
+        bench_of("model.training_seed=2", f"paths.experts={tmp_path}")
+    place.mkdir(parents=True)
+    with pytest.raises(TadropError, match=f"no checkpoint at {place}/base.*{command}"):
         bench_of("model.training_seed=2", f"paths.experts={tmp_path}")
 
 

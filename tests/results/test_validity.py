@@ -10,6 +10,7 @@ import pytest
 from tadrop.results import published, table
 from tadrop.results.figures.validity import scatter
 from tadrop.results.published import Published
+from tadrop.results.row import Row
 from tadrop.results.validity import page
 from tadrop.results.validity.agreement import agreement
 from tadrop.results.validity.suites import own_suites, published_suites
@@ -65,6 +66,33 @@ def fact(merge, average, model="vit_b32", tasks="vision8", checkpoints="A"):
     return Published(
         model, tasks, checkpoints, merge, merge, "", "paper", "", {}, summaries
     )
+
+
+def ranking(averages, tasks=("a", "b")):
+    rows = []
+    for name, value in averages.items():
+        rows.append(Row(name, name.upper(), {}, value, density=1.0))
+    return table.Table(f"tiny, {len(tasks)} tasks", tuple(tasks), tuple(rows))
+
+
+def test_a_tuned_row_stands_beside_a_number_that_was_tuned_and_no_other():
+    """Of methods with several published numbers only where all of them were tuned."""
+    eight = tuple("abcdefgh")
+    fixed = {"average": 50.0, "ties": 60.0, "tsv_m": 70.0, "iso_c": 71.0, "emr": 90.0}
+    best = {"ties": 65.0, "tsv_m": 75.0, "iso_c": 76.0}
+    tables = {"leaderboard_x": ranking(fixed, eight), "tuned_x": ranking(best, eight)}
+    tables["tuned_y"] = ranking({"ties": 1.0})
+    (ours,) = own_suites(tables)
+    assert ours.tuned == best
+    chosen = {"selected": "validation"}
+    facts = [fact("average", 66.0), fact("ties", 70.0), fact("emr", 88.0)]
+    facts += [replace(fact("tsv_m", 86.0), **chosen), fact("iso_c", 85.0)]
+    facts += [replace(fact("iso_c", 87.0), **chosen)]
+    (theirs,) = published_suites(facts)
+    assert theirs.chosen == {"tsv_m"}
+    assert ours.beside(theirs) == fixed | {"tsv_m": 75.0}
+    (pair,) = page.compared([ours], [theirs])
+    assert pair.whole.one[pair.whole.names.index("tsv_m")] == 75.0
 
 
 def test_published_numbers_of_one_method_are_averaged_and_levels_stand_apart():

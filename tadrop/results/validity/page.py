@@ -23,9 +23,10 @@ Written by `tadrop results` from the committed records and `results/published/*.
 A published table is compared with the leaderboard of as many tasks, method by method:
 Kendall's tau-b says how alike they rank, Pearson's r whether averages lie on a line.
 The 95 % intervals are of a bootstrap over methods; other models and tasks are not
-covered. Plain rows only, no TADrop. *Held out* leaves out the rows by which the suite
-was tuned, or that were looked at on the way ({calibration}); the base and the single
-models are in no comparison.
+covered. Plain rows only, no TADrop; where a paper chose a method's scale on validation
+data, so does our row (tuned_*.md) where it is recorded. *Held out* leaves out the rows by
+which the suite was tuned, or that were looked at on the way ({calibration}); the base and
+the single models are in no comparison.
 
 ![Published averages against ours; rows by which the suite was tuned are hollow](validity.svg)
 """
@@ -86,8 +87,9 @@ def compared(suites: Iterable[Suite], others: Sequence[Suite]) -> list[Compared]
         for other in others:
             if one.tasks != other.tasks or one == other:
                 continue
-            whole = agreement(one.averages, other.averages)
-            held_out = agreement(one.averages, other.averages, CALIBRATION)
+            averages = one.beside(other)
+            whole = agreement(averages, other.averages)
+            held_out = agreement(averages, other.averages, CALIBRATION)
             if whole is not None:
                 pairs.append(Compared(one, other, whole, held_out))
     return pairs

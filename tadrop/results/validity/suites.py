@@ -1,7 +1,7 @@
 """The tables whose rankings are compared: published ones, and leaderboards of ours."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from statistics import mean
 
 from tadrop.results.published import Published
@@ -27,6 +27,8 @@ class Suite:
     checkpoints: whose fine-tuned models they are; "" for ours
     averages: of the methods, in percent
     levels: of the references, in percent
+    chosen: of a published table the methods whose scale was chosen on validation data
+    tuned: of ours the averages of methods at a scale that was chosen so
     """
 
     model: str
@@ -34,6 +36,16 @@ class Suite:
     tasks: int
     averages: Averages
     levels: Averages
+    chosen: frozenset[str] = frozenset()
+    tuned: Averages = field(default_factory=dict)
+
+    def beside(self, other: "Suite") -> Averages:
+        """The averages to compare with another table: tuned where it has tuned them."""
+        averages = dict(self.averages)
+        for name in self.averages:
+            if name in other.chosen and name in self.tuned:
+                averages[name] = self.tuned[name]
+        return averages
 
     @property
     def name(self) -> str:
@@ -57,19 +69,26 @@ def published_suites(facts: Iterable[Published]) -> list[Suite]:
     """The published tables of CLIP's backbones, by backbone, family and task set.
 
     Where sources print several numbers of a method on the same checkpoints, their mean
-    stands for it.
+    stands for it; its scale counts as chosen where all of them chose it.
     """
     grouped: dict[tuple[str, str, str], dict[str, list[float]]] = {}
+    fixed: set[tuple[str, str, str, str]] = set()
     for fact in facts:
         average = fact.summaries.get("average")
         if fact.model in BACKBONES and fact.tasks in COUNTS and average is not None:
-            family = grouped.setdefault((fact.model, fact.checkpoints, fact.tasks), {})
+            table = (fact.model, fact.checkpoints, fact.tasks)
+            family = grouped.setdefault(table, {})
             if fact.merge:
                 family.setdefault(fact.merge, []).append(average)
+            if not fact.selected:
+                fixed.add((*table, fact.merge))
     suites: list[Suite] = []
-    for (model, checkpoints, tasks), values in grouped.items():
+    for table, values in grouped.items():
+        model, checkpoints, tasks = table
         averages = {name: mean(numbers) for name, numbers in values.items()}
-        suites.append(_suite(BACKBONES[model], checkpoints, COUNTS[tasks], averages))
+        suite = _suite(BACKBONES[model], checkpoints, COUNTS[tasks], averages)
+        chosen = {name for name in values if (*table, name) not in fixed}
+        suites.append(replace(suite, chosen=frozenset(chosen)))
     return sorted(suites, key=_place)
 
 
@@ -79,17 +98,38 @@ def _place(suite: Suite) -> tuple[int, int, str]:
 
 
 def own_suites(tables: Mapping[str, Table]) -> list[Suite]:
-    """A suite of each leaderboard: the averages of its plain rows."""
+    """A suite of each leaderboard: the averages of its plain rows, and of tuned ones."""
+    tuned: dict[tuple[str, int], Averages] = {}
+    for table in _named(tables, "tuned_"):
+        tuned[_model(table), len(table.tasks)] = _plain(table)
     suites: list[Suite] = []
-    for file, table in tables.items():
-        averages: dict[str, float] = {}
-        for row in table.rows:
-            if row.method and not row.variant and row.average is not None:
-                averages.setdefault(row.method, row.average)
-        if file.startswith("leaderboard_") and averages:
-            model = table.title.partition(",")[0]
-            suites.append(_suite(model, "", len(table.tasks), averages))
+    for table in _named(tables, "leaderboard_"):
+        model, tasks = _model(table), len(table.tasks)
+        suite = _suite(model, "", tasks, _plain(table))
+        suites.append(replace(suite, tuned=tuned.get((model, tasks), {})))
     return sorted(suites, key=_count)
+
+
+def _named(tables: Mapping[str, Table], beginning: str) -> list[Table]:
+    """The tables whose file's name begins so, and that have a plain row."""
+    found: list[Table] = []
+    for file, table in tables.items():
+        if file.startswith(beginning) and _plain(table):
+            found.append(table)
+    return found
+
+
+def _model(table: Table) -> str:
+    return table.title.partition(",")[0]
+
+
+def _plain(table: Table) -> dict[str, float]:
+    """The averages of a table's rows without TADrop, by method."""
+    averages: dict[str, float] = {}
+    for row in table.rows:
+        if row.method and not row.variant and row.average is not None:
+            averages.setdefault(row.method, row.average)
+    return averages
 
 
 def _count(suite: Suite) -> int:
