@@ -1,7 +1,7 @@
 """What tables say, in sentences that are made of their values and of nothing else.
 
-A difference counts where its 95 % interval, as tables show it, leaves out zero; the
-intervals cover test examples, and no other tasks or models.
+A difference counts where its 95 % interval, as tables show it, leaves out zero; what the
+intervals cover stands below each table.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,8 +19,8 @@ MOST_NAMED, FEW = 5, 3  # differences, and averages, in one sentence
 TEST_INPUTS = "test inputs"
 HEAD = """\
 What the committed records say, written by `tadrop results`. A difference counts where its
-95 % interval over test examples, to a tenth of a point, leaves out zero; other tasks and
-models are not covered.
+95 % interval, to a tenth of a point, leaves out zero. It is over test examples; where the
+table is of several sets of models, over sets and tasks too, as its caption says.
 
 """
 

@@ -23,6 +23,7 @@ from tadrop.app.verbs.boards import report
 from tadrop.app.verbs.boards.table import parser
 from tadrop.errors import TadropError
 from tadrop.results import findings, record
+from tadrop.results.claims import page as claims
 from tadrop.results.figures import validity as drawn
 from tadrop.results.figures.style import save
 from tadrop.results.store import former
@@ -32,11 +33,12 @@ from tadrop.storage.files import write_text
 
 README = REPOSITORY / "README.md"
 FINDINGS = "findings.md"
+CLAIMS = "claims.md"
 VALIDITY = "validity"
 
 
 def changed(
-    boards: Iterable[Recorded], sources: Sources, target: Path, whole: bool = True
+    boards: Sequence[Recorded], sources: Sources, target: Path, whole: bool = True
 ) -> list[str]:
     """Tables under target, and the README, that the records would render otherwise.
 
@@ -47,7 +49,7 @@ def changed(
         fresh = Path(scratch)
         _, tables = write_all(boards, sources, fresh, draw=False)
         if whole:
-            write_pages(fresh, sources, tables)
+            write_pages(fresh, sources, tables, boards)
         names = _texts(fresh)
         if whole:
             names |= _texts(target)
@@ -64,18 +66,29 @@ def changed(
 
 
 def write_pages(
-    target: Path, sources: Sources, tables: Mapping[str, Table], draw: bool = False
+    target: Path,
+    sources: Sources,
+    tables: Mapping[str, Table],
+    boards: Iterable[Recorded],
+    draw: bool = False,
 ) -> list[Path]:
-    """What the tables say, and how well they predict published ones; returns the paths.
+    """What the tables say, and of the paper's claims, and how well they predict published
+    ones; returns the paths.
 
-    draw: with the figure of the second
+    boards: those of the tables; draw: with the figure of the last
     """
     said = target / FINDINGS
     write_text(said, findings.markdown(findings.findings(tables)))
+    paths = [said]
+    commands = {found.board.file: found.board.command for found in boards}
+    checked = claims.markdown(tables, sources.facts, commands)
+    if checked:
+        paths.append(target / CLAIMS)
+        write_text(paths[-1], checked)
     comparison = page.of(tables, sources.facts)
     if not comparison.pairs:
-        return [said]
-    paths = [said, target / f"{VALIDITY}.md"]
+        return paths
+    paths.append(target / f"{VALIDITY}.md")
     write_text(paths[-1], page.markdown(comparison))
     if draw:
         figure = drawn.scatter(comparison.shown(), comparison.title)
@@ -132,7 +145,7 @@ def main(words: Sequence[str] | None = None) -> None:
         paths, tables = write_all(boards, sources, options.out)
         renew_page(README, tables)
         if not options.files:
-            paths += write_pages(options.out, sources, tables, draw=True)
+            paths += write_pages(options.out, sources, tables, boards, draw=True)
             paths.append(options.out / "report.html")
             write_text(paths[-1], report.build(boards, sources, owed=False))
     say(f"written: {len(paths)} files in {options.out}")

@@ -1,0 +1,1 @@
+"""What the paper of TADrop claims, and what the committed tables say of it."""
