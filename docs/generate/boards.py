@@ -10,8 +10,17 @@ from tadrop.results.columns import COLUMNS
 from tadrop.results.figures.words import described
 
 FOLDER = "results"
-TEXTS = ("findings", "validity")  # pages that are no tables
-OPEN = {"table_": "Every method", "leaderboard_": "Leaderboard"}
+# Pages that are no tables, and what the site's navigation calls them.
+TEXTS = {
+    "claims": "The paper's claims, checked",
+    "findings": "Findings, table by table",
+    "validity": "Published tables beside ours",
+}
+OPEN = {
+    "table_": "Every method",
+    "leaderboard_": "Leaderboard",
+    "tuned_": "Scales chosen on validation data",
+}
 PAGE = """\
 ---
 hide: [toc]
@@ -34,6 +43,7 @@ hide: [toc]
 BENCHMARKS = RESULTS / "benchmarks"
 KINDS = (  # how tables are listed: a heading and how the names of the files begin
     ("Leaderboards", "leaderboard_"),
+    ("Scales chosen on validation data", "tuned_"),
     ("Every method", "table_"),
     ("The demo", "demo"),
     ("Ablations", "ablation_"),
@@ -43,7 +53,9 @@ KINDS = (  # how tables are listed: a heading and how the names of the files beg
 
 def pages() -> dict[str, str]:
     """Every page of results/ but its first, by the name of its file."""
-    texts = {f"{FOLDER}/findings.md": findings(), f"{FOLDER}/validity.md": validity()}
+    texts: dict[str, str] = {}
+    for name in TEXTS:
+        texts[f"{FOLDER}/{name}.md"] = text_page(name)
     for path in tables():
         texts[f"{FOLDER}/{path.name}"] = page(path)
     for path in sorted(BENCHMARKS.glob("*.md")):
@@ -68,8 +80,8 @@ def navigation() -> list[dict[str, str | list[dict[str, str]]]]:
     """The pages as mkdocs.yml would list them."""
     entries: list[dict[str, str | list[dict[str, str]]]] = []
     entries.append({"What they say": f"{FOLDER}/index.md"})
-    entries.append({"Findings, table by table": f"{FOLDER}/findings.md"})
-    entries.append({"Published tables beside ours": f"{FOLDER}/validity.md"})
+    for name, heading in TEXTS.items():
+        entries.append({heading: f"{FOLDER}/{name}.md"})
     for heading, beginning in KINDS:
         listed: list[dict[str, str]] = []
         for path in sorted(tables(), key=_natural):
@@ -86,15 +98,10 @@ def navigation() -> list[dict[str, str | list[dict[str, str]]]]:
     return entries
 
 
-def findings() -> str:
-    """What every table says, from results/findings.md."""
-    text = (RESULTS / "findings.md").read_text(encoding="utf-8")
-    return f"# Findings, table by table\n\n{text}"
-
-
-def validity() -> str:
-    """How well our tables predict published ones, from results/validity.md."""
-    return (RESULTS / "validity.md").read_text(encoding="utf-8")
+def text_page(name: str) -> str:
+    """A page of results/ that is no table, with a heading where it has none."""
+    text = (RESULTS / f"{name}.md").read_text(encoding="utf-8")
+    return text if text.startswith("# ") else f"# {TEXTS[name]}\n\n{text}"
 
 
 def title(path: Path) -> str:
