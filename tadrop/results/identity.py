@@ -61,6 +61,7 @@ GRID = ("scale_grid", "tune")
 MATRICES = "matrices"
 # Part of the settings only where they are something else.
 USUAL = {"dtype": "float32", "tuned": None}
+UNSET_OF_TADROP = ("density", "reading")
 USUAL_OF_MODEL = {"training_seed": 0}
 
 # What is random in a run, and what made its models; runs that differ in these alone are
@@ -75,14 +76,17 @@ def tadrop(config: Config) -> Any:
     """The tadrop node of a configuration or of its record; None where TADrop is off.
 
     The node of tadrop=off has settings so that a sweep may cross off with those of on.
-    Records hold null for it: all such runs are one. A density that is not set is no
-    part of the node.
+    Records hold null for it: all such runs are one. A density and a reading that are not
+    set are no part of the node.
     """
     node = config["tadrop"]
     if node is None or node.get("assign") == OFF:
         return None
-    is_set = node.get("density") is not None
-    return node if is_set or "density" not in node else _leave_out(node, ("density",))
+    return {name: value for name, value in node.items() if _is_set(name, value)}
+
+
+def _is_set(name: str, value: Any) -> bool:
+    return value is not None or name not in UNSET_OF_TADROP
 
 
 def training_seed(config: Config) -> int:

@@ -6,6 +6,8 @@ small for a heavy tail, which should keep more, and large for a dense, even one.
 fraction dropped is s = R (or a map of it), the smallest magnitudes go, and the
 survivors are rescaled to the norm of the whole tensor.
 
+Other readings of the ratio are words of `reading` (readings/ratios.py).
+
 With a `density` the sparsities say how the entries that are kept are shared out, and no
 longer how many they are: see shares/density.py.
 """
@@ -18,6 +20,7 @@ from typing import Annotated, Literal
 from tadrop.numerics.quantile import spectrum
 from tadrop.numerics.spectrum import Bounds, Spectrum
 from tadrop.protocols.streams import Cuts, Redealt, Sparsifier
+from tadrop.sparsify.readings import ratios
 from tadrop.sparsify.rule import Rule
 from tadrop.sparsify.shares.assigned import Assigned, Table
 from tadrop.sparsify.shares.density import Order, as_found, shared
@@ -36,6 +39,8 @@ class TADrop(Rule):
     """The rule and its settings.
 
     q_lo, q_hi: the two quantiles of |tau|, 0 < q_lo < q_hi <= 1
+    reading:    what stands for R in the place of these quantiles: mean/max, kurtosis, ...
+                (readings/ratios.py); None for Q_lo / Q_hi
     norm:       what the survivors' rescaling restores: none, l1 or l2
     equals:     entries as large as the smallest survivor: drawn, an exact count by an
                 order without a bias for position, or all of them
@@ -67,8 +72,11 @@ class TADrop(Rule):
     equals: str = "drawn"
     density: Annotated[float, "(0, 1]"] | Literal["native"] | None = None
     own: Redealt | None = None
+    reading: str | None = None
 
     def __post_init__(self) -> None:
+        if self.reading is not None:
+            ratios.reading(self.reading)
         if not 0 < self.q_lo < self.q_hi <= 1:
             raise TadropError(
                 f"q_lo is {self.q_lo} and q_hi is {self.q_hi}; "
@@ -101,11 +109,13 @@ class TADrop(Rule):
         if self.assign == "adaptive" and self.deal is not None:
             raise TadropError("assign is adaptive, but `deal` is a control's: name it")
 
-    def ratio(self, magnitudes: Spectrum) -> float:
-        """R = Q_lo / Q_hi, in [0, 1].
+    def ratio(self, vector: Vector, magnitudes: Spectrum) -> float:
+        """R = Q_lo / Q_hi, or what `reading` says, in [0, 1].
 
         It is 0 where Q_hi is 0, so that a mostly-zero tensor loses nothing.
         """
+        if self.reading is not None:
+            return ratios.reading(self.reading)(vector, magnitudes)
         low, high = magnitudes.quantiles([self.q_lo, self.q_hi])
         return low / high if high > 0 else 0.0
 
@@ -142,9 +152,10 @@ class TADrop(Rule):
         if size <= 1:
             return TopCut(size, size, -1.0, ratio=0.0)
         magnitudes = spectrum(vector)
-        fractions = [self.q_lo, self.q_hi]
-        magnitudes.foresee(fractions, lambda bounds: self._ranks(bounds, size))
-        ratio = self.ratio(magnitudes)
+        if self.reading is None:
+            fractions = [self.q_lo, self.q_hi]
+            magnitudes.foresee(fractions, lambda bounds: self._ranks(bounds, size))
+        ratio = self.ratio(vector, magnitudes)
         if not ratio and not any(magnitudes.quantiles([1.0])):
             return TopCut(size, size, -1.0, ratio=ratio, zeros=True)
         if self.density is not None:  # how much to keep is known when all are planned
