@@ -14,8 +14,8 @@ from tadrop.app.places import CONF
 from tadrop.app.runs.run import reference_configs
 from tadrop.errors import TadropError
 from tadrop.results import identity
+from tests import copies, synthetic
 from tests import records as hand
-from tests import synthetic
 
 
 def resolved(cfg):
@@ -290,3 +290,18 @@ def test_of_boards_with_one_name_the_larger_is_written(tmp_path):
     assert (found.board.file, found.board.name) == ("table_glyph14", "table_14")
     assert rival(recorded(Board("core", ("tasks=glyph14",)), tmp_path)) == "table_14"
     assert rival(found) == ""
+
+
+def test_a_bare_off_in_a_board_s_file_is_refused_in_a_line(tmp_path):
+    """YAML reads it as a truth value, which is the name of no file."""
+    copies.copy_repository(tmp_path)
+    text = (
+        "hydra: {mode: MULTIRUN, sweeper: {params: {merge: 'ties,emr', tadrop: off}}}"
+    )
+    board = tmp_path / "conf/board/mine.yaml"
+    board.write_text(f"# @package _global_\n# Mine.\n{text}\n", encoding="utf-8")
+    line = (
+        "error: tadrop=False: tadrop is on, off, uniform, inverted, pooled or shuffled"
+    )
+    with pytest.raises(AssertionError, match=f"^{line}\n"):
+        copies.python(tmp_path, "run.py", "+board=mine", "--dry-run")

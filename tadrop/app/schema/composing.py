@@ -106,6 +106,8 @@ class Command:
             self._check_word(word)
         first = self._composed(self._choices(self.words, ()))
         swept = self._swept_by(first)
+        for word in swept:
+            self._check_word(word)
         words = [*swept, *self.words]
         self._check_values(first, words, bool(swept))
         return list(map(self._spelled, self.words))
