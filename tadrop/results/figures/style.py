@@ -59,12 +59,17 @@ def bare(axes: "Axes") -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def panels_of(count: int, height: float = 2.3) -> tuple["Figure", list["Axes"]]:
-    """A figure of so many panels, three in a line, that share their y axis."""
+def panels_of(
+    count: int, height: float = 2.3, shared: bool = True
+) -> tuple["Figure", list["Axes"]]:
+    """A figure of so many panels, three in a line.
+
+    shared: their y axis, so that panels can be compared; else each shows its own range
+    """
     columns = min(count, 3)
     lines = -(-count // columns)
     figure = new_figure(WIDTH, height * lines + 0.4)
-    grid = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
+    grid = figure.subplots(lines, columns, sharey=shared, squeeze=False).ravel()
     for axes in grid:
         bare(axes)
     for axes in grid[count:]:

@@ -85,21 +85,34 @@ def density_curves(records: Sequence[Record], title: str = "") -> "Figure | None
             points.setdefault(density, []).append(average(record))
     if max(map(_most, methods.values()), default=0) < 2:
         return None
-    figure, panels = panels_of(len(methods))
+    figure, panels = panels_of(len(methods), shared=False)
     for axes, (name, variants) in zip(panels, methods.items(), strict=True):
         if name in levels:
             colour = STYLES[""].colour
             axes.axhline(levels[name], color=colour, linewidth=1, label="plain")
+        densities: list[float] = []
         for word, points in variants.items():
             densities = sorted(points)
             means = [mean(points[density]) for density in densities]
             draw_line(axes, word, densities, means)
         axes.set_xscale("log")
+        ticks = _apart(densities)
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
         axes.set_title(name, fontsize=9)
         axes.set_xlabel("density")
     panels[0].set_ylabel("average accuracy, %")
     _entitle(figure, panels, title, "accuracy against density")
     return figure
+
+
+def _apart(densities: Sequence[float]) -> list[float]:
+    """Those of ascending densities that have room on a logarithmic axis."""
+    ticks: list[float] = []
+    for density in reversed(densities):
+        if not ticks or density < 0.6 * ticks[-1]:
+            ticks.append(density)
+    return ticks[::-1]
 
 
 def _most(variants: Densities) -> int:
