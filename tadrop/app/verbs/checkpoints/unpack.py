@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tadrop.app.console import say
 from tadrop.app.mistakes import told_in_one_line
+from tadrop.app.terminal.loading import loading
+from tadrop.app.terminal.stopping import nothing_goes_on
 
 # How this command spells the settings that messages name.
 SPELLINGS = {r"\bexport\.dir\b": "-o", r"\boverwrite=true\b": "--overwrite"}
@@ -27,8 +29,10 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--base", help="where the base lies, if it was moved")
     parser.add_argument("--overwrite", action="store_true")
     options = parser.parse_args(words)
+    nothing_goes_on()
     with told_in_one_line(SPELLINGS):
-        from tadrop.app.merging.unpacking import unpack
+        with loading():
+            from tadrop.app.merging.unpacking import unpack
 
         size = unpack(
             options.out, options.task, options.to, options.base, options.overwrite
