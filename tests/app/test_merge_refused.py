@@ -71,6 +71,12 @@ def test_a_mistake_in_an_option_beside_rules_is_not_the_rules(world, capsys):
     refused(words, "error: --weight names 'c'; the experts are a, b", capsys)
 
 
+def test_weights_of_experts_whose_names_have_equals_signs(world):
+    main(["base", "x=y=a", "b c=b", "--weight", "x=y=1,b c=3", "-o", "one"])
+    main(["base", "a", "b", "--weight", "1,3", "-o", "two"])
+    assert same("one", "two")
+
+
 def test_a_seed_where_nothing_is_drawn(world, capsys):
     line = "--seed 3: nothing is drawn by"
     refused("base a b -m ties --seed 3 -o no", line, capsys)

@@ -4,27 +4,22 @@ Whatever is missing is told in one line of ours: which folder, and what to do.
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tadrop.checkpoints.tensors.talking import has_tokenizer
 from tadrop.storage.torch_files.refusal import first_line, reading
 from tadrop.types import TadropError
 
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
-# What a folder with a tokenizer has at least one of.
-TOKENIZERS = (
-    *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "tekken.json"),
-    *("vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model"),
-)
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 
 def tokenizer(folder: Path) -> Any:
     """The tokenizer in a folder. Raises TadropError where there is none to be read."""
-    if not _has(folder, TOKENIZERS):
+    if not has_tokenizer(folder):
         raise TadropError(
-            f"{folder}: has no tokenizer; copy its base's into it ({TOKENIZERS[0]}), or "
+            f"{folder}: has no tokenizer; copy its base's into it (tokenizer.json), or "
             "merge with --tokenizer NAME"
         )
     return _loaded("AutoTokenizer", folder, "its tokenizer cannot be read")
@@ -32,7 +27,7 @@ def tokenizer(folder: Path) -> Any:
 
 def processor(folder: Path) -> Any:
     """The image processor in a folder. Raises TadropError where there is none."""
-    if not _has(folder, PROCESSORS):
+    if not any((folder / name).is_file() for name in PROCESSORS):
         raise TadropError(
             f"{folder}: has no image processor; copy its base's into it ({PROCESSORS[0]})"
         )
@@ -53,10 +48,6 @@ def language_model(folder: Path) -> Any:
 def classifier(folder: Path) -> Any:
     """The model in a folder, which tells classes of images."""
     return _model("AutoModelForImageClassification", folder, "image classifier")
-
-
-def _has(folder: Path, names: Sequence[str]) -> bool:
-    return any((folder / name).is_file() for name in names)
 
 
 def _model(kind: str, folder: Path, what: str) -> Any:

@@ -1,7 +1,8 @@
-"""Writes one task's whole checkpoint from a merge in the compact form.
+"""Writes one task's whole checkpoint from a merge.
 
     tadrop unpack OUT TASK -o FOLDER
 
+From the compact form with the task's own weights, from any with what is private to it.
 The base and the expert are those of OUT/tadrop.yaml; --base names another place of it.
 """
 
