@@ -224,8 +224,8 @@ class SweepProgress(Callback):
         config: with Hydra's own node
         Returns whether the job's record is there already, and only read.
         """
-        from tadrop.app.runs.build import resolved
         from tadrop.app.runs.run import reference_configs
+        from tadrop.app.schema.values import resolved
         from tadrop.results import record
 
         names = [name for name in map(str, config) if name != "hydra"]

@@ -130,13 +130,16 @@ def expanded(
     plan: Plan,
     expert: Checkpoint,
 ) -> int:
-    """Writes a task's full checkpoint from a compact export; returns its bytes.
+    """Writes a task's full checkpoint from an export; returns its bytes.
 
     own: the task's own tensors; expert: whose files stand beside it
     """
     with staged(plan.out, plan.overwrite) as folder:
         with Full(folder, base, own, plan) as sink:
-            _expand_compact(packed, task, sink)
+            if (packed / COMPACT).is_file():
+                _expand_compact(packed, task, sink)
+            else:
+                _expand_full(packed, sink)
         copy_beside(expert, folder, plan.dtype)
         text = json_text(plan.made, str(plan.out)) + "\n"
         (folder / NOTE).write_text(text, encoding="utf-8")

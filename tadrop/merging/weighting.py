@@ -107,6 +107,8 @@ def _value(what: str, rule: Any, name: str, depth: float | None, usual: float) -
                 if fnmatchcase(name, str(entry.get("tensors", "*"))):
                     return _value(what, entry.get("value"), name, depth, usual)
             return usual
+        if not rule:
+            raise TadropError(f"{what}: a gradient over depth has at least one number")
         return _gradient(list(map(partial(_number, what), rule)), depth)
     return _number(what, rule)
 
@@ -122,8 +124,6 @@ def _number(what: str, value: Any) -> float:
 
 
 def _gradient(values: Sequence[float], depth: float | None) -> float:
-    if not values:
-        raise TadropError("a gradient over depth has at least one number")
     place = (len(values) - 1) * (depth or 0.0)
     low = int(place)
     high = min(low + 1, len(values) - 1)

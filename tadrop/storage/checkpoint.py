@@ -14,14 +14,16 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from tadrop.storage.torch_files import reader as torch_files
+from tadrop.errors import TadropError
 from tadrop.storage.torch_files.refusal import first_line as first_line
 from tadrop.storage.torch_files.refusal import is_file, reading
-from tadrop.types import TadropError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Opened = tuple[dict[str, Tensor], dict[str, str]]  # tensors and aliases
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 INDEX = ".index.json"
@@ -62,19 +64,19 @@ class Checkpoint:
 
     path: Path
     files: tuple[Path, ...]
-    tensors: Mapping[str, Tensor]
+    tensors: "Mapping[str, Tensor]"
     aliases: Mapping[str, str] = field(default_factory=dict)
     lasting: bool = True
-    likes: Mapping[str, Tensor] | None = None
+    likes: "Mapping[str, Tensor] | None" = None
     held: frozenset[str] = frozenset()
     beside: "Beside" = field(default_factory=lambda: Beside())
     notes: tuple[str, ...] = ()
     seen: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
 
-    def __getitem__(self, name: str) -> Tensor:
+    def __getitem__(self, name: str) -> "Tensor":
         return self.tensors[name]
 
-    def like(self, name: str) -> Tensor:
+    def like(self, name: str) -> "Tensor":
         """A tensor of the same shape and dtype, which need not be made for it."""
         return (self.tensors if self.likes is None else self.likes)[name]
 
@@ -150,10 +152,7 @@ def locate(path: Path) -> Path:
     raise TadropError(f"{path}: no such checkpoint")
 
 
-Opened = tuple[dict[str, Tensor], dict[str, str]]  # tensors and aliases
-
-
-def _open_safetensors(path: Path) -> Opened:
+def _open_safetensors(path: Path) -> "Opened":
     from safetensors import safe_open
 
     tensors: dict[str, Tensor] = {}
@@ -168,9 +167,12 @@ def _open_safetensors(path: Path) -> Opened:
     return tensors, aliases
 
 
-def _open_torch(key: str | None, path: Path) -> Opened:
+def _open_torch(key: str | None, path: Path) -> "Opened":
     """Every distinct tensor under its first name, and its other names as aliases."""
-    file = torch_files.read(path, among=key)
+    # Torch takes seconds to import: names of files are known without it.
+    from tadrop.storage.torch_files import reader
+
+    file = reader.read(path, among=key)
     tensors: dict[str, Tensor] = {}
     for name, tensor in file.tensors.items():
         if name not in file.aliases:
@@ -191,7 +193,7 @@ def _refuse_pointer(path: Path) -> None:
         )
 
 
-def _opener(path: Path, key: str | None = None) -> Callable[[Path], Opened]:
+def _opener(path: Path, key: str | None = None) -> "Callable[[Path], Opened]":
     _refuse_pointer(path)
     if path.suffix == ".safetensors":
         return _open_safetensors
@@ -229,7 +231,7 @@ def _is_plain_name(shard: object) -> bool:
     return isinstance(shard, str) and shard != ".." and Path(shard).name == shard != ""
 
 
-def _open_sharded(index: Path, key: str | None) -> tuple[tuple[Path, ...], Opened]:
+def _open_sharded(index: Path, key: str | None) -> "tuple[tuple[Path, ...], Opened]":
     shards = _shards(index)
     files = tuple(sorted(set(shards.values())))
     for file in files:

@@ -13,10 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from tadrop.errors import AbsentError
+from tadrop.errors import AbsentError, TadropError
 from tadrop.storage.bars import report
 from tadrop.storage.checkpoint import FILES, INDEX, first_line
-from tadrop.types import TadropError
 
 MODEL_FILES = (
     "*.safetensors",

@@ -2,17 +2,21 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
-from tadrop.app.judging.measuring import measure
+from tadrop.app.judging import comparing
+from tadrop.app.judging.measuring import Measured, measure
 from tadrop.app.verbs.checkpoints import compare, merge, tune_merge, unpack
-from tadrop.storage.checkpoint import open_checkpoint
-from tests.checkpoints.tiny_models import VIT, family, llama, loaded
+from tadrop.storage.atomic import hidden
+from tadrop.storage.checkpoint import open_checkpoint, sha256
+from tests.checkpoints.tiny_models import VIT, edit, family, llama, loaded
 
 TEXT = "the cat sat on the mat and the dog ate the cat " * 12
 WORDS = sorted({*TEXT.split()})
@@ -119,16 +123,162 @@ def test_tune_merge_goes_on_and_writes_the_best(world, capsys):
     ]
     tune_merge.main([*words, "--trials", "2"])
     first = capsys.readouterr()
-    assert "2/2 method=" in first.err
+    assert "2/2  " in first.err
+    assert first.out.count("wrote best (full") == 1
     tune_merge.main([*words, "--trials", "3", "--overwrite"])
     again = capsys.readouterr()
-    assert "3/3 method=" in again.err
+    assert "2 of 3 trials were done before" in again.err
+    assert "3/3  " in again.err
     assert "2/3" not in again.err
-    shown = float(again.out.splitlines()[1].split()[1])
+    shown = float(again.out.splitlines()[1].split()[0])
     best = measure(Path("best"), Path("data.txt"), Path("best"), 100)
     assert math.exp(-best.score) == pytest.approx(shown, abs=6e-4)
     with pytest.raises(SystemExit, match="holds a study of other models"):
-        tune_merge.main([*words, "--limit", "2"])
+        tune_merge.main([*words, "--limit", "2", "--overwrite"])
+
+
+SEARCH = ["../base", "../a", "../b", "--data", "../data.txt", "-o", "../best"]
+
+
+def test_a_search_goes_on_from_another_folder_and_its_recipe_gives_the_same_bits(
+    world, capsys, monkeypatch
+):
+    pytest.importorskip("optuna")
+    short = [word.removeprefix("../") for word in SEARCH]
+    tune_merge.main([*short, "--methods", "ties,dare_ties", "--trials", "2"])
+    # A trial that was stopped left its folder and counts for nothing.
+    left = hidden.hidden_name(Path("best.study", "trial"), hidden.NEW)
+    Path("best.study", f"{left}0").mkdir()
+    Path("away").mkdir()
+    monkeypatch.chdir("away")
+    more = ["--methods", "ties, dare_ties", "--trials", "3", "--overwrite"]
+    tune_merge.main([*SEARCH, *more])
+    assert "2 of 3 trials were done before" in capsys.readouterr().err
+    assert sorted(file.name for file in Path("../best.study").iterdir()) == [
+        "study.journal"
+    ]
+    merge.main(["--recipe", "../best", "-o", "again"])
+    assert sha256(Path("again/model.safetensors")) == sha256(
+        Path("../best/model.safetensors")
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("--trials 0", "--trials 0: it is 1 at least"),
+        ("--limit 0", "--limit 0: it is 1 at least"),
+        ("--methods ties,tiess", "--methods tiess: there is no such method; did you"),
+        ("--methods ties,ties", "--methods: ties is named twice"),
+        ("--methods ties,", "--methods ties,: names with a comma between: A,B"),
+        ("--methods slerp", "--methods slerp merges 2 models"),
+        ("--methods fisher", "--methods fisher looks at data or at the model"),
+        ("--data no.txt", "no.txt: no such text file, or folder of images by class"),
+        ("-o a", "a: is a, which is read for this merge; choose another -o"),
+        ("-o taken", "taken: "),
+    ],
+)
+def test_a_search_is_refused_before_its_first_trial(world, words, line):
+    Path("taken").mkdir()
+    Path("taken", "mine").touch()
+    usual = ["base", "a", "--data", "data.txt", "-o", "best"]
+    with pytest.raises(SystemExit) as stopped:
+        tune_merge.main([*usual, *words.split()])
+    assert stopped.value.code.startswith(f"error: {line}")
+    assert not Path("best.study").exists()
+
+
+def lora(folder):
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+
+
+def headless(folder):
+    shutil.copytree("base", folder)
+    weights = load_file(folder / "model.safetensors")
+    weights.pop("lm_head.weight")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def without(folder, name):
+    shutil.copytree("base", folder)
+    (folder / name).unlink()
+    if name.startswith("tok"):
+        (folder / "tokenizer_config.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("make", "words", "line"),
+    [
+        (None, "no base", "no: there is no such folder; OUT of a merge is one"),
+        (None, "base no", "no: there is no such file or folder, and it is no hub id"),
+        (None, "base a --limit 0", "--limit 0: it is 1 at least"),
+        (
+            lambda: without(Path("x"), "tokenizer.json"),
+            "x base",
+            "x: has no tokenizer; copy its base's into it (tokenizer.json), or merge "
+            "with --tokenizer NAME",
+        ),
+        (
+            lambda: without(Path("x"), "config.json"),
+            "base x",
+            "x: has no config.json; copy its base's into it, or leave the folder out",
+        ),
+        (
+            lambda: lora(Path("x")),
+            "base x",
+            "x: is a LoRA folder; make a whole model of it first: tadrop merge BASE x "
+            "-o FOLDER",
+        ),
+        (
+            lambda: headless(Path("x")),
+            "base x",
+            "x: is no whole language model: it has no lm_head.weight",
+        ),
+        (
+            None,
+            "base a/model.safetensors",
+            "a/model.safetensors: is a file; name its folder, with config.json beside "
+            "the weights",
+        ),
+        (
+            lambda: edit(Path("a/config.json"), model_type="vit"),
+            "base a",
+            "a: cannot be loaded as language model (model_type vit): Unrecognized "
+            "configuration class",
+        ),
+        (
+            lambda: Path("data.txt").write_text("cat"),
+            "base a",
+            "data.txt: the tokenizer of base makes 1 tokens of it, and two are the "
+            "fewest that have a perplexity",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_told_in_one_line(world, make, words, line):
+    if make is not None:
+        make()
+    with pytest.raises(SystemExit) as stopped:
+        compare.main([*words.split(), "--data", "data.txt"])
+    told = stopped.value.code
+    assert told.startswith(f"error: {line}")
+    assert "\n" not in told
+    assert "huggingface.co" not in told
+
+
+def test_the_table_fits_whatever_names_are(world, capsys):
+    found = {"merge": Measured("perplexity", np.array([-1.0, -2.0]))}
+    found["name-" * 9] = Measured("perplexity", np.array([-3.0, -7.0]))
+    lines = comparing.table(found, 80)
+    assert max(map(len, lines)) <= 80
+    assert lines[3].startswith("  ...")
+    single = {name: Measured("accuracy", np.array([1.0])) for name in ("merge", "a")}
+    assert comparing.table(single, 80) == [
+        "accuracy (higher is better), 1 example, too few for intervals",
+        "  model           accuracy   the merge against it (95 %)",
+        "  merge             100.00",
+        "  a                 100.00",
+    ]
 
 
 def test_without_optuna_one_line_says_so(world, monkeypatch):

@@ -54,8 +54,8 @@ def test_an_average_is_the_mean(world, capsys):
 
 
 def test_tadrop_is_on_only_when_asked_for(world):
-    from tadrop.app.runs.build import resolved
     from tadrop.app.schema.composing import composed
+    from tadrop.app.schema.values import resolved
     from tadrop.results import identity
 
     merge("base a b -m ties -o plain")

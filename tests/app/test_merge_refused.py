@@ -43,6 +43,40 @@ def test_yaml_that_is_none(world, capsys, option, text, line):
     refused(f"{models} {option} x.yaml -o no", line.format(what), capsys)
 
 
+@pytest.mark.parametrize(
+    ("rules", "line"),
+    [
+        ("weight:\n  a: 1\n  zz: 1", "3: weight names 'zz'; the experts are a, b"),
+        ("weight:\n  a: [0.2,\n    x]", "3: weight has 'x'; it is a number, a list"),
+        ("density:\n  a:\n    - value: 3", "3: density: keep is 3.0; it is the"),
+        ("density: {a: 0.5}\nweight: {b: yes}", "2: weight has True; it is a number"),
+        (
+            "weight:\n  b:\n  - {tensors: '*', value: 1}\n  - tensors: 'no.*'",
+            "4: weight: no merged tensor is called 'no.*'",
+        ),
+        ("weight:\n  a:\n  - {tensor: x}", "3: weight: a rule has no 'tensor'; it"),
+        ("weight:\n  a: []", "1: weight: a gradient over depth has at least one"),
+        ("wait:\n  a: 1", "1: 'wait' is not weight, density or t"),
+        ("t: 0.5", "1: --method ties has no t, which is how far"),
+    ],
+)
+def test_mistakes_in_rules_say_their_line(world, capsys, rules, line):
+    Path("r.yaml").write_text(rules)
+    refused("base a b -m ties --rules r.yaml -o no", f"error: r.yaml:{line}", capsys)
+
+
+def test_a_mistake_in_an_option_beside_rules_is_not_the_rules(world, capsys):
+    Path("r.yaml").write_text("weight: {a: 1}")
+    words = "base a b -m ties --rules r.yaml --weight c=1 -o no"
+    refused(words, "error: --weight names 'c'; the experts are a, b", capsys)
+
+
+def test_weights_of_experts_whose_names_have_equals_signs(world):
+    main(["base", "x=y=a", "b c=b", "--weight", "x=y=1,b c=3", "-o", "one"])
+    main(["base", "a", "b", "--weight", "1,3", "-o", "two"])
+    assert same("one", "two")
+
+
 def test_a_seed_where_nothing_is_drawn(world, capsys):
     line = "--seed 3: nothing is drawn by"
     refused("base a b -m ties --seed 3 -o no", line, capsys)

@@ -1,5 +1,6 @@
 """What `tadrop merge` says is said in the words that were typed: options, or a recipe's."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,19 @@ def test_notes_speak_of_options(tmp_path, monkeypatch, capsys):
     noted = " ".join(capsys.readouterr().err.split())
     assert "--round-base compares in bfloat16" in noted
     assert "model." not in noted
+
+
+def test_who_has_no_tokenizer_does_not_talk_otherwise(world, capsys):
+    text = json.dumps({"eos_token": "</s>"})
+    Path("base", "tokenizer_config.json").write_text(text)
+    merge("base a b -o out")
+    assert "tokenizer" not in capsys.readouterr().err
+    Path("base", "tokenizer_config.json").rename("b/tokenizer_config.json")
+    merge("base a b -o bare")
+    line = "the base has no tokenizer, and so OUT has none; --tokenizer b takes one"
+    assert line in " ".join(capsys.readouterr().err.split())
+    merge("base a b --tokenizer b -o out2")
+    assert Path("out2/tokenizer_config.json").read_text() == text
 
 
 RECIPE = "base: base\nexperts: [a, b]\nmethod: {method}\n{more}\n"

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from tadrop.app.runs import build, opening
 from tadrop.app.runs import run as runner
-from tadrop.app.runs.build import resolved
+from tadrop.app.schema.values import resolved
 from tadrop.evaluation.bench import precision, set_up
 from tadrop.models.matrices import matrix_layouts
 from tadrop.results import identity

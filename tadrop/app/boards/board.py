@@ -16,8 +16,8 @@ from omegaconf import DictConfig
 from tadrop.app.boards import composing
 from tadrop.app.boards.catalogue import BOARDS, board_names
 from tadrop.app.boards.words import key_of, latest, spelled, spoken, without
-from tadrop.app.runs.build import resolved
 from tadrop.app.runs.run import REFERENCE, reference_configs
+from tadrop.app.schema.values import resolved
 from tadrop.errors import TadropError
 from tadrop.results.identity import tadrop, takes_seed
 

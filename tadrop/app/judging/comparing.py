@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from tadrop.app.console import stages
 from tadrop.app.judging.measuring import PERPLEXITY, Measured, measure
 from tadrop.checkpoints.words import Place
 from tadrop.merging.compact import COMPACT
@@ -11,15 +12,23 @@ from tadrop.numerics.seeds import generator
 from tadrop.results.intervals import bootstrap
 from tadrop.types import TadropError
 
+MERGE = "merge"  # what the table calls OUT
+NAMES = 12  # characters that are left for names at least
+REST = 52  # characters of a line beside a name: a number, a difference, its interval
+
 
 def compared(
     out: Path, others: Mapping[str, Place], data: Path, limit: int
 ) -> dict[str, Measured]:
     """What every model reaches, the merge first; all with the merge's tokenizer."""
     check_whole(out)
-    found = {"merge": measure(out, data, out, limit)}
+    folders = {MERGE: out}
     for name, one in others.items():
-        found[name] = measure(one.path, data, out, limit)
+        folders[f"{name}-2" if name == MERGE else name] = one.path
+    found: dict[str, Measured] = {}
+    for name, folder in folders.items():
+        with stages(f"comparison: {name}"):
+            found[name] = measure(folder, data, out, limit)
     return found
 
 
@@ -32,22 +41,32 @@ def check_whole(out: Path) -> None:
         )
 
 
-def table(found: Mapping[str, Measured]) -> list[str]:
+def table(found: Mapping[str, Measured], width: int) -> list[str]:
     """Lines: each model's number, and the merge's difference from it.
 
+    width: the most characters of a line; longer names are shortened
     The interval is that of a paired bootstrap over blocks or images, at 95 %.
     """
-    merge = found["merge"]
+    merge = found[MERGE]
+    room = min(max(NAMES, *map(len, found)), max(width - REST, NAMES))
     better = "lower" if merge.metric == PERPLEXITY else "higher"
-    lines = [f"{merge.metric} ({better} is better), {len(merge.values)} examples"]
-    lines.append(f"  {'model':<24}{merge.metric:>12}   the merge against it (95 %)")
+    lines = [f"{merge.metric} ({better} is better), {_count(merge)}"]
+    lines.append(f"  {'model':<{room}}{merge.metric:>12}   the merge against it (95 %)")
     for name, one in found.items():
         against = "" if one is merge else _against(merge, one)
-        lines.append(f"  {name:<24}{one.shown():>12}   {against}")
+        shown = name if len(name) <= room else f"...{name[3 - room :]}"
+        lines.append(f"  {shown:<{room}}{one.shown():>12}   {against}".rstrip())
     return lines
 
 
+def _count(merge: Measured) -> str:
+    count = len(merge.values)
+    return "1 example, too few for intervals" if count == 1 else f"{count} examples"
+
+
 def _against(merge: Measured, other: Measured) -> str:
+    if len(merge.values) == 1:
+        return ""
     difference = merge.values - other.values
     low, high = bootstrap([difference], generator(0, "compare", merge.metric))
     if merge.metric == PERPLEXITY:

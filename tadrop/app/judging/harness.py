@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tadrop.storage.torch_files.refusal import first_line
 from tadrop.types import TadropError
 
 
@@ -18,12 +19,16 @@ def scores(folder: Path, tasks: Sequence[str], limit: int) -> dict[str, str]:
         raise TadropError(
             "--tasks needs lm-evaluation-harness: pip install -e '.[lm-eval]'"
         ) from error
-    results: dict[str, Any] = lm_eval.simple_evaluate(
-        model="hf",
-        model_args={"pretrained": str(folder)},
-        tasks=list(tasks),
-        limit=limit,
-    )
+    try:
+        results: dict[str, Any] = lm_eval.simple_evaluate(
+            model="hf",
+            model_args={"pretrained": str(folder)},
+            tasks=list(tasks),
+            limit=limit,
+        )
+    # The harness raises both for a task that it does not know.
+    except (KeyError, ValueError) as error:
+        raise TadropError(f"--tasks {','.join(tasks)}: {first_line(error)}") from error
     told: dict[str, str] = {}
     for task, values in results["results"].items():
         for key, value in values.items():

@@ -13,12 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from tadrop.app.judging import loading
+from tadrop.app.judging.asked import check_data
+from tadrop.storage.bars import bar
 from tadrop.storage.checkpoint import first_line
 from tadrop.types import TadropError
 
 PERPLEXITY, ACCURACY = "perplexity", "accuracy"
 LENGTH = 512  # tokens of a block, where the model takes so many
 BATCH = 16  # images at a time
+SHOWN = "measure"  # what bars call it
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
@@ -53,57 +57,73 @@ def measure(folder: Path, data: Path, speaker: Path, limit: int) -> Measured:
     limit:   the most examples
     Raises TadropError for data or models that do not fit.
     """
+    check_data(data, limit)
     with torch.no_grad():
-        if data.is_file():
-            return Measured(PERPLEXITY, _text(folder, data, speaker, limit))
         if data.is_dir():
             return Measured(ACCURACY, _images(folder, data, speaker, limit))
-    raise TadropError(f"{data}: no such text file, or folder of images by class")
-
-
-def _loaded(kind: str, folder: Path, what: str) -> Any:
-    """Something of transformers from a folder, in one line of error where it fails."""
-    import transformers
-
-    try:
-        loader = getattr(transformers, kind)
-        return loader.from_pretrained(str(folder), local_files_only=True)
-    # The library's exceptions are of many kinds; to the user they mean the same.
-    except Exception as error:
-        raise TadropError(f"{folder}: no {what} ({first_line(error)})") from error
+        return Measured(PERPLEXITY, _text(folder, data, speaker, limit))
 
 
 def _text(folder: Path, file: Path, speaker: Path, limit: int) -> np.ndarray:
-    tokenizer = _loaded("AutoTokenizer", speaker, "tokenizer is here")
+    tokenizer = loading.tokenizer(speaker)
     text = file.read_text(encoding="utf-8", errors="replace")
     tokens = tokenizer(text, return_tensors="pt", verbose=False)["input_ids"][0]
-    model = _loaded("AutoModelForCausalLM", folder, "language model is here").eval()
-    longest = getattr(model.config, "max_position_embeddings", None) or LENGTH
-    step = min(LENGTH, longest)
-    rows = model.get_input_embeddings().weight.shape[0]
     if len(tokens) < 2:
-        raise TadropError(f"{file}: holds no two tokens")
-    if int(tokens.max()) >= rows:
         raise TadropError(
-            f"{folder}: has {rows} rows, and the tokenizer of {speaker} names "
-            f"token {int(tokens.max())}; compare models of one vocabulary"
+            f"{file}: the tokenizer of {speaker} makes {len(tokens)} tokens of it, and "
+            "two are the fewest that have a perplexity"
         )
+    step = _block_of(speaker)
+    model = loading.language_model(folder)
+    _check_alike(model, folder, speaker, step, int(tokens.max()))
+    blocks = tokens.long().split(step)[:limit]
+    tick = bar(SHOWN, len(blocks))
     values: list[float] = []
-    for block in tokens.split(step)[:limit]:
+    for block in blocks:
         if len(block) > 1:
             loss = model(input_ids=block[None], labels=block[None]).loss
             values.append(-float(loss))
+        tick()
     return np.array(values)
 
 
+def _check_alike(
+    model: Any, folder: Path, speaker: Path, step: int, token: int
+) -> None:
+    """Raises TadropError for a model that cannot read blocks of the speaker's tokens.
+
+    step: the tokens of a block; token: the largest of them
+    """
+    longest = getattr(model.config, "max_position_embeddings", None) or step
+    if longest < step:
+        raise TadropError(
+            f"{folder}: reads {longest} tokens at once and {speaker} reads {step}; "
+            "compare models of one length"
+        )
+    rows = model.get_input_embeddings().weight.shape[0]
+    if token >= rows:
+        raise TadropError(
+            f"{folder}: has {rows} rows, and the tokenizer of {speaker} names "
+            f"token {token}; compare models of one vocabulary"
+        )
+
+
+def _block_of(speaker: Path) -> int:
+    """How many tokens all compared models read at once: what the speaker's takes."""
+    longest = getattr(loading.config(speaker), "max_position_embeddings", None)
+    return min(LENGTH, longest or LENGTH)
+
+
 def _images(folder: Path, data: Path, speaker: Path, limit: int) -> np.ndarray:
-    processor = _loaded("AutoImageProcessor", speaker, "image processor is here")
-    model = _loaded(
-        "AutoModelForImageClassification", folder, "image classifier is here"
-    ).eval()
+    processor = loading.processor(speaker)
+    batches = list(_batches(data, limit))
+    if not batches:
+        raise TadropError(f"{data}: holds no folders with images")
+    model = loading.classifier(folder)
     numbers = {str(name): int(one) for name, one in model.config.label2id.items()}
+    tick = bar(SHOWN, len(batches))
     values: list[float] = []
-    for label, paths in _batches(data, limit):
+    for label, paths in batches:
         if label not in numbers:
             raise TadropError(
                 f"{data / label}: {folder} has no class {label!r}; it has "
@@ -112,8 +132,7 @@ def _images(folder: Path, data: Path, speaker: Path, limit: int) -> np.ndarray:
         inputs = processor(list(map(_picture, paths)), return_tensors="pt")
         right = model(**inputs).logits.argmax(-1) == numbers[label]
         values += right.float().tolist()
-    if not values:
-        raise TadropError(f"{data}: holds no folders with images")
+        tick()
     return np.array(values)
 
 

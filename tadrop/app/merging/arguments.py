@@ -254,7 +254,7 @@ def by_expert(what: str, text: str, words: Sequence[str]) -> dict[str, Any]:
     names = list(places(words))
     parts = text.split(",")
     values: dict[str, Any] = {}
-    if text.count("=") == len(parts):
+    if all("=" in part for part in parts):
         for part in parts:
             name, _, value = part.rpartition("=")
             if name in values:

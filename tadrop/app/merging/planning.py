@@ -15,19 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
 
 from tadrop.app.console import Progress, say
-from tadrop.app.merging.request import Request, configuration
-from tadrop.app.merging.running import check_out, located
+from tadrop.app.merging.request import Request
 from tadrop.app.meter import shown
 from tadrop.app.runs import build
-from tadrop.app.runs.build import resolved
-from tadrop.app.runs.checks import check, check_only_merges
+from tadrop.app.runs.checks import check
 from tadrop.app.runs.exporting import size_of, source_of
 from tadrop.app.runs.memory import check_memory, needed
 from tadrop.app.runs.opening import open_stream
 from tadrop.app.runs.prepared import Prepared
 from tadrop.app.runs.preparing import transformations
+from tadrop.app.schema.values import resolved
 from tadrop.merging.beside import copied
 from tadrop.merging.export import check_names
 from tadrop.merging.full import stored_dtype
@@ -55,13 +55,12 @@ class Costs:
     free: int
 
 
-def tell(request: Request) -> None:
-    """Says what a request would do. Raises TadropError for all that would stop it."""
-    cfg = configuration(request)
-    places = located(request)
-    check_out(request, places)
+def tell(request: Request, cfg: DictConfig) -> None:
+    """Says what a request would do. Raises TadropError for all that would stop it.
+
+    cfg: the request's configuration, whose words are right (inputs.configured)
+    """
     check(cfg)
-    check_only_merges(cfg)
     vectors = open_stream(resolved(cfg))
     check_memory(cfg, vectors)
     if request.expand:

@@ -10,9 +10,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from tadrop.app.runs.build import resolved
 from tadrop.app.schema.composing import composed
 from tadrop.app.schema.telling import knobs
+from tadrop.app.schema.values import resolved
 from tadrop.errors import TadropError
 from tadrop.results import identity
 

@@ -45,6 +45,7 @@ OPTIONS = {
 }
 RECIPES = {
     **COMMON,
+    r"--expand\b": "expand: true",
     r"say --tadrop\b": "say tadrop: true",
     r"leave --tadrop out\b": "say tadrop: false",
     r"\bexport\.(\w+)=": r"\1: ",

@@ -1,12 +1,16 @@
-"""One task's whole checkpoint out of a compact merge, whose recipe names the base."""
+"""One task's whole checkpoint out of a merge, whose recipe names base and experts.
+
+Of a compact merge it is the task's own weights; of one that all tasks share it differs
+by what is private to the task, its head say.
+"""
 
 from dataclasses import replace
 from pathlib import Path
 
 from tadrop.app.merging.recipes import recipe
 from tadrop.app.merging.request import configuration
-from tadrop.app.runs.build import resolved
 from tadrop.app.runs.opening import open_stream
+from tadrop.app.schema.values import resolved
 from tadrop.merging.compact import COMPACT, scale
 from tadrop.merging.export import expanded
 from tadrop.merging.source import Plan, dtype_of
@@ -18,23 +22,28 @@ def unpack(
 ) -> int:
     """Writes a task's checkpoint into a folder; returns its bytes.
 
-    Raises TadropError where OUT is no compact merge with a recipe, or has no such task.
+    Raises TadropError where OUT is no merge with a recipe, has no such task, or is
+    itself what would be written.
     """
-    if not (out / COMPACT).is_file():
+    if not (out / recipe.NAME).is_file():
         raise TadropError(
-            f"{out}: holds no {COMPACT}; a merge that all tasks share loads as it is"
+            f"{out}: holds no {recipe.NAME}; OUT of tadrop merge is what is unpacked"
         )
-    request = recipe.read_recipe(out / recipe.NAME, str(target))
+    # The note about what is private would tell who does it to do it.
+    request = replace(recipe.read_recipe(out / recipe.NAME, str(target)), expand=True)
     if base is not None:
         request = replace(request, base=base)
-    cfg = configuration(request)
-    vectors = open_stream(resolved(cfg))
+    vectors = open_stream(resolved(configuration(request)))
     if task not in vectors.tasks:
         raise TadropError(
             f"{out}: has no task {task!r}; it has {', '.join(vectors.tasks)}"
         )
+    own = vectors.private_tensors()[task]
+    is_compact = (out / COMPACT).is_file()
+    if not is_compact and not own:
+        raise TadropError(f"{out}: all of it is shared by all tasks; it loads as it is")
     dtype = dtype_of(request.dtype)
     made = {"unpacked": task, "of": out.name}
-    plan = Plan(target, scale(out), dtype, overwrite=overwrite, made=made)
-    own = vectors.private_tensors()[task]
+    factor = scale(out) if is_compact else 1.0  # a shared one was applied already
+    plan = Plan(target, factor, dtype, overwrite=overwrite, made=made)
     return expanded(out, vectors.base, task, own, plan, vectors.experts[task])

@@ -7,13 +7,13 @@ classes never see them.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from tadrop.app.places import importable
 from tadrop.app.schema.configuration import STABLE
+from tadrop.app.schema.values import resolved
 from tadrop.models.model import Model
 from tadrop.protocols.streams import Redealt, Sparsifier
 from tadrop.protocols.tasks import Tasks
@@ -22,17 +22,6 @@ from tadrop.types import TadropError
 
 MODEL_WORDS, RULE_WORDS = STABLE["model"], STABLE["sparsify"]
 TASKS_WORDS = STABLE["tasks"]
-
-
-def resolved(node: Any, missing: bool = True) -> dict[str, Any]:
-    """A node of the configuration as plain values, every reference followed.
-
-    missing: whether a mandatory value that nobody gave (`???`) is an error
-    """
-    if not OmegaConf.is_config(node):
-        return node
-    plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=missing)
-    return cast("dict[str, Any]", plain)
 
 
 def _built(node: Any, words: tuple[str, ...] = ()) -> Any:

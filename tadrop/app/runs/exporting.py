@@ -10,11 +10,11 @@ from typing import Any
 from tadrop.app.console import Progress, stages
 from tadrop.app.meter import Meter
 from tadrop.app.runs import build
-from tadrop.app.runs.build import resolved
-from tadrop.app.runs.checks import check_only_merges
 from tadrop.app.runs.memory import check_memory
+from tadrop.app.runs.only_merges import check_only_merges
 from tadrop.app.runs.prepared import Prepared
 from tadrop.app.runs.preparing import prepare
+from tadrop.app.schema.values import resolved
 from tadrop.app.trackers.entry import of_written
 from tadrop.app.trackers.telling import forewarn, group, tell_of
 from tadrop.merging import export as exports
@@ -39,17 +39,20 @@ UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 Pages = Callable[[Mapping[str, Any]], Mapping[str, str]]
 
 
-def merge_only(cfg: Any, pages: Pages = lambda note: {}) -> Written:
+def merge_only(
+    cfg: Any, pages: Pages = lambda note: {}, silent: bool = False
+) -> Written:
     """Merges checkpoints into cfg.export.dir without evaluating them.
 
     What is merged goes straight to disk at the row's own scale and is never held.
-    pages: text files beside it, from what tadrop.json says
+    pages:  text files beside it, from what tadrop.json says
+    silent: what is doubtful about the checkpoints was said before
     """
     check_only_merges(cfg)
     check_out(cfg)
     forewarn(cfg.tracker)
     with stages(label(resolved(cfg))) as progress:
-        prepared = prepare(cfg, progress, Meter())
+        prepared = prepare(cfg, progress, Meter(), silent)
         check_memory(cfg, prepared.vectors)
         source = source_of(prepared, progress)
         written = _write(prepared, source, cfg.merge.scale, pages)

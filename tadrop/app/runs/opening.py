@@ -14,6 +14,7 @@ from tadrop.app.console import err, say
 from tadrop.app.mistakes import spelled
 from tadrop.app.runs import build
 from tadrop.app.runs.precision import warn_of_slow
+from tadrop.checkpoints.fitting import some
 from tadrop.evaluation import bench as benches
 from tadrop.evaluation.bench import Bench
 from tadrop.merging.weighting import check_rule, check_rules
@@ -85,12 +86,30 @@ def open_stream(config: Config, silent: bool = False) -> TaskVectors:
         tasks = build.tasks(config["tasks"])
         model, names = model.bound(tasks), tasks.names
     stream = _opened(model, names, device_of(config["device"]))[1]
+    if not config["export"]["expand"]:
+        stream = _with_note_of_private(stream)
     if not silent:
         tell_notes(stream.base)
     for word in ("weights", "density"):
         check_rules(f"model.{word}", config["model"].get(word), stream)
     check_rule("model.t", config["model"].get("t"), stream.names)
     return stream
+
+
+def _with_note_of_private(stream: TaskVectors) -> TaskVectors:
+    """The stream, whose notes say what becomes of tensors that no merge is about."""
+    own: set[str] = set()
+    for tensors in stream.private_tensors().values():
+        own.update(tensors)
+    if not own:
+        return stream
+    base = stream.base
+    here = f"those of {base.path.name}" if own & {*base.tensors} else "none of them"
+    note = (
+        f"{some(sorted(own))} stay each expert's own, and OUT has {here}; "
+        "--expand writes a folder per expert with its own, tadrop unpack one of them"
+    )
+    return replace(stream, base=replace(base, notes=(*base.notes, note)))
 
 
 def tell_notes(base: Checkpoint) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 from tadrop.app.console import Progress, err, say
 from tadrop.app.meter import Meter
 from tadrop.app.runs import build, selecting
-from tadrop.app.runs.build import resolved
 from tadrop.app.runs.checks import split_of
 from tadrop.app.runs.opening import open_bench, open_stream
 from tadrop.app.runs.prepared import Prepared
+from tadrop.app.schema.values import resolved
 from tadrop.evaluation.bench import Bench
 from tadrop.evaluation.selection import Selection
 from tadrop.evaluation.statistics import TaskStatistics, gather

@@ -10,10 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 from tadrop.app.console import stages, waiting
 from tadrop.app.meter import Meter
 from tadrop.app.runs import exporting
-from tadrop.app.runs.build import resolved
 from tadrop.app.runs.checks import split_of
 from tadrop.app.runs.prepared import Prepared
 from tadrop.app.runs.preparing import merged, prepare
+from tadrop.app.schema.values import resolved
 from tadrop.app.trackers.entry import of_record
 from tadrop.app.trackers.telling import forewarn, group, tell_of
 from tadrop.evaluation.bench import evaluate

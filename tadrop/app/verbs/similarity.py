@@ -15,9 +15,9 @@ import torch
 from tadrop.app.console import out
 from tadrop.app.mistakes import told_in_one_line
 from tadrop.app.places import RUNS
-from tadrop.app.runs.build import resolved
 from tadrop.app.runs.opening import open_bench
 from tadrop.app.schema.composing import composed
+from tadrop.app.schema.values import resolved
 from tadrop.protocols.streams import Stream
 from tadrop.results.figures.style import write_figures
 from tadrop.results.figures.tensors import similarity

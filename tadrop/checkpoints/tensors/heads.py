@@ -29,6 +29,7 @@ def with_heads(
     """
     notes: list[str] = []
     experts = dict(experts)
+    base = _with_one_name(base, experts, private)
     for head in _candidates(base, experts, private):
         source = base.aliases.get(head) or embedding_of(base.tensors)
         if source is None:
@@ -49,6 +50,28 @@ def with_heads(
             for task, expert in experts.items():
                 experts[task] = _without(expert, head)
     return base, experts, notes
+
+
+def _with_one_name(
+    base: Checkpoint, experts: Experts, private: Sequence[str]
+) -> Checkpoint:
+    """The base without heads that it stores a second time and an expert only once.
+
+    They equal their embedding, and config.json says so: a loader makes them from it.
+    """
+    source = embedding_of(base.tensors)
+    for head in list(base.tensors):
+        if source is None or not is_target(head) or is_private(head, private):
+            continue
+        is_missing = any(head not in expert.tensors for expert in experts.values())
+        if is_missing and _is_tied(base, head, source):
+            config = {**base.beside.config, "tie_word_embeddings": True}
+            base = replace(
+                without(base, (head,)),
+                aliases={**base.aliases, head: source},
+                beside=replace(base.beside, config=config),
+            )
+    return base
 
 
 def _candidates(

@@ -15,7 +15,17 @@ from tadrop.types import TadropError
 
 TEMPLATE = "chat_template"
 AUTO = "auto"  # the commonest template
+# What a folder with a tokenizer has at least one of.
+FILES = (
+    *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "tekken.json"),
+    *("vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model"),
+)
 SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a tokenizer's files stand in a folder."""
+    return any((folder / name).is_file() for name in FILES)
 
 
 def template(word: str, folders: Mapping[str, Path]) -> str:
@@ -51,14 +61,20 @@ def template(word: str, folders: Mapping[str, Path]) -> str:
 def told(
     folders: Mapping[str, Path], chosen: str, has_template: bool = False
 ) -> list[str]:
-    """A line where the chosen tokenizer is not that of all.
+    """A line where the chosen tokenizer is not that of all that have one, or is none.
 
     folders: of every model by name; chosen: one of the names; has_template: whether
     the template was chosen by itself
     """
     manners: dict[str, dict[str, Any]] = {}
     for name, folder in folders.items():
-        manners[name] = _manner(folder)
+        if has_tokenizer(folder):
+            manners[name] = _manner(folder)
+    if manners and chosen not in manners:
+        return [
+            f"{chosen} has no tokenizer, and so OUT has none; "
+            f"--tokenizer {next(iter(manners))} takes one"
+        ]
     unlike: dict[str, list[str]] = {}
     for name, manner in manners.items():
         for word in SPECIAL if has_template else (TEMPLATE, *SPECIAL):

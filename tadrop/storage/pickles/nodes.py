@@ -6,9 +6,10 @@ object is kept as the name of what would have made it, and what it was given.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 LONGEST = 1024  # characters of a name, or of a number written as text
 
@@ -79,7 +80,7 @@ class Stored(NamedTuple):
     """
 
     key: str
-    dtype: torch.dtype
+    dtype: "torch.dtype"
     entries: int
     start: int
     length: int

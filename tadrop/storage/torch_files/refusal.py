@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tadrop.errors import TadropError
 from tadrop.storage.pickles.nodes import UnfitError
-from tadrop.types import TadropError
 
 
 def first_line(error: Exception) -> str:

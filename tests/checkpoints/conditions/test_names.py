@@ -1,15 +1,25 @@
 """12 to 14 and 20 to 26: tensors that are tied, missing, more or of another shape."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tadrop.app.verbs.checkpoints import merge, unpack
 from tadrop.storage.checkpoint import open_checkpoint
 from tests.checkpoints import family as plain
 from tests.checkpoints.conditions import merged, noted, refused
-from tests.checkpoints.tiny_models import BERT, average, family, llama, loaded, moved
+from tests.checkpoints.tiny_models import (
+    BERT,
+    average,
+    edit,
+    family,
+    llama,
+    loaded,
+    moved,
+)
 
 
 @pytest.mark.parametrize("form", ["bin", "safetensors"])
@@ -37,6 +47,42 @@ def test_13_a_tied_head_stored_twice_is_one_tensor(tmp_path):
     out = merged(base, experts, tmp_path / "out").path
     assert "lm_head.weight" not in load_file(out / "model.safetensors")
     loaded("AutoModelForCausalLM", out)
+
+
+def store_twice(folder, apart=0.0):
+    """Writes the tied head a second time, as training code may; apart: added to it."""
+    state = load_file(folder / "model.safetensors")
+    state["lm_head.weight"] = state["model.embed_tokens.weight"] + apart
+    save_file(state, folder / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize("with_base", [True, False])
+@pytest.mark.parametrize("has_key", [True, False])
+def test_13_the_first_model_alone_stores_it_twice(tmp_path, with_base, has_key):
+    base, experts, models = family(tmp_path, llama(tie_word_embeddings=True))
+    first = base if with_base else experts[0]
+    store_twice(first)
+    if not has_key:  # a configuration of which only the class ties
+        edit(first / "config.json", tie_word_embeddings=None)
+    out = merged(base if with_base else None, experts, tmp_path / "out").path
+    state = load_file(out / "model.safetensors")
+    assert "lm_head.weight" not in state
+    mean = average("model.embed_tokens.weight", [models["a"], models["b"]])
+    torch.testing.assert_close(state["model.embed_tokens.weight"], mean)
+    model = loaded("AutoModelForCausalLM", out)
+    assert torch.equal(model.lm_head.weight, model.model.embed_tokens.weight)
+
+
+def test_14_the_base_stores_it_twice_and_an_expert_trained_it_apart(tmp_path, capsys):
+    base, experts, models = family(tmp_path, llama(tie_word_embeddings=True))
+    store_twice(base)
+    store_twice(experts[0], apart=1)
+    out = merged(base, experts, tmp_path / "out").path
+    assert "lm_head.weight was trained apart from model.embed_tokens" in noted(capsys)
+    mean = average("model.embed_tokens.weight", [models["a"], models["b"]])
+    model = loaded("AutoModelForCausalLM", out)
+    torch.testing.assert_close(model.model.embed_tokens.weight, mean)
+    torch.testing.assert_close(model.lm_head.weight, mean + 0.5)
 
 
 def test_14_a_head_trained_apart_is_merged_apart(tmp_path, capsys):
@@ -118,6 +164,50 @@ def test_24_a_head_of_another_shape_and_25_a_pattern_that_fits_nothing(tmp_path)
     refused(base, experts, tmp_path / "out", line + r".*--private 'block\.weight'\)")
     line = r"model\.private=\[blok\.\*\]: no tensor is called so; did you mean block\."
     refused(base, experts, tmp_path / "out", line, private=["blok.*"])
+
+
+@pytest.mark.parametrize("method", ["average", "emr"])
+def test_26_private_heads_without_expand_are_said_and_unpacked(
+    tmp_path, capsys, monkeypatch, method
+):
+    base, experts, theta0, thetas = plain(tmp_path, tasks=2)
+    for number, state in enumerate((theta0, *thetas)):
+        state["head.weight"] = torch.full((2 + number, 3), float(number))
+        folder = (base, *experts)[number]
+        save_file(state, folder / "model.safetensors", {"format": "pt"})
+    names = [path.name for path in (base, *experts)]
+    monkeypatch.chdir(tmp_path)
+    words = [*names, "-m", method, "--private", "head.*"]
+    line = (
+        "head.weight stay each expert's own, and OUT has those of base; --expand writes "
+        "a folder per expert with its own, tadrop unpack one of them"
+    )
+    merge.main([*words, "-o", "out", "--dry-run"])
+    assert line in noted(capsys)
+    merge.main([*words, "-o", "out"])
+    assert line in noted(capsys)
+    assert line in json.loads(Path("out/tadrop.json").read_text())["notes"]
+    merge.main([*words, "-o", "whole", "--expand"])
+    assert "stay each expert's own" not in noted(capsys)
+    for name in names[1:]:
+        unpack.main(["out", name, "-o", f"of-{name}"])
+        assert "stay each" not in noted(capsys)
+        mine, theirs = open_checkpoint(Path(f"of-{name}")), tmp_path / "whole" / name
+        theirs = open_checkpoint(theirs)
+        assert mine.tensors.keys() == theirs.tensors.keys()
+        for tensor in mine.tensors:
+            assert torch.equal(mine[tensor], theirs[tensor]), tensor
+    with pytest.raises(SystemExit, match=r"base: holds no tadrop\.yaml; OUT of tadrop"):
+        unpack.main(["base", names[1], "-o", "no"])
+
+
+def test_26_heads_that_the_base_lacks(tmp_path, capsys):
+    base, experts, _, thetas = plain(tmp_path, tasks=1)
+    state = thetas[0] | {"head.weight": torch.ones(2)}
+    save_file(state, experts[0] / "model.safetensors", {"format": "pt"})
+    merged(base, experts, tmp_path / "out", private=["head.*"])
+    line = "head.weight stay each expert's own, and OUT has none of them; --expand"
+    assert line in noted(capsys)
 
 
 def test_26_each_expert_comes_out_with_its_own_head_and_labels(tmp_path):

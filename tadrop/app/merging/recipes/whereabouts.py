@@ -1,7 +1,9 @@
-"""The line of a recipe that a message is about, though the recipe itself was well read."""
+"""The line of a recipe, or of a file of rules, that a message is about, though the file
+itself was well read.
+"""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,16 @@ WORDS = {
     r"(?:model|export)\.(\w+)": "",
     r"(rename)\.": "",
     r"(tokenizer|keep_base|chat_template)\b": "",
+}
+
+
+# What messages call the words of a file of rules.
+RULES = {
+    r"model\.weights\b": "weight",
+    r"model\.density\b": "density",
+    r"model\.t\b": "t",
+    r"merge=\w+ has no weights\b": "weight",
+    r"merge=\w+ has no t\b": "t",
 }
 
 
@@ -65,8 +77,50 @@ def _texts(node: Any, above: Way) -> Iterator[tuple[Way, str]]:
 
 
 def _inner(document: Document, way: Way, message: str) -> Way:
-    """The entry below this one whose name the message quotes, or this one."""
-    for other in document.lines:
-        if other[:1] == way and len(other) == 2 and f"'{other[1]}'" in message:
-            return other
+    """The entry below this one whose name or value the message quotes, or this one."""
+    quoted = {*re.findall(r"'([^']*)'", message)}
+    quoted.update(re.findall(r"\b(?:has|is) ([\w.+-]+);", message))
+    node = document.content
+    for word in way:
+        node = node[word]
+    for below, words in _spelled(node, way):
+        if quoted & words:
+            return below
     return way
+
+
+def _spelled(node: Any, above: Way) -> Iterator[tuple[Way, set[str]]]:
+    """Every name and value below a node, as messages may spell it, and its place."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            way = (*above, str(key))
+            yield way, {str(key)}
+            yield from _spelled(value, way)
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _spelled(value, (*above, index))
+    else:
+        words = {str(node)}
+        if isinstance(node, int | float) and not isinstance(node, bool):
+            words.add(str(float(node)))
+        yield above, words
+
+
+@contextmanager
+def told_in_rules(file: Path, said: Collection[str]) -> Iterator[None]:
+    """Puts FILE:LINE before the message of a mistake that an entry of rules is.
+
+    said: words of the rules that options say too; of them it is told where an entry
+    is what the message quotes
+    """
+    try:
+        yield
+    except TadropError as error:
+        document = read_document(file, "file of rules")
+        for pattern, word in RULES.items():
+            if re.match(pattern, str(error)) and word in (document.content or ()):
+                way = _inner(document, (word,), str(error))
+                if len(way) > 1 or word not in said:
+                    told = re.sub(r"^model\.\w+", word, str(error))
+                    raise TadropError(f"{document.at(*way)}: {told}") from error
+        raise

@@ -10,11 +10,17 @@ or processor of OUT. Intervals are of a paired bootstrap over blocks of text or 
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tadrop.app.console import say
+from tadrop.app.console import out, say
+from tadrop.app.judging.asked import check_data, check_folder, check_positive, listed
 from tadrop.app.mistakes import told_in_one_line
+from tadrop.app.terminal.loading import loading
+from tadrop.app.terminal.stopping import nothing_goes_on
+from tadrop.checkpoints.words import Place, places
+
+WIDE = 200  # characters of a line in a pipe
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -29,25 +35,41 @@ def main(words: Sequence[str] | None = None) -> None:
     asked.add_argument("--tasks", metavar="A,B", help="of lm-evaluation-harness")
     parser.add_argument("--limit", type=int, default=200, help="the most examples")
     options = parser.parse_args(words)
+    nothing_goes_on()
     with told_in_one_line():
-        from tadrop.app.judging import comparing, harness
-        from tadrop.checkpoints.words import places
-
+        check_folder(options.out)
         others = places(options.models)
         if options.data is not None:
-            out, data = options.out, options.data
-            found = comparing.compared(out, others, data, options.limit)
-            for line in comparing.table(found):
-                say(line)
-            return
-        comparing.check_whole(options.out)
-        folders = {"merge": options.out}
-        for name, one in others.items():
-            folders[name] = one.path
-        for name, folder in folders.items():
-            tasks = options.tasks.split(",")
-            for task, value in harness.scores(folder, tasks, options.limit).items():
-                say(f"{name:<24}{task:<32}{value}")
+            check_data(options.data, options.limit)
+            _compare(options, others)
+        else:
+            check_positive("--limit", options.limit)
+            _score(options, others)
+
+
+def _compare(options: argparse.Namespace, others: Mapping[str, Place]) -> None:
+    """Prints the table of all models on data of one's own."""
+    with loading():
+        from tadrop.app.judging import comparing
+
+    found = comparing.compared(options.out, others, options.data, options.limit)
+    for line in comparing.table(found, out.width if out.is_terminal else WIDE):
+        say(line)
+
+
+def _score(options: argparse.Namespace, others: Mapping[str, Place]) -> None:
+    """Prints what all models reach on tasks of lm-evaluation-harness."""
+    tasks = listed("--tasks", options.tasks)
+    with loading():
+        from tadrop.app.judging import comparing, harness
+
+    comparing.check_whole(options.out)
+    folders = {comparing.MERGE: options.out}
+    for name, one in others.items():
+        folders[name] = one.path
+    for name, folder in folders.items():
+        for task, value in harness.scores(folder, tasks, options.limit).items():
+            say(f"{name:<24}{task:<32}{value}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Writes one task's whole checkpoint from a merge in the compact form.
+"""Writes one task's whole checkpoint from a merge.
 
     tadrop unpack OUT TASK -o FOLDER
 
+From the compact form with the task's own weights, from any with what is private to it.
 The base and the expert are those of OUT/tadrop.yaml; --base names another place of it.
 """
 
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from tadrop.app.console import say
 from tadrop.app.mistakes import told_in_one_line
+from tadrop.app.terminal.loading import loading
+from tadrop.app.terminal.stopping import nothing_goes_on
 
 # How this command spells the settings that messages name.
 SPELLINGS = {r"\bexport\.dir\b": "-o", r"\boverwrite=true\b": "--overwrite"}
@@ -27,8 +30,10 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--base", help="where the base lies, if it was moved")
     parser.add_argument("--overwrite", action="store_true")
     options = parser.parse_args(words)
+    nothing_goes_on()
     with told_in_one_line(SPELLINGS):
-        from tadrop.app.merging.unpacking import unpack
+        with loading():
+            from tadrop.app.merging.unpacking import unpack
 
         size = unpack(
             options.out, options.task, options.to, options.base, options.overwrite
