@@ -129,8 +129,8 @@ def test_verify_reads_back_and_compares(world, capsys, monkeypatch):
 
     whole = running.run
 
-    def damaged(request):
-        written = whole(request)
+    def damaged(request, *others):
+        written = whole(request, *others)
         state = tensors(written.path)
         state["n.weight"][0] += 1
         save_file(state, written.path / "model.safetensors")

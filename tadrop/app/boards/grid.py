@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-KNOBS = ("norm", "q_lo", "q_hi", "map", "gamma")
+KNOBS = ("density", "reading", "norm", "q_lo", "q_hi", "map", "gamma")
+UNSET = "null"  # a setting that is not set, as a command spells it
 TITLE = "**TADrop's settings: average accuracy on validation data, in percent**\n"
 
 
@@ -59,7 +60,10 @@ def _point(record: Record) -> dict[str, Any]:
             f"record {record['key']} is of the {split} split; choose on validation"
         )
     tadrop: Mapping[str, Any] = record["config"]["tadrop"]
-    point: dict[str, Any] = {knob: tadrop[knob] for knob in KNOBS}
+    point: dict[str, Any] = {}
+    for knob in KNOBS:
+        value = tadrop.get(knob)
+        point[knob] = UNSET if value is None else value
     values = list(map(itemgetter("value"), record["scores"]))
     point["method"] = record["config"]["merge"]["title"]
     point["value"] = 100 * sum(values) / len(values)

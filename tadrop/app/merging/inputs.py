@@ -26,11 +26,11 @@ def configured(request: Request) -> DictConfig:
     """The configuration of a request whose words are all right.
 
     Nothing of it needs torch, whose import takes seconds; no checkpoint is opened.
-    Raises TadropError for what is wrong, what is quickly seen first.
+    Raises TadropError for what is wrong, words before inputs.
     """
-    check_out(request, located(request))
     cfg = configuration(request)
     check_composed(cfg)
+    check_out(request, located(request))
     check_only_merges(cfg)
     return cfg
 
