@@ -1,6 +1,8 @@
 """The search by CMA-ES that methods without gradients share.
 
-Of equal values the first point is taken, so that what no search
+It is seeded, and what it proposes follows from the values alone: a
+search whose values are kept (Workbench.trace) can be stopped and goes
+on where it was. Of equal values the first point is taken, so that what no search
 improves stays as it is.
 """
 
@@ -14,11 +16,15 @@ from cmaes import CMA
 
 @dataclass(frozen=True)
 class Optimum:
-    """Where a search ended: the best point, its value, and how many were evaluated."""
+    """Where a search ended: the best point, its value, and how many were evaluated.
+
+    trace: the value of every point, in the order of evaluation
+    """
 
     point: tuple[float, ...]
     value: float
     evaluations: int
+    trace: tuple[float, ...]
 
 
 def maximise(
@@ -42,15 +48,16 @@ def maximise(
     mean = np.array(start, dtype=np.float64)
     optimizer = CMA(mean, sigma, bounds, seed=seed % 2**32)
     size = optimizer.population_size
-    best, best_value, count = tuple(start), value(start), 1
-    while count + size <= evaluations and not optimizer.should_stop():
+    best, best_value = tuple(start), value(start)
+    trace = [best_value]
+    while len(trace) + size <= evaluations and not optimizer.should_stop():
         losses = []
         for _ in range(size):
             point = optimizer.ask()
             point_value = value(point.tolist())
+            trace.append(point_value)
             losses.append((point, -point_value))
             if point_value > best_value:
                 best, best_value = tuple(point.tolist()), point_value
         optimizer.tell(losses)
-        count += size
-    return Optimum(best, best_value, count)
+    return Optimum(best, best_value, len(trace), tuple(trace))
