@@ -145,11 +145,7 @@ def weigh(
 
         start, words = [1.0] * bands, key("nps", seed, task)
         with bench.trace(weigh, [task], split, words, sigma, bands, vector) as trace:
-
-            def value(weights: Sequence[float]) -> float:
-                on_step()
-                return trace.value(weights, score)
-
+            value = search.traced(score, trace, on_step)
             return search.maximise(value, start, sigma, evaluations, words)
 
     task_edges, task_weights, optima = [], [], {}
@@ -218,11 +214,7 @@ def mix(
     vectors = fingerprint(stream.vector(index, None) for index in range(len(tasks)))
     settings = (words, sigma, start, fuse, scale, vectors)
     with bench.trace(mix, tasks, split, *settings) as trace:
-
-        def value(lambdas: Sequence[float]) -> float:
-            on_step()
-            return trace.value(lambdas, score)
-
+        value = search.traced(score, trace, on_step)
         optimum = search.maximise(
             value, [start] * len(tasks), sigma, evaluations, words, lowest=0.0
         )

@@ -13,6 +13,10 @@ from math import inf
 import numpy as np
 from cmaes import CMA
 
+from tadrop.protocols.workbench import Trace
+
+Value = Callable[[Sequence[float]], float]
+
 
 @dataclass(frozen=True)
 class Optimum:
@@ -28,7 +32,7 @@ class Optimum:
 
 
 def maximise(
-    value: Callable[[Sequence[float]], float],
+    value: Value,
     start: Sequence[float],
     sigma: float,
     evaluations: int,
@@ -61,3 +65,13 @@ def maximise(
                 best, best_value = tuple(point.tolist()), point_value
         optimizer.tell(losses)
     return Optimum(best, best_value, len(trace), tuple(trace))
+
+
+def traced(value: Value, trace: Trace, on_step: Callable[[], None]) -> Value:
+    """The values that a trace knows, others made and noted; on_step is told of each."""
+
+    def known(point: Sequence[float]) -> float:
+        on_step()
+        return trace.value(point, value)
+
+    return known

@@ -59,7 +59,7 @@ MODULE_PLACES = ("base",)
 GRID = ("scale_grid", "tune")
 MATRICES = "matrices"
 # Part of the settings only where they are something else.
-USUAL = {"dtype": "float32", "tuned": None}
+USUAL = {"dtype": "float32", "pack": False, "tuned": None}
 
 STEPS = ("search", "tadrop", "sparsify")
 NATIVE = "native"  # the density of TADrop that is that of the row's own rule

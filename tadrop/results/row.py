@@ -45,6 +45,8 @@ class Row:
     deviation:  of the average over seeds
     normalised: the mean over tasks of the ratio to the individual model
     density:    the share of entries that are not zero; None where nothing was merged
+    stored_bytes: of all tasks, beside the base
+    coded_bytes: the same of a packed file whose bits are compressed; None elsewhere
     difference, interval: to the row without TADrop
     versus, versus_interval: of adaptive TADrop to its uniform control
     ends_section: whether a line is drawn below it
@@ -68,6 +70,7 @@ class Row:
     normalised: float | None = None
     density: float | None = None
     stored_bytes: int | None = None
+    coded_bytes: int | None = None
     difference: float | None = None
     interval: Interval | None = None
     versus: float | None = None
@@ -126,6 +129,7 @@ def from_records(
         deviation=stdev(averages) if len(group) > 1 else None,
         normalised=_normalised(by_record, individual),
         stored_bytes=max(map(itemgetter("stored_bytes"), group)),
+        coded_bytes=max(map(coded_bytes, group), default=0) or None,
     )
     if is_reference(group[0]):
         return row
@@ -169,6 +173,11 @@ def data_seen(record: Record) -> tuple[str, ...]:
 def accuracies(record: Record) -> dict[str, float]:
     """Each task's accuracy in percent."""
     return {score["task"]: 100.0 * score["value"] for score in record["scores"]}
+
+
+def coded_bytes(record: Record) -> int:
+    """Bytes of a packed file whose bits are compressed; 0 where nothing was packed."""
+    return record.get("found", {}).get("packed", {}).get("xz", 0)
 
 
 def average(record: Record) -> float:

@@ -94,6 +94,8 @@ def build(
         caption or _caption(records),
         details=tuple(names),
     )
+    if any(row.coded_bytes for row in rows):
+        return with_packed(with_data(table))
     return with_data(table) if any(row.data for row in rows) else table
 
 
@@ -107,6 +109,16 @@ def with_data(table: Table) -> Table:
     return replace(
         table, extra=(*table.extra, "data", "stored"), caption=table.caption + note
     )
+
+
+def with_packed(table: Table) -> Table:
+    """The table with what compression adds to the packed form."""
+    note = (
+        " Rows were written in the packed form and read back: stored is the file as it "
+        "lies on the disk; xz is the same with its masks and level numbers compressed "
+        "by LZMA."
+    )
+    return replace(table, extra=(*table.extra, "xz"), caption=table.caption + note)
 
 
 def _tasks(records: Sequence[Record]) -> tuple[str, ...]:
@@ -131,6 +143,11 @@ def _method(record: Record) -> str:
     all settings but what stands before the merge.
     """
     return without_seeds(record["config"], "tadrop", "before", "sparsify")
+
+
+def _with_rule(record: Record) -> str:
+    """As _method, with the row's own rule, which a record has where it is read."""
+    return without_seeds(record["config"], "tadrop", "before")
 
 
 def _groups(records: Iterable[Record]) -> list[list[Record]]:
@@ -192,6 +209,7 @@ def _compared(
         by_settings[without_seeds(record["config"])] = index
         if not _is_variant(record):
             plain.setdefault(_method(record), index)
+            plain.setdefault(_with_rule(record), index)
 
     def gain(index: int, base: int) -> tuple[float, Interval | None]:
         interval = compare(groups[index], groups[base]) if compare else None
@@ -202,7 +220,8 @@ def _compared(
         if not _is_variant(record):
             continue
         row = rows[index]
-        base = plain.get(_method(record))
+        # Where TADrop takes the rule's density, the rule of the same density.
+        base = plain.get(_with_rule(record), plain.get(_method(record)))
         control = by_settings.get(_control(record))
         if base is not None:
             difference, interval = gain(index, base)

@@ -28,6 +28,7 @@ class Merged:
                     were merged
     attachment:     what goes around the module beside its weights, or None
     found:          what a search settled on, for the record
+    on_disk:        bytes of the file that this was read from; None where it was in none
     """
 
     tasks: tuple[str, ...]
@@ -38,6 +39,7 @@ class Merged:
     low_rank: dict[str, LowRank] = field(default_factory=dict)
     attachment: Attachment | None = None
     found: Mapping[str, Any] = field(default_factory=dict)
+    on_disk: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -97,8 +99,11 @@ class Merged:
         """Bytes that this result takes beside the base.
 
         These are float32 deltas and factors, one-bit masks and the attachment. A delta
-        that is zero throughout is not stored.
+        that is zero throughout is not stored. Where it was read from a file, its bytes
+        are those of the file.
         """
+        if self.on_disk is not None:
+            return self.on_disk
         size = 0 if self.attachment is None else self.attachment.stored_bytes()
         for tensor in self._stored():
             size += tensor.numel() * tensor.element_size()

@@ -27,7 +27,7 @@ SUITE = ("model", "tasks")
 # What a reference chooses for itself, whatever the rows of its board choose.
 OF_ROWS = ("merge", *REFERENCE)
 # The parts of a board's file that set nothing in its runs.
-APART = ("board", "defaults", "hydra")
+APART = ("board", "defaults", "hydra", "references")
 
 
 @cache

@@ -12,6 +12,7 @@ from tadrop.app.boards.recorded import Recorded
 from tadrop.results import published, record, table
 from tadrop.results.figures import averages, methods, sweeps, tensors
 from tadrop.results.figures.boards import accuracy_against_storage
+from tadrop.results.figures.compression import accuracy_against_bytes
 from tadrop.results.intervals import Interval, paired
 from tadrop.results.naming import variant
 from tadrop.results.published import Published
@@ -149,6 +150,7 @@ def figures_of(
         ("accuracy", accuracy(shown)),
         ("lambda", sweeps.lambda_curves(records, shown.title)),
         ("density", sweeps.density_curves(records, shown.title)),
+        ("bytes", accuracy_against_bytes(shown)),
     ):
         if figure is not None:
             drawn[what] = figure

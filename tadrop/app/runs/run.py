@@ -18,6 +18,7 @@ from tadrop.app.trackers.entry import of_record
 from tadrop.app.trackers.telling import forewarn, group, tell_of
 from tadrop.evaluation.bench import evaluate
 from tadrop.evaluation.selection import Selection
+from tadrop.merging.packed.measuring import through_disk
 from tadrop.protocols.streams import Stream
 from tadrop.results import identity, record
 from tadrop.results.naming import label
@@ -79,6 +80,9 @@ def measure(cfg: DictConfig, config: Mapping[str, Any], folder: Path) -> Record:
         prepared = prepare(cfg, progress, meter)
         bench = prepared.evaluated()
         outcome, selection = merged(prepared, progress, meter)
+        if cfg.pack:
+            with meter.stage("pack"):
+                outcome = through_disk(outcome, Path(cfg.paths.cache))
         with meter.stage("evaluate"):
             tick = progress.bar("evaluate", len(bench.tasks.names))
             scores = evaluate(

@@ -144,6 +144,7 @@ class Run(Words):
     overwrite: bool
     dry_run: bool
     evaluate: bool
+    pack: bool
     export: Export
     paths: Paths
     tasks: Node
