@@ -1,8 +1,9 @@
 """What a merge produced, as it is held in memory."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,12 @@ def pack(masks: Tensor) -> Tensor:
     """
     rows = masks.reshape(len(masks), -1).cpu().numpy()
     return torch.from_numpy(np.packbits(rows, axis=1))
+
+
+def unpack(bits: Tensor, shape: Sequence[int]) -> Tensor:
+    """Undoes pack(): bits [task, ceil(n / 8)] as masks [task, *shape], on the CPU."""
+    columns = np.unpackbits(bits.cpu().numpy(), axis=1, count=prod(shape))
+    return torch.from_numpy(columns.view(bool)).view(len(bits), *shape)
 
 
 def materialise(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tadrop.app.runs import build
+from tadrop.app.runs import arriving, build
 from tadrop.app.runs.build import resolved
 from tadrop.app.runs.opening import device_of, dtype_of
 from tadrop.app.schema import idle, telling
@@ -40,6 +40,7 @@ def check(cfg: Any) -> None:
     if cfg.evaluate:
         model.bound(tasks)
     build.part(cfg.merge.method)
+    arriving.check(cfg)
     for word in READING:
         build.part(cfg.merge.get(word))
 

@@ -120,6 +120,7 @@ class Row(Words):
     search: Node | None = None
     statistics: Node | None = None
     refine: Node | None = None
+    arriving: Node | None = None
     knobs: Node = {}
     tune: Node = {}
     models: Count | None = None
@@ -145,6 +146,7 @@ class Run(Words):
     dry_run: bool
     evaluate: bool
     pack: bool
+    arrival: bool
     export: Export
     paths: Paths
     tasks: Node
