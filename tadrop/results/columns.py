@@ -99,6 +99,20 @@ def coded(row: Row, table: Table) -> Cell:
     return Cell(size(share), values, rank=float(f"{share:.3g}"))
 
 
+def backward(row: Row, table: Table) -> Cell:
+    """The backward transfer in points, with its standard deviation over orders."""
+    values = {
+        "backward": row.backward,
+        "backward_deviation": row.backward_deviation,
+        "arrivals": "/".join(f"{value:.2f}" for value in row.arrivals),
+    }
+    if row.backward is None:
+        return Cell("", values)
+    deviation = row.backward_deviation
+    spread = "" if deviation is None else f" ± {deviation:.1f}"
+    return Cell(f"{row.backward:+.1f}{spread}", values, rank=row.backward)
+
+
 def data(row: Row, table: Table) -> Cell:
     """What the method saw of the tasks' data."""
     text = " and ".join(row.data) or "none"
@@ -115,10 +129,19 @@ COLUMNS: dict[str, Column] = {  # by heading
     "lambda": scale,
     "stored": stored,
     "xz": coded,
+    "backward": backward,
     "data": data,
 }
-SOME_TABLES = ("data", "stored", "xz")  # shown only by a table that has them in `extra`
-OWN = ("xz",)  # of these, those that only such a table has at all, in its CSV file too
+SOME_TABLES = (
+    "data",
+    "stored",
+    "xz",
+    "backward",
+)  # shown only by a table that has them in `extra`
+OWN = (
+    "xz",
+    "backward",
+)  # of these, those that only such a table has at all, in its CSV file too
 
 
 def headings(table: Table) -> list[str]:

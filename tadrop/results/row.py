@@ -17,6 +17,14 @@ from tadrop.results.record import Record
 from tadrop.results.store.facts import leaves
 
 REFERENCES = ("individual", "pretrained")
+# What a caption says of columns that stand in some tables only.
+NOTES = {
+    "backward": " Tasks came one by one, in an order of each seed; ± is over orders. "
+    "backward: accuracy after the last task less that just after the task's own, mean "
+    "over all tasks but the last.",
+    "xz": " Rows were written in the packed form and read back: stored is the file on "
+    "the disk, xz the same with its masks and level numbers compressed by LZMA.",
+}
 
 Config = Mapping[str, Any]
 
@@ -47,6 +55,9 @@ class Row:
     density:    the share of entries that are not zero; None where nothing was merged
     stored_bytes: of all tasks, beside the base
     coded_bytes: the same of a packed file whose bits are compressed; None elsewhere
+    backward, backward_deviation: where tasks arrive one by one, what they lose or gain
+                by those after them, and its deviation over orders
+    arrivals:   then the average over the tasks seen, after each arrival
     difference, interval: to the row without TADrop
     versus, versus_interval: of adaptive TADrop to its uniform control
     ends_section: whether a line is drawn below it
@@ -71,6 +82,9 @@ class Row:
     density: float | None = None
     stored_bytes: int | None = None
     coded_bytes: int | None = None
+    backward: float | None = None
+    backward_deviation: float | None = None
+    arrivals: tuple[float, ...] = ()
     difference: float | None = None
     interval: Interval | None = None
     versus: float | None = None
@@ -133,12 +147,29 @@ def from_records(
     )
     if is_reference(group[0]):
         return row
+    if all("arrival" in record for record in group):
+        row = _with_arrivals(row, group)
     scales = {record["selection"]["scale"] for record in group}
     return replace(
         row,
         density=float(mean(map(itemgetter("density"), group))),
         scales=tuple(sorted(scales)),
         data=data_seen(group[0]),
+    )
+
+
+def _with_arrivals(row: Row, group: Sequence[Record]) -> Row:
+    """The row with what its records say of arrivals, in percent; means over orders."""
+    backward = [100.0 * record["arrival"]["backward"] for record in group]
+    by_record = [record["arrival"]["averages"] for record in group]
+    averages: list[float] = []
+    for values in zip(*by_record, strict=True):
+        averages.append(100.0 * mean(values))
+    return replace(
+        row,
+        backward=mean(backward),
+        backward_deviation=stdev(backward) if len(group) > 1 else None,
+        arrivals=tuple(averages),
     )
 
 

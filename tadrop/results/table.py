@@ -15,6 +15,7 @@ from tadrop.errors import TadropError
 from tadrop.results.intervals import Compare, Interval
 from tadrop.results.record import Record
 from tadrop.results.row import (
+    NOTES,
     Row,
     accuracies,
     data_seen,
@@ -94,9 +95,7 @@ def build(
         caption or _caption(records),
         details=tuple(names),
     )
-    if any(row.coded_bytes for row in rows):
-        return with_packed(with_data(table))
-    return with_data(table) if any(row.data for row in rows) else table
+    return _with_own(with_data(table) if any(row.data for row in rows) else table)
 
 
 def with_data(table: Table) -> Table:
@@ -111,14 +110,18 @@ def with_data(table: Table) -> Table:
     )
 
 
-def with_packed(table: Table) -> Table:
-    """The table with what compression adds to the packed form."""
-    note = (
-        " Rows were written in the packed form and read back: stored is the file as it "
-        "lies on the disk; xz is the same with its masks and level numbers compressed "
-        "by LZMA."
-    )
-    return replace(table, extra=(*table.extra, "xz"), caption=table.caption + note)
+def _with_own(table: Table) -> Table:
+    """The table with the columns that its rows alone call for: see NOTES."""
+    called = {
+        "backward": any(row.arrivals for row in table.rows),
+        "xz": any(row.coded_bytes for row in table.rows),
+    }
+    if called["xz"] and "stored" not in table.extra:
+        table = with_data(table)
+    for heading in filter(called.get, NOTES):
+        extra, caption = (*table.extra, heading), table.caption + NOTES[heading]
+        table = replace(table, extra=extra, caption=caption)
+    return table
 
 
 def _tasks(records: Sequence[Record]) -> tuple[str, ...]:
@@ -259,6 +262,8 @@ def _title(records: Sequence[Record]) -> str:
 def _caption(records: Sequence[Record]) -> str:
     protocol = records[0]["protocol"]
     count = sum(score["count"] for score in records[0]["scores"])
+    is_former = any(record.get("former") for record in records)
+    former_note = f" {former.CAPTION}" if is_former else ""
     limit = ""  # which examples a limit leaves is said in tadrop/tasks
     if protocol["limit"] is not None:
         limit = f" (at most {protocol['limit']} a task)"
@@ -272,14 +277,8 @@ def _caption(records: Sequence[Record]) -> str:
         "[a, b]: 95 % interval, paired bootstrap over test examples; "
         "it does not cover seeds or tasks. "
         "kept: fraction of task-vector entries not zero when merged."
-        f"{_former(records)}"
+        f"{former_note}"
     )
-
-
-def _former(records: Sequence[Record]) -> str:
-    """A sentence on rows that were made with former formulas, where there are any."""
-    marked = any(record.get("former") for record in records)
-    return f" {former.CAPTION}" if marked else ""
 
 
 def _packaging(records: Sequence[Record]) -> str:

@@ -37,6 +37,6 @@ class Arriving:
         """The delta of a tensor for all tasks that have arrived, in that order."""
         raise NotImplementedError
 
-    def tally(self, state: State, merged: Deltas | Masked) -> Tensor | None:
+    def tally(self, state: State, merged: Any) -> Tensor | None:
         """What the method's `rescale` takes of a tensor: [k, task], or None."""
         return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tadrop.app.boards.recorded import Recorded
 from tadrop.results import published, record, table
-from tadrop.results.figures import averages, methods, sweeps, tensors
+from tadrop.results.figures import arrivals, averages, methods, sweeps, tensors
 from tadrop.results.figures.boards import accuracy_against_storage
 from tadrop.results.figures.compression import accuracy_against_bytes
 from tadrop.results.intervals import Interval, paired
@@ -151,6 +151,7 @@ def figures_of(
         ("lambda", sweeps.lambda_curves(records, shown.title)),
         ("density", sweeps.density_curves(records, shown.title)),
         ("bytes", accuracy_against_bytes(shown)),
+        ("arrivals", arrivals.accuracy_after_arrivals(shown)),
     ):
         if figure is not None:
             drawn[what] = figure

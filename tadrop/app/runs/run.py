@@ -18,6 +18,7 @@ from tadrop.app.trackers.entry import of_record
 from tadrop.app.trackers.telling import forewarn, group, tell_of
 from tadrop.evaluation.bench import evaluate
 from tadrop.evaluation.selection import Selection
+from tadrop.merging.packed import file as packed
 from tadrop.merging.packed.measuring import through_disk
 from tadrop.protocols.streams import Stream
 from tadrop.results import identity, record
@@ -107,6 +108,8 @@ def measure(cfg: DictConfig, config: Mapping[str, Any], folder: Path) -> Record:
             arriving.ended(prepared)
         if cfg.export.dir:
             exporting.export(prepared, outcome, selection.scale)
+            if cfg.pack:
+                packed.write(Path(cfg.export.dir) / packed.NAME, outcome)
     tell_of(cfg.tracker, lambda: of_record(result, folder, group()))
     return result
 

@@ -32,26 +32,26 @@ Shape = tuple[int, ...]
 
 
 class Code(NamedTuple):
-    """The form of a packed tensor, and a count that its length depends on.
+    """The form of a packed tensor, and a number that its length depends on.
 
-    count: sparse, entries that are not 0; levels, how many; thin, the rank; else 0
+    number: sparse, entries that are not 0; levels, how many; thin, the rank; else 0
     """
 
     form: str
-    count: int = 0
+    number: int = 0
 
     def nbytes(self, shape: Shape) -> int:
         """The bytes of masks and numbers of levels."""
         size = prod(shape)
         if self.form == "l":
-            return -(-size * _width(self.count) // 8)
+            return -(-size * _width(self.number) // 8)
         return -(-size // 8) if self.form in "sm" else 0
 
     def nvalues(self, shape: Shape) -> int:
         """How many values."""
         if self.form == "d":
             return prod(shape)
-        return self.count * sum(shape) if self.form == "t" else self.count
+        return self.number * sum(shape) if self.form == "t" else self.number
 
     def is_possible(self, shape: Shape) -> bool:
         """Whether a tensor of this shape can have this code."""
@@ -63,7 +63,7 @@ class Code(NamedTuple):
         elif self.form == "t":
             most = min(shape, default=0) if len(shape) == 2 else -1
         return self.form in ("z", "d", "s", "l", "t", "m") and (
-            least <= self.count <= most
+            least <= self.number <= most
         )
 
 
@@ -101,7 +101,7 @@ def encode(delta: Tensor) -> Packed:
         return Packed(code, NONE, flat)
     if code.form == "s":
         return Packed(code, pack(kept[None])[0].numpy(), flat[kept])
-    return Packed(code, _numbered(numbers, _width(code.count)), levels)
+    return Packed(code, _numbered(numbers, _width(code.number)), levels)
 
 
 def encode_thin(left: Tensor, right: Tensor) -> Packed:
@@ -134,12 +134,12 @@ def decode(code: Code, shape: Shape, bits: np.ndarray, values: Tensor) -> Tensor
     flat = torch.zeros(size)
     if code.form == "s":
         kept = torch.from_numpy(np.unpackbits(bits, count=size).view(bool))
-        if int(kept.sum()) != code.count:
-            raise ValueError(f"a mask keeps {int(kept.sum())} of {code.count} entries")
+        if int(kept.sum()) != code.number:
+            raise ValueError(f"a mask keeps {int(kept.sum())} of {code.number} entries")
         flat[kept] = values
     elif code.form == "l":
-        numbers = _unnumbered(bits, size, _width(code.count))
-        if len(numbers) and int(numbers.max()) >= code.count:
+        numbers = _unnumbered(bits, size, _width(code.number))
+        if len(numbers) and int(numbers.max()) >= code.number:
             raise ValueError(f"a level is numbered {int(numbers.max())}")
         flat = values[torch.from_numpy(numbers)]
     return flat.view(shape)
@@ -158,5 +158,5 @@ def _unnumbered(bits: np.ndarray, size: int, width: int) -> np.ndarray:
 def decode_thin(code: Code, shape: Shape, values: Tensor) -> LowRank:
     """The factors of one task, with a task axis of 1."""
     rows, columns = shape
-    left, right = values.split([rows * code.count, code.count * columns])
-    return LowRank(left.view(1, rows, code.count), right.view(1, code.count, columns))
+    left, right = values.split([rows * code.number, code.number * columns])
+    return LowRank(left.view(1, rows, code.number), right.view(1, code.number, columns))

@@ -140,7 +140,7 @@ def _words(owner: Sequence[Packed | None]) -> list[str]:
     words: list[str] = []
     for packed in owner:
         code = ABSENT if packed is None else packed.code
-        words.append(code.form + (str(code.count) if code.count else ""))
+        words.append(code.form + (str(code.number) if code.number else ""))
     return words
 
 
