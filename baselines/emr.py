@@ -101,15 +101,13 @@ class Running(Arriving):
 
     rule: str = "paper"
 
-    def __post_init__(self) -> None:
+    def arrive(self, state: State, tau: Tau, layout: MatrixLayout) -> State:
+        """See Arriving. Raises TadropError for another rule."""
         if self.rule not in ("paper", "code"):
             raise TadropError(
                 f"rule is {self.rule!r}; where tasks arrive one by one it must be paper "
                 "or code"
             )
-
-    def arrive(self, state: State, tau: Tau, layout: MatrixLayout) -> State:
-        """See Arriving."""
         own = {
             "up": pack((tau > 0)[None]),
             "down": pack((tau < 0)[None]),

@@ -110,15 +110,13 @@ class Running(Arriving):
 
     combine: str = "mean"
 
-    def __post_init__(self) -> None:
+    def arrive(self, state: State, tau: Tau, layout: MatrixLayout) -> State:
+        """See Arriving. Raises TadropError for another combine."""
         if self.combine not in ("mean", "sum"):
             raise TadropError(
                 f"combine is {self.combine!r}; where tasks arrive one by one it must be "
                 "mean or sum"
             )
-
-    def arrive(self, state: State, tau: Tau, layout: MatrixLayout) -> State:
-        """See Arriving."""
         parts = {
             "above": tau.clamp(min=0),
             "below": tau.clamp(max=0),

@@ -111,7 +111,7 @@ def with_data(table: Table) -> Table:
 
 
 def _with_own(table: Table) -> Table:
-    """The table with the columns that its rows alone call for: see NOTES."""
+    """The table with the columns that its rows call for: see NOTES."""
     called = {
         "backward": any(row.arrivals for row in table.rows),
         "xz": any(row.coded_bytes for row in table.rows),
@@ -119,8 +119,8 @@ def _with_own(table: Table) -> Table:
     if called["xz"] and "stored" not in table.extra:
         table = with_data(table)
     for heading in filter(called.get, NOTES):
-        extra, caption = (*table.extra, heading), table.caption + NOTES[heading]
-        table = replace(table, extra=extra, caption=caption)
+        extra = (*table.extra, heading)
+        table = replace(table, extra=extra, caption=table.caption + NOTES[heading])
     return table
 
 
@@ -262,8 +262,7 @@ def _title(records: Sequence[Record]) -> str:
 def _caption(records: Sequence[Record]) -> str:
     protocol = records[0]["protocol"]
     count = sum(score["count"] for score in records[0]["scores"])
-    is_former = any(record.get("former") for record in records)
-    former_note = f" {former.CAPTION}" if is_former else ""
+    are_former = any(record.get("former") for record in records)
     limit = ""  # which examples a limit leaves is said in tadrop/tasks
     if protocol["limit"] is not None:
         limit = f" (at most {protocol['limit']} a task)"
@@ -277,7 +276,7 @@ def _caption(records: Sequence[Record]) -> str:
         "[a, b]: 95 % interval, paired bootstrap over test examples; "
         "it does not cover seeds or tasks. "
         "kept: fraction of task-vector entries not zero when merged."
-        f"{former_note}"
+        f"{' ' + former.CAPTION if are_former else ''}"
     )
 
 

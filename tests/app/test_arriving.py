@@ -93,8 +93,9 @@ def _records(folder):
             "there; say select=fixed",
         ),
         (
-            ["merge.method.merge.combine=max"],
-            "merge.method.merge.combine=max: merge.method.merge.combine is mean or sum",
+            ["merge=emr", "merge.method.rescale.rule=least_squares"],
+            "rule is 'least_squares'; where tasks arrive one by one it must be paper or "
+            "code",
         ),
     ],
 )

@@ -131,9 +131,9 @@ def test_states_come_back_from_the_disk(row, tmp_path):
 
 def test_settings_that_need_all_vectors_are_refused():
     with pytest.raises(TadropError, match="combine is 'max'; where tasks arrive one"):
-        ties.Running("max")
+        ties.Running("max").arrive({}, torch.ones(2), MatrixLayout())
     with pytest.raises(TadropError, match="rule is 'least_squares'; where tasks"):
-        emr.Running("least_squares")
+        emr.Running("least_squares").arrive({}, torch.ones(2), MatrixLayout())
 
 
 def test_the_order_is_drawn_task_by_task():

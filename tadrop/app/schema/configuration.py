@@ -199,6 +199,7 @@ DESCRIPTIVE = {
         "paper",
         "data",
         "models",
+        "arriving",
         "baseless",
         "packaging",
         "boards",
