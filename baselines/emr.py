@@ -15,11 +15,15 @@ offered:
   vector, which the paper's argument describes but its formula is not.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from tadrop.numerics.ops import rows, total
-from tadrop.types import Masked, TadropError, Taus
+from tadrop.types import Masked, MatrixLayout, TadropError, Tau, Taus
+from tadrop.vectors.arriving import Arriving, State
+from tadrop.vectors.merged import pack, unpack
 
 RULES = ("paper", "code", "least_squares")
 
@@ -82,3 +86,59 @@ def fused(taus: Taus) -> tuple[Masked, Tensor]:
         sums.numpy(),
     )
     return Masked(unified, masks), sums
+
+
+@dataclass(frozen=True)
+class Running(Arriving):
+    """The merge of what has arrived.
+
+    Of each entry a sum and the largest magnitude of either sign are
+    kept, which is the same however many tasks there are; and of each
+    task two bits an entry, which of the signs it has, and its l1 norm.
+
+    rule: paper or code; least_squares needs the task vectors again
+    """
+
+    rule: str = "paper"
+
+    def arrive(self, state: State, tau: Tau, layout: MatrixLayout) -> State:
+        """See Arriving. Raises TadropError for another rule."""
+        if self.rule not in ("paper", "code"):
+            raise TadropError(
+                f"rule is {self.rule!r}; where tasks arrive one by one it must be paper "
+                "or code"
+            )
+        own = {
+            "up": pack((tau > 0)[None]),
+            "down": pack((tau < 0)[None]),
+            "l1": tau.abs().sum(dtype=torch.float64)[None],
+        }
+        highest, lowest = tau.clamp(min=0), tau.clamp(max=0)
+        if not state:
+            return {"sum": tau, "highest": highest, "lowest": lowest, **own}
+        for name, added in own.items():
+            own[name] = torch.cat([state[name], added])
+        return {
+            "sum": state["sum"] + tau,
+            "highest": torch.maximum(state["highest"], highest),
+            "lowest": torch.minimum(state["lowest"], lowest),
+            **own,
+        }
+
+    def merged(self, state: State, survey: object) -> Masked:
+        """See Arriving."""
+        is_up = state["sum"] > 0
+        unified = torch.where(is_up, state["highest"], state["lowest"])
+        ups = unpack(state["up"], unified.shape).to(is_up.device)
+        downs = unpack(state["down"], unified.shape).to(is_up.device)
+        return Masked(unified, torch.where(is_up, ups, downs))
+
+    def tally(self, state: State, merged: Masked) -> Tensor:
+        """See the function of this name; the products, which only least_squares
+        reads, are 0.
+        """
+        masked = rows(torch.where(merged.masks, merged.shared.abs(), 0))
+        sums = masked.sum(1, dtype=torch.float64)
+        squares = masked.square().sum(1, dtype=torch.float64)
+        norms = state["l1"].to(sums.device)
+        return torch.stack([norms, sums, torch.zeros_like(sums), squares])

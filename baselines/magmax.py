@@ -10,7 +10,8 @@ matter. The authors' loop keeps whichever came last.
 import torch
 from torch import Tensor
 
-from tadrop.types import Deltas, Taus
+from tadrop.types import Deltas, MatrixLayout, Tau, Taus
+from tadrop.vectors.arriving import Arriving, State
 
 
 def merge(taus: Taus, weights: Tensor | None = None) -> Deltas:
@@ -21,3 +22,17 @@ def merge(taus: Taus, weights: Tensor | None = None) -> Deltas:
     highest = taus.amax(0, keepdim=True)
     lowest = taus.amin(0, keepdim=True)
     return torch.where(highest >= -lowest, highest, lowest)
+
+
+class Running(Arriving):
+    """The largest entries of what has arrived."""
+
+    def arrive(self, state: State, tau: Tau, layout: MatrixLayout) -> State:
+        """See Arriving."""
+        if not state:
+            return {"largest": tau}
+        return {"largest": merge(torch.stack([state["largest"], tau]))[0]}
+
+    def merged(self, state: State, survey: object) -> Deltas:
+        """See Arriving."""
+        return state["largest"][None]

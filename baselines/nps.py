@@ -23,7 +23,9 @@ The authors' code could not be read, and neither the number of bands nor
 the search's budget, step, bounds or calibration data are known.
 `bands`, `evaluations`, `sigma` and the calibration data are our
 choices. Of equal scores the first is taken, so that what no search
-improves stays as it is.
+improves stays as it is. Both searches are seeded, and every value is
+kept in the cache: a search that is stopped goes on where it was, and
+one that was made before evaluates nothing.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +42,7 @@ from tadrop.protocols.workbench import Workbench
 from tadrop.types import TadropError, Tau, Taus, Vector
 from tadrop.vectors.derived import Derived
 from tadrop.vectors.merged import Merged
+from tadrop.vectors.passes import fingerprint
 
 from . import search
 
@@ -134,14 +137,16 @@ def weigh(
 
     def search_task(index: int, edges: Tensor) -> search.Optimum:
         task = stream.tasks[index]
+        vector = fingerprint([stream.vector(index, None)])
 
         def score(weights: Sequence[float]) -> float:
             bench.load(_model(stream, bench, index, edges, row(weights)))
-            on_step()
             return bench.score(task, split)
 
         start, words = [1.0] * bands, key("nps", seed, task)
-        return search.maximise(score, start, sigma, evaluations, words)
+        with bench.trace(weigh, [task], split, words, sigma, bands, vector) as trace:
+            value = search.traced(score, trace, on_step)
+            return search.maximise(value, start, sigma, evaluations, words)
 
     task_edges, task_weights, optima = [], [], {}
     for index, task in enumerate(stream.tasks):
@@ -203,13 +208,16 @@ def mix(
 
     def score(lambdas: Sequence[float]) -> float:
         bench.load(weights(lambdas))
-        on_step()
         return sum(bench.score(task, split) for task in tasks) / len(tasks)
 
     words = key("nps", seed, "lambdas")
-    optimum = search.maximise(
-        score, [start] * len(tasks), sigma, evaluations, words, lowest=0.0
-    )
+    vectors = fingerprint(stream.vector(index, None) for index in range(len(tasks)))
+    settings = (words, sigma, start, fuse, scale, vectors)
+    with bench.trace(mix, tasks, split, *settings) as trace:
+        value = search.traced(score, trace, on_step)
+        optimum = search.maximise(
+            value, [start] * len(tasks), sigma, evaluations, words, lowest=0.0
+        )
     lambdas = dict(zip(tasks, optimum.point, strict=True))
     mixed = {}
     for name, delta in deltas(optimum.point):

@@ -26,6 +26,9 @@ Departures:
   merged like the others. The reference code forgets to merge them.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -33,7 +36,8 @@ from tadrop.numerics.linalg import svd
 from tadrop.numerics.ops import rows
 from tadrop.numerics.seeds import generator
 from tadrop.protocols.streams import Stream
-from tadrop.types import Deltas, TadropError, Taus
+from tadrop.types import Deltas, MatrixLayout, TadropError, Tau, Taus
+from tadrop.vectors.arriving import Arriving, State
 
 
 def order(stream: Stream, seed: int = 0) -> list[int]:
@@ -90,3 +94,38 @@ def rescale(sums: Tensor, sizes: Tensor) -> Tensor:
     """
     taus, merged = sums.sum(0).sqrt()
     return torch.where(merged[:1] > 0, taus.mean() / merged[:1], 1.0).float()
+
+
+@dataclass(frozen=True)
+class Running(Arriving):
+    """v_t of what has arrived, and the squared norm of each task's vector.
+
+    share, rank: see merge; kinds: of the matrices that are projected
+    """
+
+    share: float = 0.5
+    rank: str = "code"
+    kinds: Sequence[str] = ("linear",)
+
+    def arrive(self, state: State, tau: Tau, layout: MatrixLayout) -> State:
+        """See Arriving."""
+        square = tau.double().square().sum()[None]
+        if not state:
+            return {"sum": tau.double(), "squares": square}
+        squares = torch.cat([state["squares"], square])
+        added = tau.double()
+        if layout.kind in self.kinds:
+            both = torch.stack([state["sum"], added])
+            before, arriving = layout.split(both, "whole")[0]
+            projected = project(before, arriving, self.share, self.rank)
+            added = layout.join([projected[None]])[0]
+        return {"sum": state["sum"] + added, "squares": squares}
+
+    def merged(self, state: State, survey: object) -> Deltas:
+        """See Arriving."""
+        return state["sum"].float()[None]
+
+    def tally(self, state: State, merged: Deltas) -> Tensor:
+        """See the function of this name."""
+        square = state["sum"].square().sum()
+        return torch.stack([state["squares"], square.expand_as(state["squares"])])

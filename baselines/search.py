@@ -1,6 +1,8 @@
 """The search by CMA-ES that methods without gradients share.
 
-Of equal values the first point is taken, so that what no search
+It is seeded, and what it proposes follows from the values alone: a
+search whose values are kept (Workbench.trace) can be stopped and goes
+on where it was. Of equal values the first point is taken, so that what no search
 improves stays as it is.
 """
 
@@ -11,18 +13,26 @@ from math import inf
 import numpy as np
 from cmaes import CMA
 
+from tadrop.protocols.workbench import Trace
+
+Value = Callable[[Sequence[float]], float]
+
 
 @dataclass(frozen=True)
 class Optimum:
-    """Where a search ended: the best point, its value, and how many were evaluated."""
+    """Where a search ended: the best point, its value, and how many were evaluated.
+
+    trace: the value of every point, in the order of evaluation
+    """
 
     point: tuple[float, ...]
     value: float
     evaluations: int
+    trace: tuple[float, ...]
 
 
 def maximise(
-    value: Callable[[Sequence[float]], float],
+    value: Value,
     start: Sequence[float],
     sigma: float,
     evaluations: int,
@@ -42,15 +52,26 @@ def maximise(
     mean = np.array(start, dtype=np.float64)
     optimizer = CMA(mean, sigma, bounds, seed=seed % 2**32)
     size = optimizer.population_size
-    best, best_value, count = tuple(start), value(start), 1
-    while count + size <= evaluations and not optimizer.should_stop():
+    best, best_value = tuple(start), value(start)
+    trace = [best_value]
+    while len(trace) + size <= evaluations and not optimizer.should_stop():
         losses = []
         for _ in range(size):
             point = optimizer.ask()
             point_value = value(point.tolist())
+            trace.append(point_value)
             losses.append((point, -point_value))
             if point_value > best_value:
                 best, best_value = tuple(point.tolist()), point_value
         optimizer.tell(losses)
-        count += size
-    return Optimum(best, best_value, count)
+    return Optimum(best, best_value, len(trace), tuple(trace))
+
+
+def traced(value: Value, trace: Trace, on_step: Callable[[], None]) -> Value:
+    """The values that a trace knows, others made and noted; on_step is told of each."""
+
+    def known(point: Sequence[float]) -> float:
+        on_step()
+        return trace.value(point, value)
+
+    return known

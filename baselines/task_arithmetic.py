@@ -7,7 +7,8 @@ row's scale, which is applied after the merge. The formula sees no data.
 from torch import Tensor
 
 from tadrop.numerics.ops import compiled_total, total
-from tadrop.types import Deltas, Taus
+from tadrop.types import Deltas, MatrixLayout, Tau, Taus
+from tadrop.vectors.arriving import Arriving, State
 
 
 def merge(taus: Taus, weights: Tensor | None = None) -> Deltas:
@@ -21,3 +22,15 @@ def merge(taus: Taus, weights: Tensor | None = None) -> Deltas:
 def fused(taus: Taus) -> tuple[Deltas, None]:
     """merge() compiled."""
     return compiled_total(taus), None
+
+
+class Running(Arriving):
+    """The sum of what has arrived."""
+
+    def arrive(self, state: State, tau: Tau, layout: MatrixLayout) -> State:
+        """See Arriving."""
+        return {"sum": state["sum"] + tau if state else tau}
+
+    def merged(self, state: State, survey: object) -> Deltas:
+        """See Arriving."""
+        return state["sum"][None]

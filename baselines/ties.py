@@ -16,6 +16,9 @@ which `survey` finds. mergekit takes + instead, and the row ties_tensor
 says so in the place of a survey.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Bool
 from torch import Tensor
@@ -23,7 +26,8 @@ from torch import Tensor
 from tadrop.numerics import compiled
 from tadrop.numerics.ops import agreeing, rows, total
 from tadrop.protocols.streams import Stream
-from tadrop.types import Deltas, TadropError, Taus
+from tadrop.types import Deltas, MatrixLayout, TadropError, Tau, Taus
+from tadrop.vectors.arriving import Arriving, State
 from tadrop.vectors.passes import add_up
 
 
@@ -95,3 +99,48 @@ def fused(taus: Taus, survey: float, combine: str = "mean") -> tuple[Deltas, Non
     flat = taus.view(len(taus), -1).numpy()
     kernels.ties(flat, survey, combine == "mean", result.view(-1).numpy())
     return result, None
+
+
+@dataclass(frozen=True)
+class Running(Arriving):
+    """The merge of what has arrived: sums and counts of each sign, per entry.
+
+    combine: mean or sum
+    """
+
+    combine: str = "mean"
+
+    def arrive(self, state: State, tau: Tau, layout: MatrixLayout) -> State:
+        """See Arriving. Raises TadropError for another combine."""
+        if self.combine not in ("mean", "sum"):
+            raise TadropError(
+                f"combine is {self.combine!r}; where tasks arrive one by one it must be "
+                "mean or sum"
+            )
+        parts = {
+            "above": tau.clamp(min=0),
+            "below": tau.clamp(max=0),
+            "ups": (tau > 0).int(),
+            "downs": (tau < 0).int(),
+        }
+        for name, kept in state.items():
+            parts[name] = kept + parts[name]
+        return parts
+
+    def survey(self, states: Iterable[State]) -> float:
+        """The majority sign: see the function of this name."""
+        balance = 0
+        for state in states:
+            signs = torch.sign(state["above"] + state["below"])
+            balance += int(signs.sum(dtype=torch.float64))
+        return float((balance > 0) - (balance < 0))
+
+    def merged(self, state: State, survey: float) -> Deltas:
+        """See Arriving."""
+        sign = torch.sign(state["above"] + state["below"])
+        is_up = torch.where(sign == 0, survey, sign) > 0
+        sums = torch.where(is_up, state["above"], state["below"])
+        if self.combine == "sum":
+            return sums[None]
+        counts = torch.where(is_up, state["ups"], state["downs"])
+        return (sums / counts.clamp(min=1))[None]

@@ -6,6 +6,8 @@ No averaging, no files.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -13,12 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from tadrop.evaluation import samples
+from tadrop.evaluation.formula import formula_hash
+from tadrop.evaluation.traces import Trace
 from tadrop.models.model import Model
 from tadrop.models.weights import install, loaded, private_tensors
 from tadrop.modules.batches import moved
 from tadrop.modules.slots import locate
 from tadrop.protocols.tasks import Tasks
+from tadrop.storage.atomic import caching
 from tadrop.storage.checkpoint import Checkpoint
+from tadrop.storage.files import claimed
 from tadrop.types import Score, Slot, TadropError
 from tadrop.vectors.merged import Merged, materialise
 
@@ -32,6 +38,7 @@ class Bench:
 
     dtype: what a score's forward passes compute in. Weights, and whatever a method
            measures or trains, are float32
+    cache: the folder in which the traces of searches are kept; None for none
     """
 
     module: nn.Module
@@ -41,6 +48,7 @@ class Bench:
     tasks: Tasks
     device: torch.device
     dtype: torch.dtype = torch.float32
+    cache: Path | None = None
 
     def head(self) -> str:
         """The name of the submodule whose input is the features.
@@ -129,6 +137,30 @@ class Bench:
             return samples.first(self.tasks, task, split, limit, AT_ONCE, *words)
         return (inputs for inputs, _ in whole)
 
+    @contextmanager
+    def trace(
+        self,
+        formula: Callable[..., Any],
+        tasks: Iterable[str],
+        split: str,
+        *words: object,
+    ) -> Iterator[Trace]:
+        """The trace of a search, which one process at a time makes: see Workbench."""
+        if self.cache is None:
+            yield Trace(None)
+            return
+        depends = [formula_hash(formula), self.model.name, self.base.fingerprint()]
+        for task in tasks:
+            depends.append(self.experts[task].fingerprint())
+            depends.append(self.tasks.fingerprint(task, split))
+        depends += [str(self.dtype), self.device.type, torch.__version__]
+        depends += map(str, words)
+        key = sha256("\0".join(depends).encode()).hexdigest()[:16]
+        file = caching.place(self.cache / "searches" / f"{key}.jsonl")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with claimed(file, self.cache / "locks", lambda: None):
+            yield Trace(file)
+
     def score(self, task: str, split: str) -> float:
         """The task's metric over one split, for the merged tensors that the module has.
 
@@ -145,6 +177,7 @@ def set_up(
     tasks: Tasks,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
+    cache: Path | None = None,
 ) -> Bench:
     """Builds the module once, with the base's weights in it.
 
@@ -152,7 +185,7 @@ def set_up(
     no file has, and for a dtype that needs to know the head of a model that names none.
     """
     module = loaded(model, base, device)
-    bench = Bench(module, base, experts, model, tasks, device, dtype)
+    bench = Bench(module, base, experts, model, tasks, device, dtype, cache)
     if dtype != torch.float32:
         bench.head()  # precision() needs it: better told before anything is merged
     return bench

@@ -1,6 +1,6 @@
 """What a method may ask for, and may put around a module, beside merging weights."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
@@ -41,6 +41,17 @@ class Attachment(Protocol):
 
     def stored_bytes(self) -> int:
         """Bytes that the attachment takes."""
+        ...
+
+
+@runtime_checkable
+class Trace(Protocol):
+    """The points that a search has evaluated, one after another, with their values."""
+
+    def value(
+        self, point: Sequence[float], evaluate: Callable[[Sequence[float]], float]
+    ) -> float:
+        """The value at the next point: as it is known, or evaluated and noted."""
         ...
 
 
@@ -110,6 +121,21 @@ class Workbench(Protocol):
         """What the module as it is hands to the head, [example, width].
 
         The split in order, or `limit` examples that the words draw from it.
+        """
+        ...
+
+    def trace(
+        self,
+        formula: Callable[..., Any],
+        tasks: Iterable[str],
+        split: str,
+        *words: object,
+    ) -> AbstractContextManager[Trace]:
+        """The trace of a search over models that are scored on these tasks' split.
+
+        A search that was stopped, or made before, finds its own again. It is named by
+        the formula's code, the checkpoints, the data and the words, which say all else
+        that a value depends on; how many points are evaluated is no part of it.
         """
         ...
 

@@ -90,6 +90,29 @@ def stored(row: Row, table: Table) -> Cell:
     return Cell(size(share), values, rank=rank)
 
 
+def coded(row: Row, table: Table) -> Cell:
+    """As stored, of a packed file whose bits are compressed."""
+    values = {"bytes_xz": row.coded_bytes}
+    if row.coded_bytes is None:
+        return Cell("", values)
+    share = row.coded_bytes / len(table.tasks)
+    return Cell(size(share), values, rank=float(f"{share:.3g}"))
+
+
+def backward(row: Row, table: Table) -> Cell:
+    """The backward transfer in points, with its standard deviation over orders."""
+    values = {
+        "backward": row.backward,
+        "backward_deviation": row.backward_deviation,
+        "arrivals": "/".join(f"{value:.2f}" for value in row.arrivals),
+    }
+    if row.backward is None:
+        return Cell("", values)
+    deviation = row.backward_deviation
+    spread = "" if deviation is None else f" ± {deviation:.1f}"
+    return Cell(f"{row.backward:+.1f}{spread}", values, rank=row.backward)
+
+
 def data(row: Row, table: Table) -> Cell:
     """What the method saw of the tasks' data."""
     text = " and ".join(row.data) or "none"
@@ -105,9 +128,20 @@ COLUMNS: dict[str, Column] = {  # by heading
     "kept": kept,
     "lambda": scale,
     "stored": stored,
+    "xz": coded,
+    "backward": backward,
     "data": data,
 }
-SOME_TABLES = ("data", "stored")  # shown only by a table that names them in `extra`
+SOME_TABLES = (
+    "data",
+    "stored",
+    "xz",
+    "backward",
+)  # shown only by a table that has them in `extra`
+OWN = (
+    "xz",
+    "backward",
+)  # of these, those that only such a table has at all, in its CSV file too
 
 
 def headings(table: Table) -> list[str]:
@@ -137,8 +171,9 @@ def cells(table: Table, row: Row) -> list[Cell]:
 def all_cells(table: Table, row: Row) -> list[Cell]:
     """The cells of a row in every column that there is, whether shown or not."""
     row_cells = task_cells(table, row)
-    for column in COLUMNS.values():
-        row_cells.append(column(row, table))
+    for heading, column in COLUMNS.items():
+        if heading in table.extra or heading not in OWN:
+            row_cells.append(column(row, table))
     return row_cells
 
 

@@ -34,6 +34,7 @@ CIRCUMSTANCES = (
 REMARKS = (
     "_partial_",
     "_target_",
+    "arriving",
     "baseless",
     "boards",
     "cache",
@@ -60,7 +61,7 @@ MODULE_PLACES = ("base",)
 GRID = ("scale_grid", "tune")
 MATRICES = "matrices"
 # Part of the settings only where they are something else.
-USUAL = {"dtype": "float32", "tuned": None}
+USUAL = {"arrival": False, "dtype": "float32", "pack": False, "tuned": None}
 UNSET_OF_TADROP = ("density", "reading")
 USUAL_OF_MODEL = {"training_seed": 0}
 
@@ -178,8 +179,7 @@ def settings(config: Config) -> dict[str, Any]:
     kept["before"] = steps(config)
     if "sparsify" not in kept["before"] and not is_native(config):
         kept["sparsify"] = None
-    random = any(takes_seed(node) for name, node in kept.items() if name != "seed")
-    if not random:
+    if not is_random(kept):
         kept["seed"] = None
     return kept
 
@@ -187,6 +187,12 @@ def settings(config: Config) -> dict[str, Any]:
 def _told(group: str, node: Any) -> Any:
     """A node of a group without what it says to another one."""
     return _leave_out(node, TOLD[group]) if group in TOLD else node
+
+
+def is_random(config: Config) -> bool:
+    """Whether a run depends on its seed: a node takes one, or tasks arrive in an order."""
+    nodes = [node for name, node in config.items() if name != "seed"]
+    return bool(config.get("arrival")) or any(map(takes_seed, nodes))
 
 
 def takes_seed(node: Any) -> bool:

@@ -17,6 +17,14 @@ from tadrop.results.record import Record
 from tadrop.results.store.facts import leaves
 
 REFERENCES = ("individual", "pretrained")
+# What a caption says of columns that stand in some tables only.
+NOTES = {
+    "backward": " Tasks came one by one, in an order of each seed; ± is over orders. "
+    "backward: accuracy after the last task less that just after the task's own, mean "
+    "over all tasks but the last.",
+    "xz": " Rows were written in the packed form and read back: stored is the file on "
+    "the disk, xz the same with its masks and level numbers compressed by LZMA.",
+}
 
 Config = Mapping[str, Any]
 Individual = Mapping[int, Mapping[str, float]]
@@ -46,6 +54,11 @@ class Row:
     deviation:  of the average over seeds, and over sets of models
     normalised: the mean over tasks of the ratio to the individual model
     density:    the share of entries that are not zero; None where nothing was merged
+    stored_bytes: of all tasks, beside the base
+    coded_bytes: the same of a packed file whose bits are compressed; None elsewhere
+    backward, backward_deviation: where tasks arrive one by one, what they lose or gain
+                by those after them, and its deviation over orders
+    arrivals:   then the average over the tasks seen, after each arrival
     difference, interval: to the row without TADrop
     versus, versus_interval: of adaptive TADrop to its uniform control
     ends_section: whether a line is drawn below it
@@ -69,6 +82,10 @@ class Row:
     normalised: float | None = None
     density: float | None = None
     stored_bytes: int | None = None
+    coded_bytes: int | None = None
+    backward: float | None = None
+    backward_deviation: float | None = None
+    arrivals: tuple[float, ...] = ()
     difference: float | None = None
     interval: Interval | None = None
     versus: float | None = None
@@ -126,15 +143,33 @@ def from_records(group: Sequence[Record], individual: Individual, below: bool) -
         deviation=stdev(averages) if len(group) > 1 else None,
         normalised=_normalised(group, individual),
         stored_bytes=max(map(itemgetter("stored_bytes"), group)),
+        coded_bytes=max(map(coded_bytes, group), default=0) or None,
     )
     if is_reference(group[0]):
         return row
+    if all("arrival" in record for record in group):
+        row = _with_arrivals(row, group)
     scales = {record["selection"]["scale"] for record in group}
     return replace(
         row,
         density=float(mean(map(itemgetter("density"), group))),
         scales=tuple(sorted(scales)),
         data=data_seen(group[0]),
+    )
+
+
+def _with_arrivals(row: Row, group: Sequence[Record]) -> Row:
+    """The row with what its records say of arrivals, in percent; means over orders."""
+    backward = [100.0 * record["arrival"]["backward"] for record in group]
+    by_record = [record["arrival"]["averages"] for record in group]
+    averages: list[float] = []
+    for values in zip(*by_record, strict=True):
+        averages.append(100.0 * mean(values))
+    return replace(
+        row,
+        backward=mean(backward),
+        backward_deviation=stdev(backward) if len(group) > 1 else None,
+        arrivals=tuple(averages),
     )
 
 
@@ -169,6 +204,11 @@ def data_seen(record: Record) -> tuple[str, ...]:
 def accuracies(record: Record) -> dict[str, float]:
     """Each task's accuracy in percent."""
     return {score["task"]: 100.0 * score["value"] for score in record["scores"]}
+
+
+def coded_bytes(record: Record) -> int:
+    """Bytes of a packed file whose bits are compressed; 0 where nothing was packed."""
+    return record.get("found", {}).get("packed", {}).get("xz", 0)
 
 
 def average(record: Record) -> float:

@@ -18,6 +18,7 @@ from tadrop.results.identity import training_seed
 from tadrop.results.intervals import Compare, Interval
 from tadrop.results.record import Record
 from tadrop.results.row import (
+    NOTES,
     Row,
     accuracies,
     data_seen,
@@ -96,7 +97,7 @@ def build(
         caption or captions.caption(records),
         details=tuple(names),
     )
-    return with_data(table) if any(row.data for row in rows) else table
+    return _with_own(with_data(table) if any(row.data for row in rows) else table)
 
 
 def with_data(table: Table) -> Table:
@@ -109,6 +110,20 @@ def with_data(table: Table) -> Table:
     return replace(
         table, extra=(*table.extra, "data", "stored"), caption=table.caption + note
     )
+
+
+def _with_own(table: Table) -> Table:
+    """The table with the columns that its rows call for: see NOTES."""
+    called = {
+        "backward": any(row.arrivals for row in table.rows),
+        "xz": any(row.coded_bytes for row in table.rows),
+    }
+    if called["xz"] and "stored" not in table.extra:
+        table = with_data(table)
+    for heading in filter(called.get, NOTES):
+        extra = (*table.extra, heading)
+        table = replace(table, extra=extra, caption=table.caption + NOTES[heading])
+    return table
 
 
 def _tasks(records: Sequence[Record]) -> tuple[str, ...]:
@@ -133,6 +148,11 @@ def _method(record: Record) -> str:
     all settings but what stands before the merge.
     """
     return without_seeds(record["config"], "tadrop", "before", "sparsify")
+
+
+def _with_rule(record: Record) -> str:
+    """As _method, with the row's own rule, which a record has where it is read."""
+    return without_seeds(record["config"], "tadrop", "before")
 
 
 def _groups(records: Iterable[Record]) -> list[list[Record]]:
@@ -197,6 +217,7 @@ def _compared(
         by_settings[without_seeds(record["config"])] = index
         if not _is_variant(record):
             plain.setdefault(_method(record), index)
+            plain.setdefault(_with_rule(record), index)
 
     def gain(index: int, base: int) -> tuple[float, Interval | None]:
         interval = compare(groups[index], groups[base]) if compare else None
@@ -207,7 +228,8 @@ def _compared(
         if not _is_variant(record):
             continue
         row = rows[index]
-        base = plain.get(_method(record))
+        # Where TADrop takes the rule's density, the rule of the same density.
+        base = plain.get(_with_rule(record), plain.get(_method(record)))
         control = by_settings.get(_control(record))
         if base is not None:
             difference, interval = gain(index, base)

@@ -1,8 +1,9 @@
 """What a merge produced, as it is held in memory."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ class Merged:
                     were merged
     attachment:     what goes around the module beside its weights, or None
     found:          what a search settled on, for the record
+    on_disk:        bytes of the file that this was read from; None where it was in none
     """
 
     tasks: tuple[str, ...]
@@ -38,6 +40,7 @@ class Merged:
     low_rank: dict[str, LowRank] = field(default_factory=dict)
     attachment: Attachment | None = None
     found: Mapping[str, Any] = field(default_factory=dict)
+    on_disk: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -97,8 +100,11 @@ class Merged:
         """Bytes that this result takes beside the base.
 
         These are float32 deltas and factors, one-bit masks and the attachment. A delta
-        that is zero throughout is not stored.
+        that is zero throughout is not stored. Where it was read from a file, its bytes
+        are those of the file.
         """
+        if self.on_disk is not None:
+            return self.on_disk
         size = 0 if self.attachment is None else self.attachment.stored_bytes()
         for tensor in self._stored():
             size += tensor.numel() * tensor.element_size()
@@ -122,6 +128,12 @@ def pack(masks: Tensor) -> Tensor:
     """
     rows = masks.reshape(len(masks), -1).cpu().numpy()
     return torch.from_numpy(np.packbits(rows, axis=1))
+
+
+def unpack(bits: Tensor, shape: Sequence[int]) -> Tensor:
+    """Undoes pack(): bits [task, ceil(n / 8)] as masks [task, *shape], on the CPU."""
+    columns = np.unpackbits(bits.cpu().numpy(), axis=1, count=prod(shape))
+    return torch.from_numpy(columns.view(bool)).view(len(bits), *shape)
 
 
 def materialise(

@@ -6,7 +6,8 @@ kernels let go of the interpreter while they compute; each thread runs its opera
 alone, because a piece is too small to be worth sharing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
 from math import prod
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from tadrop.numerics import compiled
 from tadrop.numerics.threads import in_order
 from tadrop.protocols.streams import Stream
-from tadrop.types import Taus
+from tadrop.types import Taus, Vector
 
 Result = TypeVar("Result")
 
@@ -136,3 +137,12 @@ def count_nonzero(taus: Taus, size: int) -> int:
         rows = compiled.bits(taus.view(len(taus), -1))
         return int(kernels.count_nonzero(rows))
     return int(torch.count_nonzero(taus))
+
+
+def fingerprint(vectors: Iterable[Vector]) -> str:
+    """A hash of every bit of some vectors, one after another; 16 hex digits."""
+    digest = sha256()
+    for vector in vectors:
+        for piece in vector.pieces():
+            digest.update(piece.contiguous().cpu().numpy().data)
+    return digest.hexdigest()[:16]

@@ -19,7 +19,7 @@ from tadrop.app.boards.words import key_of, latest, spelled, spoken, without
 from tadrop.app.runs.run import REFERENCE, reference_configs
 from tadrop.app.schema.values import resolved
 from tadrop.errors import TadropError
-from tadrop.results.identity import tadrop, takes_seed
+from tadrop.results.identity import is_random, tadrop
 
 Config = Mapping[str, Any]
 # The choices that a board may leave open.
@@ -27,7 +27,7 @@ SUITE = ("model", "tasks")
 # What a reference chooses for itself, whatever the rows of its board choose.
 OF_ROWS = ("merge", *REFERENCE)
 # The parts of a board's file that set nothing in its runs.
-APART = ("board", "defaults", "hydra")
+APART = ("board", "defaults", "hydra", "references")
 
 
 @cache
@@ -190,9 +190,7 @@ class Board:
                 continue
             composed = composing.configured(words)
             config = resolved(composed)
-            nodes = {**config}
-            nodes.pop("seed")
-            if not takes_seed(nodes):
+            if not is_random(config):
                 seedless.add(choices)
             shared = tuple(without(words, OF_ROWS))
             if shared not in referred:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tadrop.app.boards.recorded import Recorded
 from tadrop.results import published, record, table
-from tadrop.results.figures import averages, methods, sweeps, tensors
+from tadrop.results.figures import arrivals, averages, methods, sweeps, tensors
 from tadrop.results.figures.boards import accuracy_against_storage
+from tadrop.results.figures.compression import accuracy_against_bytes
 from tadrop.results.identity import variant
 from tadrop.results.intervals import Interval, paired
 from tadrop.results.published import Published
@@ -149,6 +150,8 @@ def figures_of(
         ("accuracy", accuracy(shown)),
         ("lambda", sweeps.lambda_curves(records, shown.title)),
         ("density", sweeps.density_curves(records, shown.title)),
+        ("bytes", accuracy_against_bytes(shown)),
+        ("arrivals", arrivals.accuracy_after_arrivals(shown)),
     ):
         if figure is not None:
             drawn[what] = figure

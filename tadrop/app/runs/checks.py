@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tadrop.app.runs import build
+from tadrop.app.runs import arriving, build
 from tadrop.app.runs.only_merges import READING
 from tadrop.app.runs.opening import device_of, dtype_of
 from tadrop.app.schema import telling
@@ -38,6 +38,7 @@ def check(cfg: Any) -> None:
     if cfg.evaluate:
         model.bound(tasks)
     build.part(cfg.merge.method)
+    arriving.check(cfg)
     for word in READING:
         build.part(cfg.merge.get(word))
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -58,11 +59,11 @@ def open_bench(config: Config) -> tuple[Bench, TaskVectors]:
     They are shared by all jobs of a sweep that use the same ones.
     """
     nodes = [config[word] for word in ("model", "tasks", "device", "dtype")]
-    return _open_bench(json.dumps(nodes))
+    return _open_bench(json.dumps(nodes), config["paths"]["cache"])
 
 
 @lru_cache(maxsize=1)
-def _open_bench(nodes: str) -> tuple[Bench, TaskVectors]:
+def _open_bench(nodes: str, cache: str) -> tuple[Bench, TaskVectors]:
     model_node, tasks_node, device_word, dtype_word = json.loads(nodes)
     tasks, device = build.tasks(tasks_node), device_of(device_word)
     dtype = dtype_of(dtype_word)
@@ -71,7 +72,9 @@ def _open_bench(nodes: str) -> tuple[Bench, TaskVectors]:
     model = build.model(model_node).bound(tasks)
     model, stream = _opened(model, tasks.names, device)
     tell_notes(stream.base)
-    bench = benches.set_up(model, stream.base, stream.experts, tasks, device, dtype)
+    bench = benches.set_up(
+        model, stream.base, stream.experts, tasks, device, dtype, Path(cache)
+    )
     return bench, stream
 
 

@@ -86,7 +86,9 @@ def _searched(
 ) -> Stream:
     """What the row's own search makes of the task vectors."""
     search = build.part(cfg.merge.search)
-    return search(stream, bench, progress.bar("search", None))
+    each = cfg.merge.search.get("evaluations")
+    steps = None if each is None else each * len(stream.tasks)
+    return search(stream, bench, progress.bar("search", steps))
 
 
 def _cut(
@@ -140,5 +142,5 @@ def _refined(
     refine = build.part(prepared.cfg.merge.get("refine"))
     if refine is None:
         return merge
-    tick = progress.bar("refine", None)
+    tick = progress.bar("refine", prepared.cfg.merge.refine.get("evaluations"))
     return refine(merge, prepared.stream, prepared.bench, scale, tick)

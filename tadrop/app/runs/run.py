@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tadrop.app.console import stages, waiting
 from tadrop.app.meter import Meter
-from tadrop.app.runs import exporting
+from tadrop.app.runs import arriving, exporting
 from tadrop.app.runs.checks import split_of
 from tadrop.app.runs.prepared import Prepared
 from tadrop.app.runs.preparing import merged, prepare
@@ -18,6 +18,8 @@ from tadrop.app.trackers.entry import of_record
 from tadrop.app.trackers.telling import forewarn, group, tell_of
 from tadrop.evaluation.bench import evaluate
 from tadrop.evaluation.selection import Selection
+from tadrop.merging.packed import file as packed
+from tadrop.merging.packed.measuring import through_disk
 from tadrop.protocols.streams import Stream
 from tadrop.results import identity, record
 from tadrop.results.identity import label
@@ -30,6 +32,7 @@ from tadrop.vectors.names import numel
 
 # What a reference run is not: sparsified, tuned, one of several seeds, exported.
 REFERENCE = {
+    "arrival": False,
     "before": None,
     "export": {"dir": None},
     "overwrite": False,
@@ -78,7 +81,16 @@ def measure(cfg: DictConfig, config: Mapping[str, Any], folder: Path) -> Record:
     with stages(label(config)) as progress:
         prepared = prepare(cfg, progress, meter)
         bench = prepared.evaluated()
-        outcome, selection = merged(prepared, progress, meter)
+        arrivals = None
+        if cfg.arrival:
+            with meter.stage("arrive"):
+                outcome, arrivals = arriving.arrived(prepared, progress)
+            selection = Selection("fixed", float(cfg.merge.scale))
+        else:
+            outcome, selection = merged(prepared, progress, meter)
+        if cfg.pack:
+            with meter.stage("pack"):
+                outcome = through_disk(outcome, Path(cfg.paths.cache))
         with meter.stage("evaluate"):
             tick = progress.bar("evaluate", len(bench.tasks.names))
             scores = evaluate(
@@ -89,9 +101,15 @@ def measure(cfg: DictConfig, config: Mapping[str, Any], folder: Path) -> Record:
                 on_task=lambda score: tick(),
             )
         result = describe(config, prepared, outcome, selection, scores, meter)
+        if arrivals is not None:
+            result["arrival"] = arriving.told(arrivals, scores)
         record.write(folder, result, tensor_rows(prepared.stream), scores)
+        if arrivals is not None:
+            arriving.ended(prepared)
         if cfg.export.dir:
             exporting.export(prepared, outcome, selection.scale)
+            if cfg.pack:
+                packed.write(Path(cfg.export.dir) / packed.NAME, outcome)
     tell_of(cfg.tracker, lambda: of_record(result, folder, group()))
     return result
 

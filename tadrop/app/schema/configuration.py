@@ -120,6 +120,7 @@ class Row(Words):
     search: Node | None = None
     statistics: Node | None = None
     refine: Node | None = None
+    arriving: Node | None = None
     knobs: Node = {}
     tune: Node = {}
     models: Count | None = None
@@ -144,6 +145,8 @@ class Run(Words):
     overwrite: bool
     dry_run: bool
     evaluate: bool
+    pack: bool
+    arrival: bool
     export: Export
     paths: Paths
     tasks: Node
@@ -196,6 +199,7 @@ DESCRIPTIVE = {
         "paper",
         "data",
         "models",
+        "arriving",
         "baseless",
         "packaging",
         "boards",

@@ -128,12 +128,26 @@ def _of_value(kind: Any, place: Place) -> Iterator[Fault]:
     least = LEAST.get(place.key.rpartition(".")[2])
     if least is not None:
         kind = kinds.narrowed(kind, least)
-    blamed = REFERENCE.fullmatch(place.raw) if isinstance(place.raw, str) else None
+    blamed = _referred(place)
     may_be = kinds.complaint(kind, value)
     if may_be is not None:
-        yield Fault(blamed.group(1) if blamed else place.key, value, may_be)
+        yield Fault(blamed or place.key, value, may_be)
     elif isinstance(value, Mapping) and not blamed:
         yield from _of_mapping(place)
+
+
+def _referred(place: Place) -> str | None:
+    """The key that a value is taken from; None for one that stands where it is.
+
+    A reference that begins with dots counts them from its own place.
+    """
+    match = REFERENCE.fullmatch(place.raw) if isinstance(place.raw, str) else None
+    if match is None:
+        return None
+    name = match.group(1).lstrip(".")
+    dots = len(match.group(1)) - len(name)
+    above = place.key.split(".")[:-dots] if dots else []
+    return ".".join([*above, name])
 
 
 def _of_mapping(place: Place) -> Iterator[Fault]:

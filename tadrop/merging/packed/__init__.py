@@ -1,0 +1,4 @@
+"""The packed form of a merge: as few bytes as its entries need, and exact.
+
+Imports vectors, storage and below.
+"""
