@@ -18,6 +18,9 @@ from torch import Tensor
 from tadrop.numerics.ops import largest, total
 from tadrop.types import Deltas, TadropError, Taus
 
+# Entries of a row from which on the kernel, which counts in 31 bits, does not serve.
+LONGEST = 1 << 31
+
 
 def merge(
     taus: Taus,
@@ -30,11 +33,35 @@ def merge(
     by:      row (n entries along the last axis) or tensor (n entries in all)
     weights: [task], by which taus were multiplied
     """
-    if by not in ("row", "tensor"):
-        raise TadropError(f"by is {by!r}; it must be row or tensor")
+    runs = _runs(taus, by)
     if taus.dim() == 1:
         return total(taus)
-    runs = taus if by == "row" else taus.flatten(1)
     count = int(outliers * runs.shape[-1])
     outlying = largest(runs.abs(), count)
     return total(torch.where(outlying, 0, runs).view(taus.shape))
+
+
+def _runs(taus: Taus, by: str) -> Tensor:
+    """The task vectors by what outliers are counted in, [T, ..., n]."""
+    if by not in ("row", "tensor"):
+        raise TadropError(f"by is {by!r}; it must be row or tensor")
+    return taus if by == "row" else taus.reshape(len(taus), -1)
+
+
+def fused(
+    taus: Taus,
+    outliers: float = 0.006,
+    by: str = "row",
+) -> tuple[Deltas, None]:
+    """merge() compiled."""
+    runs = _runs(taus, by)
+    size = runs.shape[-1]
+    count = min(int(outliers * size), size)
+    if taus.dim() == 1 or count <= 0 or size >= LONGEST:
+        return merge(taus, outliers, by), None
+    from tadrop.numerics.kernels import largest as kernels
+
+    result = torch.empty_like(taus[:1])
+    rows = runs.reshape(len(taus), -1, size).numpy()
+    kernels.sum_without_largest(rows, count, result.view(-1, size).numpy())
+    return result, None

@@ -73,7 +73,7 @@ def rescale(sums: Tensor, sizes: Tensor, rule: str = "paper") -> Tensor:
 
 def fused(taus: Taus) -> tuple[Masked, Tensor]:
     """merge() and tally() compiled."""
-    from tadrop.numerics import formula_kernels as kernels
+    from tadrop.numerics.kernels import formulas as kernels
 
     tasks = len(taus)
     unified = torch.empty_like(taus[0])

@@ -20,9 +20,14 @@ def survey(stream: Stream) -> Tensor:
     """lambda_t, [T] float64; all 0 where every task vector is 0."""
     count = len(stream.tasks)
     squares = torch.zeros(count, dtype=torch.float64, device=stream.device)
-    for taus in entries(stream):
-        squares += taus.double().square().sum(1)
+    for summands in entries(stream, _squares):
+        squares += summands
     return squares / squares.sum().clamp(min=TINY)
+
+
+def _squares(taus: Taus) -> Tensor:
+    """The sums of squares of a piece, [T]."""
+    return taus.double().square().sum(1)
 
 
 def merge(taus: Taus, survey: Tensor) -> Deltas:

@@ -25,18 +25,21 @@ baselines/pcb_softmax.py.
 Departure: where a task's magnitudes, or its balances, are all equal the
 scripts divide 0 by 0; here the min-max scaled value is 0. Order
 statistics come from passes over the stream, four of them before the
-merge.
+merge: two over magnitudes, two over balances.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from tadrop.numerics.ops import along, total
-from tadrop.numerics.quantile import order_statistics
+from tadrop.numerics import compiled
+from tadrop.numerics.ops import along, rows, total
+from tadrop.numerics.quantile import order_statistics, spectrum
+from tadrop.numerics.threads import in_order
 from tadrop.protocols.streams import Stream
 from tadrop.types import Deltas, TadropError, Taus
 from tadrop.vectors.passes import entries
@@ -84,6 +87,8 @@ def min_max(values: Taus, low: Tensor, high: Tensor) -> Taus:
 
 def balance(taus: Taus, low: Tensor, high: Tensor, inter: str) -> Taus:
     """beta, [T, *shape]."""
+    if inter != "pairwise" and compiled.serves(taus[0].numel(), taus):
+        return _fused_balance(taus, low, high, inter)
     norm = min_max(taus.abs(), low, high)
     intra = torch.exp(len(taus) * norm.square() - excess(len(taus)))
     signed = torch.sign(taus) * norm
@@ -91,6 +96,23 @@ def balance(taus: Taus, low: Tensor, high: Tensor, inter: str) -> Taus:
         return intra * _pairwise(signed)
     others = signed if inter == "normalised" else taus
     return intra * torch.tanh(taus * total(others))
+
+
+def _fused_balance(taus: Taus, low: Tensor, high: Tensor, inter: str) -> Taus:
+    """balance() compiled but for the exponential and the tangent, same bits."""
+    from tadrop.numerics.kernels import formulas as kernels
+
+    exponents, products = torch.empty_like(taus), torch.empty_like(taus)
+    kernels.pcb(
+        compiled.array(rows(taus)),
+        low.numpy(),
+        high.numpy(),
+        excess(len(taus)),
+        inter == "normalised",
+        compiled.array(rows(exponents)),
+        compiled.array(rows(products)),
+    )
+    return exponents.exp_().mul_(products.tanh_())
 
 
 def _pairwise(signed: Taus) -> Taus:
@@ -104,6 +126,13 @@ def size(stream: Stream) -> int:
     return sum(prod(stream.shapes[name]) for name in stream.names)
 
 
+def _places(count: int, below: float, above: float) -> list[int]:
+    """int(d below) and int(d (1 - above) - 1), of d = count values, as in the scripts."""
+    first = min(int(count * below), count - 1)
+    last = max(int(count * (1 - above) - 1), 0)
+    return [first, last]
+
+
 def bounds(
     values: Callable[[], Iterator[Tensor]],
     count: int,
@@ -115,10 +144,22 @@ def bounds(
     The places are counted as the scripts count them, of d = count
     values a row.
     """
-    first = min(int(count * below), count - 1)
-    last = max(int(count * (1 - above) - 1), 0)
-    low, high = order_statistics(values, [first, last]).unbind(1)
+    low, high = order_statistics(values, _places(count, below, above)).unbind(1)
     return low, high
+
+
+def _magnitudes_between(stream: Stream, winsor: float) -> tuple[Tensor, Tensor]:
+    """What the magnitudes of each task are clamped to, [T] each."""
+    places = _places(size(stream), winsor, winsor)
+
+    def of_task(task: int) -> list[float]:
+        magnitudes = spectrum(stream.vector(task, None))
+        return [found.value for found in magnitudes.order_statistics(places)]
+
+    threads = torch.get_num_threads() if stream.device.type == "cpu" else 1
+    values = list(in_order(of_task, range(len(stream.tasks)), threads))
+    low, high = torch.tensor(values).unbind(1)
+    return low.contiguous(), high.contiguous()
 
 
 def survey(
@@ -138,23 +179,20 @@ def survey(
             "0 < ratio <= 1 and 0 <= winsor < 0.5 must hold"
         )
 
-    def magnitudes() -> Iterator[Tensor]:
-        for taus in entries(stream):
-            yield taus.abs()
+    low, high = _magnitudes_between(stream, winsor)
+    balanced = partial(balance, low=low, high=high, inter=inter)
 
     def balances() -> Iterator[Tensor]:
-        for taus in entries(stream):
-            yield balance(taus, low, high, inter)
+        return entries(stream, balanced)
 
-    count = size(stream)
-    low, high = bounds(magnitudes, count, winsor, winsor)
-    cut, top = bounds(balances, count, 1 - ratio, 0.0)
-    return Bounds(low, high, cut, top, inter)
+    cut, top = bounds(balances, size(stream), 1 - ratio, 0.0)
+    return Bounds(low, high, cut.contiguous(), top.contiguous(), inter)
 
 
 def weighted_mean(values: Taus, weights: Taus) -> Deltas:
     """The mean over the tasks, entry by entry; 0 where no task weighs anything."""
-    return total(values * weights) / total(weights).clamp(min=TINY)
+    mean = total(values * weights) / total(weights).clamp(min=TINY)
+    return mean + 0.0  # 0 has no sign
 
 
 def merge(taus: Taus, survey: Bounds) -> Deltas:
@@ -163,3 +201,23 @@ def merge(taus: Taus, survey: Bounds) -> Deltas:
     clamped = torch.sign(taus) * taus.abs().clamp(low, high)
     balances = balance(taus, survey.low, survey.high, survey.inter)
     return weighted_mean(clamped, min_max(balances, survey.cut, survey.top))
+
+
+def fused(taus: Taus, survey: Bounds) -> tuple[Deltas, None]:
+    """merge() compiled but for exponentials and tangents."""
+    from tadrop.numerics.kernels import formulas as kernels
+
+    low, high, cut, top, inter = survey
+    balances = balance(taus, low, high, inter)
+    result = torch.empty_like(taus[:1])
+    kernels.weighted_mean(
+        compiled.array(rows(taus)),
+        compiled.array(rows(balances)),
+        low.numpy(),
+        high.numpy(),
+        cut.numpy(),
+        top.numpy(),
+        TINY,
+        compiled.array(result.view(-1)),
+    )
+    return result, None

@@ -14,6 +14,7 @@ is the same everywhere has Norm 0.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from math import exp
 from typing import NamedTuple
 
@@ -66,21 +67,29 @@ def _extremes(stream: Stream) -> tuple[Tensor, Tensor]:
     tasks = len(stream.tasks)
     low = torch.full((tasks, tasks), torch.inf)
     high = torch.full((tasks, tasks), -torch.inf)
-    for taus in entries(stream):
-        for t, tau in enumerate(taus):
-            least, most = torch.aminmax((tau * taus).cpu(), dim=1)
-            low[t] = torch.minimum(low[t], least)
-            high[t] = torch.maximum(high[t], most)
+    for least, most in entries(stream, _least_and_most):
+        low = torch.minimum(low, least)
+        high = torch.maximum(high, most)
     return low, high
+
+
+def _least_and_most(taus: Taus) -> Tensor:
+    """_extremes() of a piece, [2, T, T]."""
+    extremes = [torch.stack(torch.aminmax(tau * taus, dim=1)) for tau in taus]
+    return torch.stack(extremes, dim=1).cpu()
 
 
 def _means(stream: Stream, low: Tensor, high: Tensor) -> Tensor:
     """The mean of exp(Norm(tau_t * tau_j)) over all entries, [T, T]."""
     tasks = len(stream.tasks)
     sums = torch.zeros(tasks, tasks, dtype=torch.float64)
-    for taus in entries(stream):
-        for t, exponentials in enumerate(_exponentials(taus, low, high)):
-            sums[t] += exponentials.sum(1, dtype=torch.float64).cpu()
+
+    def add(taus: Taus) -> Tensor:
+        exponentials = _exponentials(taus, low, high)
+        return torch.stack([e.sum(1, dtype=torch.float64) for e in exponentials]).cpu()
+
+    for summands in entries(stream, add):
+        sums += summands
     return (sums / size(stream)).float()
 
 
@@ -98,9 +107,10 @@ def survey(stream: Stream, ratio: float = 0.05) -> Balances:
     low, high = _extremes(stream)
     mean = _means(stream, low, high)
 
+    balanced = partial(balance, low=low, high=high, mean=mean)
+
     def balances() -> Iterator[Tensor]:
-        for taus in entries(stream):
-            yield balance(taus, low, high, mean)
+        return entries(stream, balanced)
 
     cut, top = bounds(balances, size(stream), 1 - ratio, 0.0)
     return Balances(low, high, mean, cut, top)

@@ -43,7 +43,7 @@ def survey(stream: Stream) -> float:
 def _balance(taus: Taus) -> Tensor:
     """How many more entries have a positive than a negative sum."""
     if compiled.serves(taus[0].numel(), taus):
-        from tadrop.numerics import formula_kernels as kernels
+        from tadrop.numerics.kernels import formulas as kernels
 
         return torch.tensor(kernels.balance(compiled.array(rows(taus))))
     return torch.sign(total(taus)).sum(dtype=torch.float64).long()
@@ -93,7 +93,7 @@ def fused(taus: Taus, survey: float, combine: str = "mean") -> tuple[Deltas, Non
     """merge() compiled, for mean and sum."""
     if combine not in ("mean", "sum"):
         return merge(taus, survey, combine), None
-    from tadrop.numerics import formula_kernels as kernels
+    from tadrop.numerics.kernels import formulas as kernels
 
     result = torch.empty_like(taus[:1])
     flat = taus.view(len(taus), -1).numpy()

@@ -20,7 +20,7 @@ from tadrop.types import Deltas, LowRank, Taus
 
 def leading(taus: Taus) -> SVD:
     """Every task's first int(r / T) triplets, [T, ...]."""
-    return svd(taus).first(min(taus.shape[1:]) // len(taus))
+    return svd(taus, min(taus.shape[1:]) // len(taus))
 
 
 def merge(taus: Taus) -> Deltas:

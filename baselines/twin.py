@@ -59,7 +59,7 @@ def compress(vectors: Taus, keep: float) -> Exclusive:
     matrices.
     """
     m, n = vectors.shape[1:]
-    kept = svd(vectors).first(max(int(keep * min(m, n)), 1))
+    kept = svd(vectors, max(int(keep * min(m, n)), 1))
     rank = kept.values.shape[-1]
     if rank * (m + n) >= m * n:
         return kept.matrix().to(vectors)

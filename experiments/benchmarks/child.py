@@ -30,7 +30,7 @@ def main(overrides: Sequence[str]) -> None:
     from tadrop.app.runs import exporting
 
     # The kernels are compiled, or read from the cache, as if they were imports.
-    from tadrop.numerics import formula_kernels  # noqa: F401
+    from tadrop.numerics.kernels import formulas, largest, rows, signed  # noqa: F401
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", list(overrides))

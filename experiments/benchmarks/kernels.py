@@ -36,7 +36,10 @@ def spectral(page: Page, folder: Path) -> None:
         rows.append(row)
     title = "Spectral methods, scaled down: two of ViT-B/32's twelve layers, four tasks"
     head = ("row", "seconds", "in torch.linalg", "share", "private MB")
-    note = "The SVDs of all tasks of one matrix are one batched call, in float64."
+    note = (
+        "Singular vectors come from Gram matrices where that is safe, in float64; the "
+        "matrices of several tasks are shared out among threads."
+    )
     page.add("spectral", title, head, rows, note)
 
 

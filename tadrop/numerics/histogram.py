@@ -88,7 +88,7 @@ def by_upper_bits(pieces: Iterable[Tensor], size: int) -> np.ndarray:
         table = np.zeros((2, BINS), dtype=np.int64)
         for _, piece in pieces:
             if compiled.serves(size, piece):
-                from tadrop.numerics import kernels
+                from tadrop.numerics.kernels import entries as kernels
 
                 kernels.count_upper(compiled.bits(piece), table)
             else:
@@ -113,7 +113,7 @@ def lower_squares(pieces: Iterable[Tensor], size: int) -> np.ndarray:
         table = np.zeros(BINS, dtype=np.int64)
         for _, piece in pieces:
             if compiled.serves(size, piece):
-                from tadrop.numerics import kernels
+                from tadrop.numerics.kernels import entries as kernels
 
                 kernels.sum_squares(compiled.bits(piece), table)
             else:
@@ -142,7 +142,7 @@ def by_lower_bits(
         fine = np.zeros((len(bins), LOWS), dtype=np.int64)
         for _, piece in pieces:
             if compiled.serves(size, piece):
-                from tadrop.numerics import kernels
+                from tadrop.numerics.kernels import entries as kernels
 
                 kernels.count_lower(compiled.bits(piece), rows, fine)
             else:
@@ -193,7 +193,7 @@ def gather(
         end = 0
         for start, piece in pieces:
             if compiled.serves(size, piece):
-                from tadrop.numerics import kernels
+                from tadrop.numerics.kernels import entries as kernels
 
                 end = kernels.gather(
                     compiled.bits(piece), start, lows, widths, values, places, end

@@ -23,7 +23,7 @@ def total(taus: Taus) -> Deltas:
 
 def compiled_total(taus: Taus) -> Deltas:
     """total() in one compiled pass, same bits; contiguous float32 on the CPU."""
-    from tadrop.numerics import kernels
+    from tadrop.numerics.kernels import entries as kernels
 
     result = torch.empty_like(taus[:1])
     kernels.add_rows(taus.view(len(taus), -1).numpy(), result.view(-1).numpy())

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tadrop.numerics import histogram
+from tadrop.numerics import compiled, histogram
 from tadrop.numerics.counted import Counted
 from tadrop.numerics.histogram import LOW_BITS
 from tadrop.numerics.spectrum import Sorted, Spectrum
@@ -106,14 +106,26 @@ def _upper_counts(pieces: Iterator[Tensor]) -> Tensor:
     """How many entries of each row have which upper bits, [T, 2**16]."""
     counts: Tensor | None = None
     for rows in pieces:
-        number = len(rows)
-        index = torch.arange(number, device=rows.device)
-        bins = _upper(_keys(rows)) + index.unsqueeze(1) * _WIDTH
-        count = torch.bincount(bins.reshape(-1), minlength=number * _WIDTH)
-        count = count.cpu().view(number, _WIDTH)
-        counts = count if counts is None else counts + count
+        if counts is None:
+            counts = torch.zeros(len(rows), _WIDTH, dtype=torch.int64)
+        if compiled.serves(rows.numel(), rows):
+            from tadrop.numerics.kernels import signed as kernels
+
+            for row, count in zip(rows, counts, strict=True):
+                kernels.count_upper(compiled.bits(row), count.numpy())
+        else:
+            counts += _counted(rows)
     assert counts is not None, "there is at least one piece"
     return counts
+
+
+def _counted(rows: Tensor) -> Tensor:
+    """_upper_counts() of one piece."""
+    number = len(rows)
+    index = torch.arange(number, device=rows.device)
+    bins = _upper(_keys(rows)) + index.unsqueeze(1) * _WIDTH
+    counts = torch.bincount(bins.reshape(-1), minlength=number * _WIDTH)
+    return counts.cpu().view(number, _WIDTH)
 
 
 def _lower_counts(pieces: Iterator[Tensor], bins: Tensor) -> Tensor:
@@ -123,6 +135,13 @@ def _lower_counts(pieces: Iterator[Tensor], bins: Tensor) -> Tensor:
     """
     fine = torch.zeros(*bins.shape, _WIDTH, dtype=torch.int64)
     for rows in pieces:
+        if compiled.serves(rows.numel(), rows):
+            from tadrop.numerics.kernels import signed as kernels
+
+            for row, uppers, counts in zip(rows, bins, fine, strict=True):
+                bits = compiled.bits(row)
+                kernels.count_lower(bits, uppers.numpy(), counts.numpy())
+            continue
         for row, keys in enumerate(_keys(rows)):
             upper = _upper(keys)
             for index, wanted in enumerate(bins[row].tolist()):

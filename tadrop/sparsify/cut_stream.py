@@ -166,11 +166,11 @@ class Sparse(Derived):
         stop = size if stop is None else stop
         first = start // row * row
         last = min(-(-stop // row) * row, size)
-        rows: list[Tensor] = []
-        for task, tau in enumerate(self.source.taus(name, first, last)):
+        taus = self.source.taus(name, first, last)
+        for task, tau in enumerate(taus):
             cut, _ = self.cut(task, name)
-            rows.append(cut.apply(tau, first))
-        return torch.stack(rows)[:, start - first : stop - first]
+            cut.apply_(tau, first)
+        return taus[:, start - first : stop - first].contiguous()
 
     def vector(self, task: int, name: str | None) -> Vector:
         """See Stream."""

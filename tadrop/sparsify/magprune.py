@@ -10,9 +10,12 @@ knows one or two. The draw of an entry depends on (seed, task, tensor name, inde
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from tadrop.numerics import compiled
 from tadrop.numerics.seeds import key
 from tadrop.protocols.streams import Cut
 from tadrop.sparsify.draws import ROW_EQUALS, draws, ranks_of_rows
@@ -34,13 +37,18 @@ class RankCut(Cut):
     window: float
     order: int | None = None
 
+    def by_rank(self) -> Float[Tensor, " row"]:
+        """q of every rank, float64."""
+        if self.row == 1:
+            return torch.full((1,), self.keep, dtype=torch.float64)
+        places = torch.arange(self.row, dtype=torch.float64)
+        lowest = self.keep - self.window / 2
+        return lowest + self.window * places / (self.row - 1)
+
     def probabilities(self, rows: Tensor, start: int = 0) -> Tensor:
         """q of every entry, [matrix row, row], float64; start: the first flat index."""
-        if self.row == 1:
-            return torch.full_like(rows, self.keep, dtype=torch.float64)
         places = self._ascending(rows.abs(), start).argsort(dim=1)
-        lowest = self.keep - self.window / 2
-        return lowest + self.window * places.double() / (self.row - 1)
+        return self.by_rank().to(rows.device)[places]
 
     def _ascending(self, magnitudes: Tensor, start: int) -> Tensor:
         """The columns of each matrix row by ascending magnitude, equal ones by words.
@@ -59,11 +67,35 @@ class RankCut(Cut):
 
     def apply(self, tau: Tau, start: int = 0) -> Tau:
         """See Cut."""
+        if self._compiled(tau):
+            return self.apply_(tau.clone(), start)
         rows = tau.reshape(-1, self.row)
         q = self.probabilities(rows, start)
         drawn = draws(self.words, start, tau.numel(), tau.device).view(rows.shape)
-        stays = drawn < q * 2**32
+        stays = (drawn < q * 2**32) & (rows != 0)
         return torch.where(stays, rows / q.to(rows.dtype), 0).view(tau.shape)
+
+    def apply_(self, tau: Tau, start: int = 0) -> Tau:
+        """See Cut."""
+        if not self._compiled(tau):
+            return super().apply_(tau, start)
+        from tadrop.numerics.kernels import rows as kernels
+
+        q = self.by_rank()
+        kernels.prune_by_rank(
+            compiled.array(tau.view(-1, self.row)),
+            start,
+            (q * 2**32).numpy(),
+            q.float().numpy(),
+            np.uint64(key(*self.words)),
+            np.uint64(self.order or 0),
+            self.order is not None,
+        )
+        return tau
+
+    def _compiled(self, tau: Tau) -> bool:
+        """Whether the kernel takes a piece: it keeps columns in 32 bits."""
+        return compiled.serves(tau.numel(), tau) and self.row < 1 << 32
 
 
 @dataclass(frozen=True)

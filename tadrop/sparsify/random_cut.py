@@ -50,7 +50,7 @@ class RandomCut(Cut):
         """See Cut."""
         if self.keep == 1 or not self._compiled(tau, start):
             return super().apply_(tau, start)
-        from tadrop.numerics import kernels
+        from tadrop.numerics.kernels import entries as kernels
 
         kernels.cut_random(
             compiled.array(tau.view(-1)),

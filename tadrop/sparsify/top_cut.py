@@ -66,7 +66,7 @@ class TopCut(Cut):
         """See Cut."""
         if self._changes_nothing or not compiled.serves(self.size, tau):
             return super().apply_(tau, start)
-        from tadrop.numerics import kernels
+        from tadrop.numerics.kernels import entries as kernels
 
         flat = compiled.array(tau.view(-1))
         if self.limit == ALL:

@@ -89,16 +89,28 @@ def over_pieces(
     return in_order(work, _spans(stream, scope), threads)
 
 
-def entries(stream: Stream) -> Iterator[Taus]:
-    """Every entry of the model once, [task, n] at a time.
+def entries(
+    stream: Stream,
+    function: Callable[[Taus], Tensor],
+) -> Iterator[Tensor]:
+    """function of every entry of the model once, shown [task, n] at a time, in order.
 
-    They come in the pieces that an entry-scope method is shown.
+    The pieces are those that an entry-scope method is shown, on all threads.
     """
-    for name in stream.names:
-        if prod(stream.shapes[name]):
-            for start, stop in ranges(stream, name, "entry"):
-                taus = stream.taus(name, start, stop)
-                yield taus.reshape(len(stream.tasks), -1)
+
+    def jobs() -> Iterator[tuple[str, Range]]:
+        for name in stream.names:
+            if prod(stream.shapes[name]):
+                for piece in ranges(stream, name, "entry"):
+                    yield name, piece
+
+    def work(job: tuple[str, Range]) -> Tensor:
+        name, (start, stop) = job
+        taus = stream.taus(name, start, stop)
+        return function(taus.reshape(len(stream.tasks), -1))
+
+    threads = torch.get_num_threads() if stream.device.type == "cpu" else 1
+    return in_order(work, jobs(), threads)
 
 
 def add_up(stream: Stream, function: Callable[[Taus], Tensor]) -> Tensor:
@@ -132,7 +144,7 @@ def density(stream: Stream) -> float:
 def count_nonzero(taus: Taus, size: int) -> int:
     """How many entries of a piece are not zero. size: of the whole tensor."""
     if compiled.serves(size, taus):
-        from tadrop.numerics import kernels
+        from tadrop.numerics.kernels import entries as kernels
 
         rows = compiled.bits(taus.view(len(taus), -1))
         return int(kernels.count_nonzero(rows))

@@ -152,7 +152,7 @@ class TaskVectors:
         addresses = self._addresses(name, taus)
         if addresses is None:
             return False
-        from tadrop.numerics import kernels
+        from tadrop.numerics.kernels import entries as kernels
 
         bad = kernels.load_cut(
             addresses.experts,
@@ -176,7 +176,7 @@ class TaskVectors:
         """
         addresses = self._addresses(name, taus)
         if addresses is not None:
-            from tadrop.numerics import kernels
+            from tadrop.numerics.kernels import entries as kernels
 
             experts = addresses.experts[tasks]
             return kernels.load(experts, addresses.base, start, compiled.array(taus))

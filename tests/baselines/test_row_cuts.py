@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from torch import tensor
 
 from baselines import breadcrumbs, della
+from tadrop.app.runs import build
 from tadrop.merging.engine import merge
 from tadrop.merging.method import Method
 from tadrop.numerics.seeds import key
@@ -23,6 +26,8 @@ from tadrop.vectors.derived import Derived
 from tests.baselines.formulas import delta, draw, expect
 from tests.golden import golden, stream_of
 from tests.tiny import normal
+
+CONF = Path(__file__).parents[2] / "conf"
 
 
 def test_breadcrumbs_by_rows():
@@ -84,6 +89,17 @@ def test_breadcrumbs_by_tensor():
 def test_breadcrumbs_outliers_go_whatever_made_the_lower_cut():
     taus = tensor([[[9.0, 8, 1, 2, 0.5]]])
     expect(breadcrumbs.merge(taus, outliers=0.4), [[[0, 0, 1, 2, 0.5]]])
+
+
+@pytest.mark.parametrize(
+    ("row", "by"), [("breadcrumbs", "row"), ("breadcrumbs_tensor", "tensor")]
+)
+def test_a_setting_of_breadcrumbs_is_also_that_of_its_compiled_twin(row, by):
+    words = [f"merge={row}", "merge.method.merge.outliers=0.02"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        method = build.part(compose("config", words).merge.method)
+    for function in (method.merge, method.compiled):
+        assert function.keywords == {"outliers": 0.02, "by": by}
 
 
 def test_row_cut_facts_count_exactly():

@@ -12,18 +12,21 @@ METHODS = ("ties", "task_arithmetic", "dare_ties", "emr", "tsv_m")
 SHAPES = {"a.weight": (40, 30), "a.bias": (40,), "b.weight": (300, 70), "c": ()}
 
 
-def tensors(seed, shapes):
+def tensors(seed, shapes, dtype):
     draws = torch.Generator().manual_seed(seed)
-    return {name: torch.randn(shape, generator=draws) for name, shape in shapes.items()}
+    values = {}
+    for name, shape in shapes.items():
+        values[name] = torch.randn(shape, generator=draws).to(dtype)
+    return values
 
 
-def world(folder, shapes, count=3):
+def world(folder, shapes, count=3, dtype=torch.float32):
     """A base and experts on disk; returns the folders, the base first."""
     places = []
     for number in range(count + 1):
         place = folder / f"model{number}"
         place.mkdir(parents=True)
-        save_file(tensors(number, shapes), place / "model.safetensors")
+        save_file(tensors(number, shapes, dtype), place / "model.safetensors")
         places.append(place)
     return places
 
@@ -31,7 +34,8 @@ def world(folder, shapes, count=3):
 def merged(places, out, method="ties", **options):
     """The bytes of what a merge writes, by the name of the file."""
     base, *experts = places
-    merge_checkpoints(base, experts, out, merge=method, tadrop=True, **options)
+    words = {"tadrop": True, **options}
+    merge_checkpoints(base, experts, out, merge=method, **words)
     return {
         path.relative_to(out): path.read_bytes()
         for path in sorted(out.rglob("*.safetensors"))
@@ -81,6 +85,24 @@ def test_compiled_kernels_change_no_byte(method, tmp_path, monkeypatch):
     plain = merged(places, tmp_path / "plain", method)
     monkeypatch.setattr(compiled, "FROM", 1)
     assert merged(places, tmp_path / "compiled", method) == plain
+
+
+@pytest.mark.parametrize("form", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "method", ["della", "breadcrumbs", "breadcrumbs_tensor", "pcb", "pcb_root"]
+)
+def test_kernels_of_rows_and_balances_change_no_byte(
+    method, form, tmp_path, monkeypatch, threads
+):
+    """Under the row's own sparsifier, with equal magnitudes where files are rounded."""
+    places = world(tmp_path, SHAPES, dtype=getattr(torch, form))
+    monkeypatch.setattr(compiled, "FROM", 1 << 60)
+    plain = merged(places, tmp_path / "plain", method, tadrop=False)
+    monkeypatch.setattr(compiled, "FROM", 1)
+    for count in (1, 2):
+        threads(count)
+        out = tmp_path / f"compiled{count}"
+        assert merged(places, out, method, tadrop=False) == plain
 
 
 @pytest.mark.parametrize("size", ["1MB", "30KB"])

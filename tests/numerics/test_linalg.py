@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import tensor
 
+from tadrop.numerics import linalg
 from tadrop.numerics.linalg import inverse, polar, svd
 
 
@@ -81,3 +82,76 @@ def test_inverse_is_the_pseudo_inverse():
     )
     full = draw(5, 3).double()
     torch.testing.assert_close(inverse(full.T @ full), torch.linalg.inv(full.T @ full))
+
+
+def with_values(values, m, n, seed=0):
+    """A matrix with these singular values, made by numpy."""
+    left, _ = np.linalg.qr(draw(m, len(values), seed=seed).double().numpy())
+    right, _ = np.linalg.qr(draw(n, len(values), seed=seed + 1).double().numpy())
+    return torch.from_numpy((left * values) @ right.T)
+
+
+def reference(matrix, count):
+    """The product of the leading triplets, and the values, by numpy."""
+    left, values, right = np.linalg.svd(matrix.numpy(), full_matrices=False)
+    product = (left[:, :count] * values[:count]) @ right[:count]
+    return torch.from_numpy(product), torch.from_numpy(values[:count])
+
+
+@pytest.mark.parametrize("least", [0.5, 1e-3, 1.1e-4, 0.9e-4, 1e-7, 1e-14])
+@pytest.mark.parametrize(("m", "n"), [(12, 12), (12, 30), (30, 12)])
+def test_leading_triplets_are_those_of_lapack_however_small_the_last(m, n, least):
+    matrix = with_values(np.geomspace(1, least, 12), m, n)
+    for count in (1, 5, 12):
+        found = svd(matrix, count)
+        product, values = reference(matrix, count)
+        torch.testing.assert_close(found.matrix(), product, rtol=0, atol=1e-7)
+        torch.testing.assert_close(found.values, values, rtol=1e-7, atol=1e-15)
+        eye = torch.eye(count, dtype=torch.float64)
+        torch.testing.assert_close(found.left.T @ found.left, eye)
+        torch.testing.assert_close(found.right @ found.right.T, eye)
+
+
+def test_only_what_a_gram_matrix_tells_apart_is_taken_from_it(monkeypatch):
+    """Of a matrix of rank 3 the 3 leading triplets, but not all of them."""
+    taken = []
+    by_gram = linalg._by_gram
+
+    def noted(matrix, count):
+        result = by_gram(matrix, count)
+        taken.append(result is not None)
+        return result
+
+    monkeypatch.setattr(linalg, "_by_gram", noted)
+    matrix = with_values(np.array([3.0, 2.0, 1.0]), 8, 8)
+    assert svd(matrix, 3).values.tolist() == pytest.approx([3, 2, 1])
+    assert svd(matrix).values.tolist() == pytest.approx([3, 2, 1, 0, 0, 0, 0, 0])
+    assert taken == [True, False]
+    assert svd(matrix, 0).matrix().shape == (8, 8)
+    assert not svd(matrix, 0).matrix().any()
+    assert taken == [True, False]
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-42, 1e100])
+def test_the_scale_of_a_matrix_does_not_matter(scale):
+    matrix = with_values(np.array([3.0, 2.0, 1.0]), 5, 3)
+    found = svd(matrix * scale)
+    torch.testing.assert_close(found.values / scale, tensor([3.0, 2, 1]).double())
+    torch.testing.assert_close(found.matrix() / scale, matrix)
+
+
+def test_a_batch_on_threads_has_the_bits_of_one_thread(monkeypatch):
+    monkeypatch.setattr(linalg, "SHARED", 1)
+    batch = draw(5, 20, 30)
+    batch[2] = 0
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            results.append(svd(batch, 7))
+    finally:
+        torch.set_num_threads(before)
+    for result in results[1:]:
+        for one, other in zip(results[0], result, strict=True):
+            assert torch.equal(one, other)

@@ -9,7 +9,7 @@ from typing import no_type_check
 import numpy as np
 from numba import boolean, float32, float64, int64, njit, void
 
-from tadrop.numerics.kernels import TILE, Floats, Rows, add_tile
+from tadrop.numerics.kernels.entries import TILE, Floats, Rows, add_tile
 
 SIGN = np.int32(-(2**31))
 
@@ -114,3 +114,73 @@ def emr(taus, unified, masks, sums):
             )
         for i in range(size):
             largest[i] ^= flip[i]
+
+
+@njit(
+    void(Rows, Floats, Floats, float32, boolean, Rows, Rows),
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)
+@no_type_check
+def pcb(taus, low, high, excess, normalised, exponents, products):
+    """What PCB takes the exponential of, and what the hyperbolic tangent, [T, n] each.
+
+    low, high: what magnitudes are clamped to, by task; others: see baselines/pcb.py
+    """
+    zero, tasks = np.float32(0), np.float32(taus.shape[0])
+    sums = np.empty(TILE, np.float32)
+    for start in range(0, taus.shape[1], TILE):
+        stop = min(start + TILE, taus.shape[1])
+        total = sums[: stop - start]
+        for t in range(taus.shape[0]):
+            least, most = low[t], high[t]
+            width = most - least
+            divisor = width if width > zero else np.float32(1)
+            tau, product = taus[t, start:stop], products[t, start:stop]
+            exponent = exponents[t, start:stop]
+            for i in range(total.size):
+                x = tau[i]
+                norm = (min(max(abs(x), least), most) - least) / divisor
+                norm = norm if width > zero else zero
+                exponent[i] = tasks * (norm * norm) - excess
+                sign = np.float32(x > zero) - np.float32(x < zero)
+                product[i] = sign * norm
+        add_tile(products if normalised else taus, start, total)
+        for t in range(taus.shape[0]):
+            tau, product = taus[t, start:stop], products[t, start:stop]
+            for i in range(total.size):
+                product[i] = tau[i] * total[i]
+
+
+@njit(
+    void(Rows, Rows, Floats, Floats, Floats, Floats, float32, Floats),
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)
+@no_type_check
+def weighted_mean(taus, balances, low, high, cut, top, tiny, out):
+    """The mean of the clamped entries by their scaled balances, see baselines/pcb.py."""
+    zero = np.float32(0)
+    sums = np.empty(TILE, np.float32)
+    for start in range(0, out.size, TILE):
+        stop = min(start + TILE, out.size)
+        total, mean = sums[: stop - start], out[start:stop]
+        total[:] = zero
+        mean[:] = zero
+        for t in range(taus.shape[0]):
+            least, most, base = low[t], high[t], cut[t]
+            width = top[t] - base
+            divisor = width if width > zero else np.float32(1)
+            tau, balance = taus[t, start:stop], balances[t, start:stop]
+            for i in range(total.size):
+                x = tau[i]
+                sign = np.float32(x > zero) - np.float32(x < zero)
+                value = sign * min(max(abs(x), least), most)
+                weight = (min(max(balance[i], base), top[t]) - base) / divisor
+                weight = weight if width > zero else zero
+                mean[i] += value * weight
+                total[i] += weight
+        for i in range(total.size):
+            mean[i] = mean[i] / max(total[i], tiny) + zero

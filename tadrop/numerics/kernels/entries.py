@@ -189,7 +189,7 @@ def cut_from(tau, threshold, factor):
 
 @njit(uint64(uint64), inline="always")
 @no_type_check
-def _mixed(z):
+def mixed(z):
     """SplitMix64's finaliser."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -212,7 +212,7 @@ def cut_among(tau, threshold, factor, state, limit):
         if equal:
             for i in range(strip.size):
                 if abs(strip[i]) == threshold:
-                    word = _mixed(state + np.uint64(low + i) * GOLDEN)
+                    word = mixed(state + np.uint64(low + i) * GOLDEN)
                     if word > limit:
                         strip[i] = np.float32(0)
         for i in range(strip.size):
@@ -265,7 +265,7 @@ def cut_random(tau, first, factor, limit):
         tile = tau[low : low + TILE]
         state = first + np.uint64(low // 2) * GOLDEN
         for i in range((tile.size + 1) // 2):
-            words[i] = _mixed(state)
+            words[i] = mixed(state)
             state += GOLDEN
         for i in range(tile.size):
             tile[i] *= factor
