@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from tadrop.app.merging.request import Request, configuration
-from tadrop.app.runs.only_merges import check_only_merges
+from tadrop.app.schema.only_merges import check_only_merges
 from tadrop.app.schema.telling import check_composed
 from tadrop.checkpoints.words import Place, place
 from tadrop.checkpoints.words import places as all_places

@@ -5,7 +5,7 @@ from textwrap import fill, indent, shorten
 import yaml
 
 from tadrop.app.boards.catalogue import MERGE, merge_rows
-from tadrop.app.runs.only_merges import READING
+from tadrop.app.schema.only_merges import READING
 from tadrop.app.schema.signatures import signature
 
 HEAD = """Methods of `tadrop merge --method NAME`, and what each needs:

@@ -3,9 +3,9 @@
 from typing import Any
 
 from tadrop.app.runs import arriving, build
-from tadrop.app.runs.only_merges import READING
 from tadrop.app.runs.opening import device_of, dtype_of
 from tadrop.app.schema import telling
+from tadrop.app.schema.only_merges import READING
 from tadrop.app.schema.values import resolved
 from tadrop.evaluation.selection import check_rule
 from tadrop.results import identity

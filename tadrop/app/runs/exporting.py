@@ -11,9 +11,9 @@ from tadrop.app.console import Progress, stages
 from tadrop.app.meter import Meter
 from tadrop.app.runs import build
 from tadrop.app.runs.memory import check_memory
-from tadrop.app.runs.only_merges import check_only_merges
 from tadrop.app.runs.prepared import Prepared
 from tadrop.app.runs.preparing import prepare
+from tadrop.app.schema.only_merges import check_only_merges
 from tadrop.app.schema.values import resolved
 from tadrop.app.trackers.entry import of_written
 from tadrop.app.trackers.telling import forewarn, group, tell_of
