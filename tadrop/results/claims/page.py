@@ -50,7 +50,8 @@ WIDENS = """
 ## "The gain widens from 8 tasks to 30"
 
 What TADrop adds to a method, in points, as the number of tasks grows. *for* and
-*against*: the intervals of the fewest and of the most tasks are apart.
+*against*: the intervals of the fewest and of the most tasks are apart, which asks for
+much, as the fewer tasks are among the many.
 
 | suite | method | {heads} | verdict |
 |:--|:--|{rules}:--|
