@@ -68,6 +68,7 @@ def test_a_run_on_the_cpu_asks(monkeypatch, dtype):
 
     monkeypatch.setattr(opening.build, "model", stop)
     config = {"model": {}, "tasks": {}, "device": "cpu", "dtype": dtype}
+    config["paths"] = {"cache": "cache"}
     opening._open_bench.cache_clear()
     with pytest.raises(StoppedError):
         opening.open_bench(config)
