@@ -37,7 +37,7 @@ def listing() -> str:
     """What there is to choose from, a line a verb."""
     lines = [HEAD]
     for verb, module in verbs().items():
-        lines.append(f"  {verb:<14} {about(module)}")
+        lines.append(f"  {verb.replace('_', '-'):<14} {about(module)}")
     return "\n".join(lines)
 
 
@@ -50,7 +50,7 @@ def main(words: Sequence[str] | None = None) -> None:
     verb, *rest = given
     verb = verb.replace("-", "_")
     known = verbs()
-    sys.argv = [f"tadrop {verb}", *rest]
+    sys.argv = [f"tadrop {verb.replace('_', '-')}", *rest]
     if verb == "run":
         from tadrop.app.main import run_words
 

@@ -134,7 +134,7 @@ def expanded(
 
     own: the task's own tensors; expert: whose files stand beside it
     """
-    with staged(plan.out, plan.overwrite) as folder:
+    with staged(plan.out, plan.overwrite, plan.inputs) as folder:
         with Full(folder, base, own, plan) as sink:
             if (packed / COMPACT).is_file():
                 _expand_compact(packed, task, sink)

@@ -69,11 +69,17 @@ def write_tensors(
     tensors: "Mapping[str, Tensor]",
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes a safetensors file with string metadata, atomically."""
+    """Writes a safetensors file with string metadata, atomically.
+
+    Others may read it as far as the system lets them read new files; the library that
+    writes it would keep it to its owner.
+    """
     from safetensors.torch import save_file
 
     def write(temporary: Path) -> None:
+        mode = temporary.stat().st_mode
         save_file(dict(tensors), temporary, dict(metadata or {}))
+        temporary.chmod(mode)
 
     write_atomically(path, write)
 

@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from tadrop.app.runs import arriving
 from tadrop.results import record
 
 ROOT = Path(__file__).parents[2]
@@ -104,3 +106,15 @@ def test_what_cannot_come_one_by_one(tmp_path, words, said):
     err = process.communicate()[1]
     assert process.returncode == 1
     assert err.splitlines()[-1] == f"error: {said}"
+
+
+def test_a_state_that_was_damaged_is_begun_anew(tmp_path):
+    kept = arriving.Arrivals(["a", "b"], {"w": {"sum": torch.ones(3)}}, [{"a": 0.5}])
+    path = tmp_path / "state.safetensors"
+    arriving._write(path, kept)
+    assert arriving._read(path, ["a", "b"]).steps == [{"a": 0.5}]
+    assert arriving._read(path, ["b", "a"]).steps == []
+    raw = bytearray(path.read_bytes())
+    raw[-2] ^= 1
+    path.write_bytes(raw)
+    assert arriving._read(path, ["a", "b"]).states == {}

@@ -85,6 +85,17 @@ def test_unpack_writes_what_expand_writes(world):
         compare.main(["packed", "base", "--data", "data.txt"])
 
 
+@pytest.mark.parametrize("place", ["shared", "base", "a", "b", "shared/b", "."])
+def test_unpack_touches_nothing_that_it_reads(world, place):
+    """Not the merge, whose other tasks would be lost, and not what it was made of."""
+    merge.main(["base", "a", "b", "-m", "emr", "-o", "shared"])
+    before = {path: path.stat().st_mtime_ns for path in world.rglob("*")}
+    with pytest.raises(SystemExit) as stopped:
+        unpack.main(["shared", "b", "-o", place, "--overwrite"])
+    assert str(stopped.value.code).startswith("error: ")
+    assert {path: path.stat().st_mtime_ns for path in world.rglob("*")} == before
+
+
 def test_accuracy_on_images_by_class(tmp_path, monkeypatch):
     import transformers
 

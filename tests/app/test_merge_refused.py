@@ -28,6 +28,32 @@ def test_names_that_no_folder_can_have(world, capsys, name):
     refused("base ..=nowhere -o no", "'..' cannot be an expert's name", capsys)
 
 
+def test_one_thing_said_in_two_ways(world, capsys):
+    Path("r.yaml").write_text("weight:\n  a: 3\n")
+    line = "--weight and --rules both say it of a; say it once"
+    refused("base a b --weight 1,2 --rules r.yaml -o no", line, capsys)
+    refused("base a b --weight a=1 --rules r.yaml -o no", line, capsys)
+    merge("base a b -m task_arithmetic --weight 2 --rules r.yaml -o rest")
+    merge("base a b -m task_arithmetic --weight 3,2 -o both")
+    same("rest", "both")
+    words = "base a b --private n.* --keep-base n.* -o no"
+    refused(words, "n.* is --private, each expert's own, and --keep-base", capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--public"], "--public is of --push ORG/NAME, which is not said"),
+        (["--meth", "ties"], "unrecognized arguments: --meth ties"),
+    ],
+)
+def test_options_that_would_do_nothing_or_are_cut_short(world, capsys, words, said):
+    with pytest.raises(SystemExit) as stopped:
+        main(["base", "a", "-o", "no", *words])
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", ["--recipe", "--rules"])
 @pytest.mark.parametrize(
     ("text", "line"),

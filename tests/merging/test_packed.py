@@ -3,6 +3,7 @@
 import json
 import lzma
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -184,10 +185,15 @@ def parted(path):
     return header, json.loads(header["__metadata__"]["tadrop"]), raw[8 + size :]
 
 
-def rewritten(path, change):
-    """The file with its note changed."""
+def rewritten(path, change, summed=True):
+    """The file with its note changed. summed: its check sum says that this was meant"""
     header, note, body = parted(path)
     change(note)
+    words = ["format", "tasks", "shapes", "codes"]
+    if summed and set(words) <= note.keys():
+        text = json.dumps([note[word] for word in words]).encode()
+        start, stop = header["values"]["data_offsets"]
+        note["sums"][1] = zlib.crc32(body[start:stop] + text)
     header["__metadata__"]["tadrop"] = json.dumps(note)
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + body)
@@ -204,12 +210,9 @@ def told(path):
 
 def test_every_flipped_byte_of_the_body_is_seen(whole):
     raw = whole.read_bytes()
-    header, _, body = parted(whole)
+    _, _, body = parted(whole)
     first = len(raw) - len(body)
-    start, stop = header["factors"]["data_offsets"]
     for place in range(0, len(body), 7):
-        if start <= place < stop:
-            continue
         damaged = bytearray(raw)
         damaged[first + place] ^= 0x10
         whole.write_bytes(bytes(damaged))
@@ -268,6 +271,22 @@ def test_a_note_that_does_not_fit(whole, change, said):
         assert "its codes want" in got
     else:
         assert got == said
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        put(["tasks", 0], "c"),
+        put(["shapes", "own"], [5, 6]),
+        put(["codes", 1, 0], "z"),
+        lambda note: note["shapes"].update(b=note["shapes"].pop("own")),
+    ],
+)
+def test_a_note_that_was_not_written_so(whole, change):
+    rewritten(whole, change, summed=False)
+    assert told(whole) == DAMAGED.format(
+        "the check sum of its values or metadata is another"
+    )
 
 
 def test_another_file_is_none(tmp_path, whole):

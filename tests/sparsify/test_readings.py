@@ -29,7 +29,7 @@ def read(word, tau):
         ("mean/rms", 2.5 / 7.5**0.5),
         ("median/0.75", 2.5 / 3.25),
         ("0.5/1", 2.5 / 4),
-        ("max/mean", 1.0),
+        ("0.6/mean", 1.0),
         ("kurtosis", 30**2 / (4 * (1 + 16 + 81 + 256))),
         ("hill", 1 / (1 + np.log(4 / 3))),
     ],
@@ -81,6 +81,14 @@ def test_other_words_are_refused(word):
     with pytest.raises(
         TadropError, match=f"^reading is {word!r}; it is kurtosis, hill"
     ):
+        TADrop(0.8, 0.9, reading=word)
+
+
+@pytest.mark.parametrize(
+    "word", ["max/mean", "mean/mean", "0.9/0.5", "max/0.99", "rms/mean", "1/median"]
+)
+def test_ratios_that_are_never_below_one_are_refused(word):
+    with pytest.raises(TadropError, match=f"^reading is {word!r}, at least 1 whatever"):
         TADrop(0.8, 0.9, reading=word)
 
 

@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
         description=ABOUT,
         epilog=END,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = read.add_argument
     add("models", nargs="*", metavar="BASE EXPERT", help="the base, then the experts")
@@ -139,6 +140,8 @@ def request(read: argparse.ArgumentParser, options: argparse.Namespace) -> Reque
     Ends the command with code 2 where they do not fit.
     """
     out = options.out
+    if options.public and not options.push:
+        read.error("--public is of --push ORG/NAME, which is not said")
     if not options.recipe and not options.models:
         read.error("name a BASE and its EXPERTs, or a --recipe; and -o OUT")
     if not out and not (out is None and options.dry_run):
@@ -177,6 +180,12 @@ def request(read: argparse.ArgumentParser, options: argparse.Namespace) -> Reque
 
 def _family(options: argparse.Namespace, experts: Sequence[str]) -> dict[str, Any]:
     """What the arguments say of the models, in the words of `model=local`."""
+    both = sorted(set(options.private) & set(options.keep_base))
+    if both:
+        raise TadropError(
+            f"{both[0]} is --private, each expert's own, and --keep-base, the base's; "
+            "it can be one of them"
+        )
     family: dict[str, Any] = {
         "private": options.private,
         "keep_base": options.keep_base,
@@ -204,6 +213,12 @@ def _counts(options: argparse.Namespace, experts: Sequence[str]) -> dict[str, An
     for word, key in (("weight", "weights"), ("density", "density")):
         given = vars(options)[word]
         common = {} if given is None else by_expert(f"--{word}", given, experts)
+        told = set(rules.get(word, {})) & set(common)
+        if told and ("," in given or "=" in given):
+            raise TadropError(
+                f"--{word} and --rules both say it of {', '.join(sorted(told))}; say it "
+                "once"
+            )
         if given is not None or word in rules:
             counts[key] = {**common, **rules.get(word, {})}
     return counts

@@ -45,5 +45,9 @@ def unpack(
     dtype = dtype_of(request.dtype)
     made = {"unpacked": task, "of": out.name}
     factor = scale(out) if is_compact else 1.0  # a shared one was applied already
-    plan = Plan(target, factor, dtype, overwrite=overwrite, made=made)
+    read = [out, vectors.base.path]
+    read += [expert.path for expert in vectors.experts.values()]
+    plan = Plan(
+        target, factor, dtype, overwrite=overwrite, made=made, inputs=tuple(read)
+    )
     return expanded(out, vectors.base, task, own, plan, vectors.experts[task])

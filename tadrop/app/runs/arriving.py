@@ -203,29 +203,40 @@ def _write(file: Path, arrivals: Arrivals) -> None:
         "steps": arrivals.steps,
         "nonzero": arrivals.nonzero,
         "entries": arrivals.entries,
+        "sum": _sum(tensors),
     }
     write_tensors(file, tensors, {ALL: json.dumps(note)})
 
 
 def _read(file: Path, order: Sequence[str]) -> Arrivals:
-    """The arrivals so far; none where nothing was left, or nothing that can be read."""
+    """The arrivals so far; none where nothing was left, or nothing that is whole."""
     arrivals = Arrivals(order)
     if not file.exists():
         return arrivals
     with suppress(SafetensorError, OSError, ValueError, KeyError, TypeError):
         with safe_open(file, framework="pt") as opened:
             note: Mapping[str, Any] = json.loads((opened.metadata() or {})[ALL])
-            states = dict(_states(opened))
-        if note["order"] == list(order):
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        states = dict(_states(tensors))
+        if note["order"] == list(order) and note["sum"] == _sum(tensors):
             counts = note["nonzero"], note["entries"]
             return Arrivals(order, states, note["steps"], *counts)
     return arrivals
 
 
-def _states(opened: Any) -> Iterator[tuple[str, State]]:
+def _sum(tensors: Mapping[str, Tensor]) -> str:
+    """The check sum of what is kept, by which damage is seen."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _states(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, State]]:
     """The state of each tensor, in their order."""
     parts: dict[str, dict[str, Tensor]] = {}
-    for key in opened.keys():  # noqa: SIM118  # it is no mapping
+    for key, tensor in tensors.items():
         part, _, name = key.partition("/")
-        parts.setdefault(name, {})[part] = opened.get_tensor(key)
+        parts.setdefault(name, {})[part] = tensor
     yield from parts.items()

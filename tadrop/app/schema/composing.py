@@ -194,6 +194,7 @@ class Command:
                     self._check_choice(words, value, usual)
         if settings and not is_board:
             idle.check_on(self.bases, usual)
+            idle.check_read(usual)
             idle.check_sparsified(self.steps, usual)
 
     def _check_choice(

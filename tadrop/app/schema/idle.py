@@ -28,6 +28,20 @@ def check_on(
             )
 
 
+def check_read(settings: Sequence[Any]) -> None:
+    """Raises TadropError for quantiles that another reading of the ratio stands in for."""
+    said = {word.key_or_group: word for word in settings}
+    reading = said.get("tadrop.reading")
+    if reading is None or reading.value() is None:
+        return
+    for key in ("tadrop.q_lo", "tadrop.q_hi"):
+        if key in said:
+            raise TadropError(
+                f"{said[key].input_line}: {reading.input_line} stands in for the ratio of "
+                "these quantiles, and this changes nothing; leave one of them out"
+            )
+
+
 def check_sparsified(
     steps: Sequence[Sequence[str]],
     settings: Sequence[Any],

@@ -16,6 +16,11 @@ def check_only_merges(cfg: Any) -> None:
     """
     if not cfg.export.dir:
         raise TadropError("evaluate=false only merges: say where to, export.dir=OUT")
+    if cfg.pack:
+        raise TadropError(
+            "pack=true evaluates what is read back, and needs evaluate=true; with "
+            "export.dir it then leaves the packed file there"
+        )
     if cfg.select != "fixed":
         raise TadropError(
             f"select={cfg.select} needs an evaluation; "

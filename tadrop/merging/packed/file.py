@@ -10,14 +10,14 @@ and in its metadata, under `tadrop`, as JSON
   shapes   the tensors' names and shapes, in the order in which they follow one another
   codes    for what all tasks share, then for each task, a word a tensor: the letter of
            its form (encoding.py) and its count, "s311"; "-" where it has nothing
-  sums     CRC-32 of bits and of values
+  sums     CRC-32 of bits and factors, and of values and the words above
 What all tasks share comes first in bits and values, then each task's own.
 """
 
 import json
 import lzma
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,18 +76,30 @@ def write(path: Path, merged: Merged) -> Sizes:
     tensors = {"bits": torch.from_numpy(bits), "values": values}
     if merged.factors is not None:
         tensors["factors"] = merged.factors.float().expand(len(merged.tasks))
-    note = {
+    note: dict[str, Any] = {
         "format": FORMAT,
         "tasks": list(merged.tasks),
         "shapes": _shapes(merged),
         "codes": [_words(owner) for owner in owners],
-        "sums": [zlib.crc32(bits.tobytes()), zlib.crc32(values.numpy().tobytes())],
     }
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    note["sums"] = list(_sums(note, contiguous).values())
     metadata = {"format": "pt", "tadrop": json_text(note, str(path), indent=None)}
     write_tensors(path, contiguous, metadata)
     size = path.stat().st_size
     return Sizes(size, size - len(bits) + len(lzma.compress(bits.tobytes())))
+
+
+def _sums(note: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """The two check sums of the file, by what each is of."""
+    raw: dict[str, bytes] = {}
+    for name in ("bits", "values", "factors"):
+        raw[name] = tensors[name].numpy().tobytes() if name in tensors else b""
+    told = json.dumps([note[word] for word in ("format", "tasks", "shapes", "codes")])
+    return {
+        "bits or factors": zlib.crc32(raw["bits"] + raw["factors"]),
+        "values or metadata": zlib.crc32(raw["values"] + told.encode()),
+    }
 
 
 def _shapes(merged: Merged) -> dict[str, list[int]]:
@@ -178,9 +190,10 @@ def _opened(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _read(note: dict[str, Any], tensors: dict[str, Tensor]) -> Merged:
     """Raises one of the errors that `read` tells."""
+    _check_sums(note, tensors)
     tasks = tuple(map(str, note["tasks"]))
     shapes = {name: tuple(map(int, shape)) for name, shape in note["shapes"].items()}
-    bits, values = _checked(tensors, note["sums"])
+    bits, values = _typed(tensors)
     codes = [_codes(words, shapes) for words in note["codes"]]
     if len(codes) != len(tasks) + 1:
         raise ValueError(f"{len(codes)} lists of codes for {len(tasks)} tasks")
@@ -191,16 +204,19 @@ def _read(note: dict[str, Any], tensors: dict[str, Tensor]) -> Merged:
     return merged
 
 
-def _checked(tensors: dict[str, Tensor], sums: Any) -> tuple[np.ndarray, Tensor]:
-    """Bits and values, if they are what was written."""
+def _check_sums(note: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Raises ValueError for a part that is not what was written."""
+    totals = _sums(note, tensors)
+    for (name, total), written in zip(totals.items(), note["sums"], strict=True):
+        if written != total:
+            raise ValueError(f"the check sum of its {name} is another")
+
+
+def _typed(tensors: Mapping[str, Tensor]) -> tuple[np.ndarray, Tensor]:
+    """Bits and values, if they are of their types."""
     bits, values = tensors["bits"], tensors["values"]
     if bits.dtype != torch.uint8 or values.dtype != torch.float32:
         raise ValueError(f"bits are {bits.dtype} and values {values.dtype}")
-    for word, tensor, wanted in zip(
-        ("bits", "values"), (bits, values), sums, strict=True
-    ):
-        if zlib.crc32(tensor.numpy().tobytes()) != wanted:
-            raise ValueError(f"the check sum of its {word} is another")
     return bits.numpy(), values
 
 

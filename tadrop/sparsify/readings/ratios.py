@@ -34,6 +34,7 @@ def _quantile(fraction: float) -> Statistic:
     return statistic
 
 
+QUANTILES = {"median": 0.5, "max": 1.0}
 STATISTICS: dict[str, Statistic] = {
     "mean": _mean,
     "median": _quantile(0.5),
@@ -90,7 +91,30 @@ def reading(word: str) -> Reading:
             f"reading is {word!r}; it is {', '.join(TAILS)}, or A/B of two of "
             f"{', '.join(STATISTICS)} or quantiles in (0, 1], such as mean/max or 0.5/0.99"
         )
+    if _is_never_below(upper, lower):
+        raise TadropError(
+            f"reading is {word!r}, at least 1 whatever the tensor, so that all would be "
+            "dropped; the smaller statistic stands first, as in mean/max"
+        )
     return _fraction(first, second)
+
+
+def _is_never_below(upper: str, lower: str) -> bool:
+    """Whether a statistic is at least another one whatever the magnitudes are."""
+    one, other = _fraction_of(upper), _fraction_of(lower)
+    if one is not None and other is not None:
+        return one >= other
+    return upper == lower or one == 1 or (upper, lower) == ("rms", "mean")
+
+
+def _fraction_of(word: str) -> float | None:
+    """The quantile that a statistic is; None for one that is none."""
+    if word in QUANTILES:
+        return QUANTILES[word]
+    try:
+        return float(word)
+    except ValueError:
+        return None
 
 
 def _statistic(word: str) -> Statistic | None:

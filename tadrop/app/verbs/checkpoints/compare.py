@@ -26,7 +26,9 @@ WIDE = 200  # characters of a line in a pipe
 def main(words: Sequence[str] | None = None) -> None:
     """Measures the models that the command line names."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("out", type=Path, metavar="OUT")
     parser.add_argument("models", nargs="*", metavar="BASE EXPERT")

@@ -34,7 +34,9 @@ SPELLINGS = {
 def main(words: Sequence[str] | None = None) -> None:
     """Runs the trials that the command line asks for."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("base", metavar="BASE")
     parser.add_argument("experts", nargs="+", metavar="EXPERT")

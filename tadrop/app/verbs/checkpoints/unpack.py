@@ -22,7 +22,9 @@ SPELLINGS = {r"\bexport\.dir\b": "-o", r"\boverwrite=true\b": "--overwrite"}
 def main(words: Sequence[str] | None = None) -> None:
     """Writes the checkpoint that the command line names."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("out", type=Path, metavar="OUT")
     parser.add_argument("task", metavar="TASK")
