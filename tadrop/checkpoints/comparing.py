@@ -107,9 +107,15 @@ def _same_bytes(one: Path, other: Path) -> bool:
 def beside(base: Input, experts: Inputs) -> list[str]:
     """A line for what is copied from the base and is not the same in all experts.
 
-    Programs, and weights in folders that sentence-transformers does not name itself.
+    Programs, and weights in folders that sentence-transformers does not name itself; and
+    the configuration, where experts have one and the base has none.
     """
     notes: list[str] = []
+    configured = [name for name, one in experts.items() if one.config]
+    if configured and not base.config:
+        notes.append(
+            f"the base has no config.json, and so OUT has none; {configured[0]} has one"
+        )
     for file in sorted(base.folder.glob("*.py")):
         if unlike := _unlike(base, experts, file):
             notes.append(

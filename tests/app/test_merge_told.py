@@ -217,6 +217,7 @@ def test_the_entry_to_take_of_several_states(world, capsys):
     other = {**state, "n.weight": state["n.weight"] + 1}
     torch.save({"model": state, "ema": other}, "two.ckpt")
     refused("base two.ckpt -o no", "choose one with --key NAME", capsys)
+    refused("base two.ckpt --key emma -o no", "has no state 'emma', but '", capsys)
     said = "error: --key ema: no input is a torch file"
     refused("base a --key ema -o no", said, capsys)
     merge("base two.ckpt --key ema -m average -o out")
@@ -226,3 +227,13 @@ def test_the_entry_to_take_of_several_states(world, capsys):
     assert torch.equal(
         load_file("again/model.safetensors")["n.weight"], written["n.weight"]
     )
+
+
+def test_a_base_without_a_configuration_is_told(world, capsys):
+    Path("a/config.json").write_text('{"model_type": "gpt2"}')
+    merge("base a b -m average -o out")
+    said = "the base has no config.json, and so OUT has none; a has one"
+    assert said in " ".join(capsys.readouterr().err.split())
+    Path("base/config.json").write_text('{"model_type": "gpt2"}')
+    merge("base a b -m average -o other")
+    assert "no config.json" not in capsys.readouterr().err

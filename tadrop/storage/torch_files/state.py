@@ -233,6 +233,8 @@ class Unwrapping:
             return candidates[self.among]
         if len(candidates) > 1:
             counted = ", ".join(self._counted(candidates))
+            if self.among is not None:
+                raise UnfitError(f"has no state {self.among!r:.99}, but {counted}")
             raise UnfitError(
                 f"holds several states, {counted}; choose one with "
                 "tadrop convert --key NAME"
