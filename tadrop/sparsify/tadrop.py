@@ -180,7 +180,9 @@ class TADrop(Rule):
             raise TadropError(
                 f"density is {density}, and no rule says how much that is"
             )
-        return shared(cuts, self.sparsity, density, order)
+        # A rule that cuts a whole model counts what fine-tuning left as it was, too.
+        of_all = self.own is not None and self.own.scope == "model"
+        return shared(cuts, self.sparsity, density, order, of_all)
 
     def keeping(self, table: Table, scope: str | None = None) -> Sparsifier:
         """The rule that keeps so much of every vector: its largest magnitudes.

@@ -228,6 +228,25 @@ def test_native_is_the_same_number_where_the_rule_keeps_the_largest():
     assert sparsified(own)(stream()).cuts() == sparsified(said)(stream()).cuts()
 
 
+def test_native_is_as_many_entries_where_a_part_of_the_model_never_changed():
+    """A trim of the whole model counts tensors of zeros; pooled, it is the trim itself."""
+    generator = torch.Generator().manual_seed(5)
+    taus = {"zero": torch.zeros(400)}
+    for name, scale in (("narrow", 0.1), ("wide", 1.0)):
+        taus[name] = scale * torch.randn(300, generator=generator)
+    own = Magnitude(0.2, scope="model")
+    words = {"density": "native", "norm": "none", "own": own}
+    adaptive = sparsified(TADrop(0.5, 0.95, **words))(stream_of({"a": taus}))
+    deal = TADrop(0.5, 0.95, assign="pooled", deal=pooled.deal, **words)
+    one_threshold = sparsified(deal)(stream_of({"a": taus}))
+    trimmed = sparsified(own)(stream_of({"a": taus}))
+    count = 0
+    for name in taus:
+        count += int(adaptive.taus(name).count_nonzero())
+        assert torch.equal(one_threshold.taus(name), trimmed.taus(name)), name
+    assert count == 200
+
+
 def test_dare_draws_at_the_share_of_each_tensor_and_divides_by_it():
     own = Dare(0.1, seed=3, trim=Magnitude(0.9))
     dealt = sparsified(TADrop(0.5, 0.95, density="native", own=own))(stream())

@@ -74,12 +74,15 @@ def shared(
     sparsity: Callable[[float], float],
     density: float,
     order: Order = as_found,
+    of_all: bool = False,
 ) -> dict[tuple[str, str], Facts]:
     """What every vector keeps, by (task, vector), at this density of each task.
 
     cuts:     those of TADrop, of which the sizes and the ratios are read
     sparsity: from a ratio
     order:    of a task's sparsities over its vectors
+    of_all:   the density is of the entries of all vectors, those that are all zero among
+              them, which keep none of it
     """
     table: dict[tuple[str, str], Facts] = {}
     for task, found in by_task(counted(cuts)).items():
@@ -89,7 +92,8 @@ def shared(
         kept = sizes.copy()
         moved = movable(facts)
         weights = 1 - order(task, sparsities[moved])
-        kept[moved] = allotted(weights, sizes[moved], density)
+        whole = sizes.sum() / sizes[moved].sum() if of_all and any(moved) else 1.0
+        kept[moved] = allotted(weights, sizes[moved], min(density * whole, 1.0))
         for name, fact, count in zip(found, facts, kept.tolist(), strict=True):
             table[task, name] = fact._replace(kept=count)
     return table
