@@ -25,6 +25,7 @@ REFUSALS = {
     "regmean": "imagenet is read for evaluation only",
     "twin": "imagenet is read for evaluation only",
     "adamerging": "shows its model more than one tensor",
+    "compress_nps": "imagenet has no validation split of its own",
     "nps": "imagenet has no validation split of its own",
     "surgery": "model beit3 names no head that reads one vector an example",
 }
