@@ -1,6 +1,7 @@
 """The arguments of `tadrop merge`, read into a request."""
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -214,7 +215,8 @@ def _counts(options: argparse.Namespace, experts: Sequence[str]) -> dict[str, An
         given = vars(options)[word]
         common = {} if given is None else by_expert(f"--{word}", given, experts)
         told = set(rules.get(word, {})) & set(common)
-        if told and ("," in given or "=" in given):
+        # One number for all is what the rules leave open.
+        if told and re.search("[,=]", given or ""):
             raise TadropError(
                 f"--{word} and --rules both say it of {', '.join(sorted(told))}; say it "
                 "once"
