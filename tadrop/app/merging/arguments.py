@@ -29,12 +29,9 @@ docs/ten-checkpoints.md leads through a whole merge.
 """
 # Options that a recipe has in itself: beside one they would change nothing.
 SAID_BY_RECIPES = (
-    *("no_base", "method", "tadrop", "scale", "set", "weight", "density", "rules"),
-    "t",
+    *("no_base", "method", "tadrop", "scale", "set", "weight", "density", "rules", "t"),
     *("seed", "private", "keep_base", "tokenizer", "force", "round_base", "bn"),
-    "chat_template",
-    *("rename", "key"),
-    *("dtype", "shard_size", "expand"),
+    *("chat_template", "rename", "key", "dtype", "shard_size", "expand"),
 )
 
 
