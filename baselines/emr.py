@@ -22,7 +22,7 @@ from torch import Tensor
 
 from tadrop.numerics.ops import rows, total
 from tadrop.types import Masked, MatrixLayout, TadropError, Tau, Taus
-from tadrop.vectors.arriving import Arriving, State
+from tadrop.vectors.arriving import Arriving, State, check_offered
 from tadrop.vectors.merged import pack, unpack
 
 RULES = ("paper", "code", "least_squares")
@@ -103,11 +103,7 @@ class Running(Arriving):
 
     def arrive(self, state: State, tau: Tau, layout: MatrixLayout) -> State:
         """See Arriving. Raises TadropError for another rule."""
-        if self.rule not in ("paper", "code"):
-            raise TadropError(
-                f"rule is {self.rule!r}; where tasks arrive one by one it must be paper "
-                "or code"
-            )
+        check_offered("rule", self.rule, ("paper", "code"))
         own = {
             "up": pack((tau > 0)[None]),
             "down": pack((tau < 0)[None]),

@@ -27,7 +27,7 @@ from tadrop.numerics import compiled
 from tadrop.numerics.ops import agreeing, rows, total
 from tadrop.protocols.streams import Stream
 from tadrop.types import Deltas, MatrixLayout, TadropError, Tau, Taus
-from tadrop.vectors.arriving import Arriving, State
+from tadrop.vectors.arriving import Arriving, State, check_offered
 from tadrop.vectors.passes import add_up
 
 
@@ -112,11 +112,7 @@ class Running(Arriving):
 
     def arrive(self, state: State, tau: Tau, layout: MatrixLayout) -> State:
         """See Arriving. Raises TadropError for another combine."""
-        if self.combine not in ("mean", "sum"):
-            raise TadropError(
-                f"combine is {self.combine!r}; where tasks arrive one by one it must be "
-                "mean or sum"
-            )
+        check_offered("combine", self.combine, ("mean", "sum"))
         parts = {
             "above": tau.clamp(min=0),
             "below": tau.clamp(max=0),

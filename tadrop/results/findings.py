@@ -147,18 +147,28 @@ def against_plain(table: Table) -> Iterator[str]:
 
 def _gains(table: Table, points: str, interval: str) -> Iterator[Gain]:
     """A difference of each row with TADrop that has one with an interval."""
-    name = ""
+    for row, value, ends in differences(table, points, interval):
+        yield Gain(_name(row), value, ends)
+
+
+def differences(
+    table: Table, points: str, interval: str
+) -> Iterator[tuple[Row, float, Interval]]:
+    """Each row with TADrop that has a difference with an interval, and both.
+
+    points, interval: their names in a row: difference and interval, or versus and
+    versus_interval
+    """
     for row in table.rows:
-        name = name if row.below else row.title
         value, ends = attrgetter(points, interval)(row)
         if row.variant == "TADrop" and value is not None and ends is not None:
-            yield Gain(_name(name, row), value, ends)
+            yield row, value, ends
 
 
-def _name(method: str, row: Row) -> str:
+def _name(row: Row) -> str:
     """The method of a row, with what tells it from its other rows."""
     apart = ", ".join(filter(None, (row.standing, settings(row))))
-    name = f"{method} ({apart})" if apart else method
+    name = f"{row.title} ({apart})" if apart else row.title
     return name + former.MARK if row.former else name
 
 

@@ -54,14 +54,8 @@ def bootstrap(
 
     differences: one array [examples] per task
     """
-    means = []
-    for difference in differences:
-        values, counts = np.unique(difference, return_counts=True)
-        draws = rng.multinomial(counts.sum(), counts / counts.sum(), size=resamples)
-        means.append(draws @ values / counts.sum())
-    ends = [(1 - level) / 2, (1 + level) / 2]
-    low, high = np.quantile(np.mean(means, axis=0), ends)
-    return float(low), float(high)
+    means = _resampled(differences, rng, resamples)
+    return percentiles(np.mean(means, axis=0), level)
 
 
 def crossed_bootstrap(
@@ -74,16 +68,29 @@ def crossed_bootstrap(
 
     differences: one array [examples, sets] per task; of equally many sets
     """
+    by_task = np.stack(
+        _resampled(differences, rng, resamples)
+    )  # [tasks, resamples, sets]
+    tasks = _shares(rng, by_task.shape[0], resamples)
+    sets = _shares(rng, by_task.shape[2], resamples)
+    return percentiles(np.einsum("trs,rt,rs->r", by_task, tasks, sets), level)
+
+
+def _resampled(
+    differences: Iterable[np.ndarray], rng: np.random.Generator, resamples: int
+) -> list[np.ndarray]:
+    """The mean difference of each task's resamples, [resamples] or [resamples, sets]."""
     means: list[np.ndarray] = []
     for difference in differences:
         values, counts = np.unique(difference, axis=0, return_counts=True)
         draws = rng.multinomial(counts.sum(), counts / counts.sum(), size=resamples)
         means.append(draws @ values / counts.sum())
-    by_task = np.stack(means)  # [tasks, resamples, sets]
-    tasks = _shares(rng, by_task.shape[0], resamples)
-    sets = _shares(rng, by_task.shape[2], resamples)
-    totals = np.einsum("trs,rt,rs->r", by_task, tasks, sets)
-    low, high = np.quantile(totals, [(1 - level) / 2, (1 + level) / 2])
+    return means
+
+
+def percentiles(values: np.ndarray, level: float = LEVEL) -> Interval:
+    """The ends of the middle share of resampled values."""
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

@@ -9,10 +9,19 @@ from typing import Any
 
 from torch import Tensor
 
-from tadrop.types import Deltas, Masked, MatrixLayout, Tau
+from tadrop.types import Deltas, Masked, MatrixLayout, TadropError, Tau
 
 # What is kept of one tensor; empty before the first arrival.
 State = Mapping[str, Tensor]
+
+
+def check_offered(word: str, value: str, offered: tuple[str, str]) -> None:
+    """Raises TadropError for a setting with which tasks cannot arrive one by one."""
+    if value not in offered:
+        raise TadropError(
+            f"{word} is {value!r}; where tasks arrive one by one it must be "
+            f"{' or '.join(offered)}"
+        )
 
 
 class Arriving:

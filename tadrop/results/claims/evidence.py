@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from tadrop.results.columns import gain
-from tadrop.results.findings import TEST_INPUTS
+from tadrop.results.findings import TEST_INPUTS, differences
 from tadrop.results.intervals import Interval, side
-from tadrop.results.row import Row
 from tadrop.results.store import former
 from tadrop.results.table import Table
 
@@ -91,17 +90,11 @@ def versus(table: Table) -> Iterator[Shown]:
 
 
 def _shown(table: Table, points: str, interval: str) -> Iterator[Shown]:
-    for row in table.rows:
-        value, ends = attrgetter(points, interval)(row)
-        if _counts(row) and value is not None and ends is not None:
+    for row, value, ends in differences(table, points, interval):
+        # At TADrop's defaults, and of methods that saw no input they are graded on.
+        if not row.settings and TEST_INPUTS not in row.data:
             title = row.title + former.MARK if row.former else row.title
             yield Shown(row.method, title, value, ends)
-
-
-def _counts(row: Row) -> bool:
-    """Whether a row is of TADrop at its defaults, on data that it was not shown."""
-    adaptive = row.variant == "TADrop" and not row.settings
-    return adaptive and TEST_INPUTS not in row.data
 
 
 def of_method(shown: Iterable[Shown], method: str) -> Shown | None:

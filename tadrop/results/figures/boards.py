@@ -80,7 +80,11 @@ def accuracy_against_storage(table: Table) -> "Figure":
     for row in table.rows:
         if row.is_reference:
             reference_level(axes, row.measured, label(row))
-    _storage_axis(axes)
+    axes.margins(x=0.12)
+    bytes_axis(axes)
+    axes.set_xlabel(
+        "stored beside the base, per task (points side by side store the same)"
+    )
     axes.set_ylabel("average accuracy, %")
     axes.set_title(f"{table.title}: accuracy against what is stored", fontsize=9)
     bare(axes)
@@ -148,7 +152,7 @@ def _free(x: float, wide: float, taken: Sequence[float]) -> float:
     return x
 
 
-def _storage_axis(axes: "Axes") -> None:
+def bytes_axis(axes: "Axes") -> None:
     """Bytes on a logarithmic scale, each decade labelled, and its 2 and 5."""
 
     def decade(value: float, position: int | float) -> str:
@@ -158,14 +162,10 @@ def _storage_axis(axes: "Axes") -> None:
         return size(value) if f"{value:e}"[0] in "25" else ""
 
     axes.set_xscale("log")
-    axes.margins(x=0.12)
     axes.xaxis.set_major_formatter(decade)
     axes.xaxis.set_minor_formatter(between)
     # Ticks of one length, so that labels of both kinds stand on one line.
     axes.tick_params(axis="x", which="both", length=3.5)
-    axes.set_xlabel(
-        "stored beside the base, per task (points side by side store the same)"
-    )
 
 
 def _stored(row: Row) -> int:

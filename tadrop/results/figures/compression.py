@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tadrop.results.columns import size
-from tadrop.results.figures.boards import MARKERS, OKABE_ITO
+from tadrop.results.figures.boards import MARKERS, OKABE_ITO, bytes_axis
 from tadrop.results.figures.style import (
+    REFERENCE,
     STYLES,
     WIDTH,
     bare,
@@ -17,7 +17,6 @@ from tadrop.results.row import Row
 from tadrop.results.table import Table
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -72,25 +71,16 @@ def accuracy_against_bytes(table: Table) -> "Figure | None":
         plain.plot(stored, accuracies, label=name, **style)
         coded.plot(packed, accuracies, **style)
     for axes, title in ((plain, "as it lies on the disk"), (coded, "bits compressed")):
-        _bytes_axis(axes, title)
+        bytes_axis(axes)
+        axes.tick_params(axis="x", which="both", labelsize=7)
+        axes.set_xlabel("a task, beside the base")
+        axes.set_title(title, fontsize=9)
+        bare(axes)
     for row in table.rows:
         if row.is_reference:
             reference_level(coded, row.measured, label(row))
-            plain.axhline(row.measured, color="#009e73", linestyle="--", linewidth=1)
+            plain.axhline(row.measured, color=REFERENCE, linestyle="--", linewidth=1)
     plain.set_ylabel("average accuracy, %")
     figure.suptitle(f"{table.title}: accuracy against stored bytes a task", fontsize=9)
     legend(figure, [plain], columns=3, size=7)
     return figure
-
-
-def _bytes_axis(axes: "Axes", title: str) -> None:
-    """Bytes on a logarithmic scale, each decade labelled, and its 2 and 5."""
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, position: size(value))
-    axes.xaxis.set_minor_formatter(
-        lambda value, position: size(value) if f"{value:e}"[0] in "25" else ""
-    )
-    axes.tick_params(axis="x", which="both", length=3.5, labelsize=7)
-    axes.set_xlabel("a task, beside the base")
-    axes.set_title(title, fontsize=9)
-    bare(axes)

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from tadrop.numerics.seeds import generator
-from tadrop.results.intervals import LEVEL, Interval
+from tadrop.results.intervals import Interval, percentiles
 
 RESAMPLES = 2_000
 LEAST = 4  # methods of which an agreement can be said
@@ -81,9 +81,9 @@ def agreement(
         one=ours,
         other=theirs,
         tau=_tau(ours, theirs),
-        tau_interval=_ends(taus),
+        tau_interval=percentiles(taus),
         r=_r(ours, theirs),
-        r_interval=_ends(rs),
+        r_interval=percentiles(rs),
     )
 
 
@@ -109,8 +109,3 @@ def _resampled(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarr
             taus.append(_tau(ours, theirs))
             rs.append(_r(ours, theirs))
     return np.array(taus), np.array(rs)
-
-
-def _ends(values: np.ndarray) -> Interval:
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
